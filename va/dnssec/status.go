@@ -1,0 +1,66 @@
+// Package dnssec validates DNS answers by RFC 4035 section 5, RFC 5155 and RFC 6840.
+//
+// It is pure: messages, trust anchors, limits and the time come in as arguments, and a verdict with its reason comes out.
+// The same code therefore proves an answer when it arrives and proves it again, years later, from the record.
+package dnssec
+
+import "fmt"
+
+// Status is the security status of an answer (RFC 4035 section 4.3). The zero value is no status: it never stands for an
+// answer that may be used.
+type Status uint8
+
+const (
+	// Secure: a chain of signatures leads from a trust anchor to this answer.
+	Secure Status = iota + 1
+	// Insecure: a signed proof shows that the chain of signatures ends above this answer.
+	Insecure
+	// Bogus: a chain should exist and does not hold.
+	Bogus
+	// Failure: no answer could be had, or a limit was reached. RFC 4035 calls the first "indeterminate".
+	Failure
+)
+
+var statusNames = map[Status]string{Secure: "secure", Insecure: "insecure", Bogus: "bogus", Failure: "failure"}
+
+// Usable tells whether an answer of this status may be relied upon: only secure and insecure ones.
+func (s Status) Usable() bool { return s == Secure || s == Insecure }
+
+// String gives the field's term in lower case, or "no status" for a value that is none.
+func (s Status) String() string {
+	if n, ok := statusNames[s]; ok {
+		return n
+	}
+	return "no status"
+}
+
+// MarshalText gives the field's term; a value that is no status is an error.
+func (s Status) MarshalText() ([]byte, error) {
+	n, ok := statusNames[s]
+	if !ok {
+		return nil, fmt.Errorf("dnssec: %d is no status", uint8(s))
+	}
+	return []byte(n), nil
+}
+
+// UnmarshalText reads the field's term and refuses everything else.
+func (s *Status) UnmarshalText(text []byte) error {
+	for v, n := range statusNames {
+		if n == string(text) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("dnssec: %q is no status (secure, insecure, bogus, failure)", text)
+}
+
+// Reason says why an answer has its status.
+type Reason struct {
+	// Code is stable and machine-readable, in lower case with dots, for example "dnssec.signature-expired" or
+	// "dns.timeout". It is empty for a secure answer.
+	Code string `json:"code,omitempty"`
+	// EDE is the extended DNS error of RFC 8914 that fits best, and 0 ("Other") where none does.
+	EDE uint16 `json:"ede,omitempty"`
+	// Text is one sentence for a person; it names the zone, the owner and the type concerned.
+	Text string `json:"text"`
+}

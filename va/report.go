@@ -1,0 +1,102 @@
+package va
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// Report is one perspective's account of one probe.
+type Report struct {
+	// Perspective is what the perspective calls itself. It is never used to identify it: see mpic.Attestation.
+	Perspective string `json:"perspective"`
+	// Software is the program and its version.
+	Software string `json:"software"`
+	// Attempt, Nonce and Digest are the probe's; a report that repeats others speaks for another probe.
+	Attempt string `json:"attempt"`
+	Nonce   string `json:"nonce"`
+	Digest  string `json:"digest"`
+	// Started and Finished are UTC by the perspective's clock.
+	Started  time.Time  `json:"started"`
+	Finished time.Time  `json:"finished"`
+	DCV      DCVFinding `json:"dcv"`
+	CAA      CAAFinding `json:"caa"`
+}
+
+// DCVFinding is what one perspective found of the applicant's control.
+type DCVFinding struct {
+	Outcome Outcome `json:"outcome"`
+	// Problem is nil exactly when Outcome is Pass.
+	Problem *Problem `json:"problem,omitempty"`
+	// Queried is the name whose record or host was examined: the FQDN, or its _acme-challenge label for dns-01. No
+	// trailing dot.
+	Queried string `json:"queried"`
+	// Observed is the challenge information that was seen (MPIC-10): the key authorization for http-01, the TXT value for
+	// dns-01, the acmeIdentifier digest in hexadecimal for tls-alpn-01. Set when Outcome is Pass; at most 1 KiB, cut, of what
+	// was there instead when it is Fail.
+	Observed   string            `json:"observed,omitempty"`
+	Lookups    []resolver.Lookup `json:"lookups,omitempty"`
+	Fetches    []Fetch           `json:"fetches,omitempty"`
+	Handshakes []Handshake       `json:"handshakes,omitempty"`
+	Started    time.Time         `json:"started"`
+	Finished   time.Time         `json:"finished"`
+}
+
+// Fetch is one HTTP request of http-01: the first, or one that a redirect asked for.
+type Fetch struct {
+	URL string `json:"url"`
+	// Address is the IP address and port dialled: the very one that was checked. Empty when none could be.
+	Address string `json:"address,omitempty"`
+	// Considered are all addresses that the lookups gave, in the order of preference.
+	Considered []string `json:"considered,omitempty"`
+	// Status is the HTTP status code, 0 when no response came.
+	Status int `json:"status,omitempty"`
+	// Location is the redirect's target as received.
+	Location string `json:"location,omitempty"`
+	// ContentType and Bytes describe the body; Body is its first 1 KiB at most.
+	ContentType string `json:"content_type,omitempty"`
+	Bytes       int    `json:"bytes,omitempty"`
+	Body        string `json:"body,omitempty"`
+	// Certificate is the SHA-256 of the server's certificate in hexadecimal, for https.
+	Certificate  string  `json:"certificate,omitempty"`
+	Milliseconds float64 `json:"ms"`
+	Error        string  `json:"error,omitempty"`
+}
+
+// Handshake is one TLS handshake of tls-alpn-01.
+type Handshake struct {
+	Address    string   `json:"address"`
+	Considered []string `json:"considered,omitempty"`
+	ServerName string   `json:"server_name"`
+	// Version and Protocol are what was negotiated, for example "TLS 1.3" and "acme-tls/1".
+	Version  string `json:"version,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	// Certificates are the SHA-256 digests, in hexadecimal, of the certificates that the server sent.
+	Certificates []string `json:"certificates,omitempty"`
+	// Names are the leaf's subject alternative names.
+	Names        []string `json:"names,omitempty"`
+	Milliseconds float64  `json:"ms"`
+	Error        string   `json:"error,omitempty"`
+}
+
+// CAAFinding is what one perspective found of the permission to issue.
+type CAAFinding struct {
+	Outcome Outcome  `json:"outcome"`
+	Problem *Problem `json:"problem,omitempty"`
+	// Name is the FQDN that was checked, as the lookups themselves report it.
+	Name string `json:"name"`
+	// Found is the name at which the relevant RRset stands (RFC 8659 section 3), without trailing dot; empty when the climb
+	// ended without one.
+	Found string `json:"found,omitempty"`
+	// Records is the relevant RRset in presentation format.
+	Records []string `json:"records,omitempty"`
+	// Permits is the property that permitted, in presentation format; empty when there is no relevant RRset or nothing permits.
+	Permits string `json:"permits,omitempty"`
+	// TTL is the relevant RRset's, in seconds; FreshUntil is when the finding is too old to rely upon (CAA-05): the TTL or 8
+	// hours after Started, whichever is greater.
+	TTL        uint32            `json:"ttl"`
+	FreshUntil time.Time         `json:"fresh_until"`
+	Lookups    []resolver.Lookup `json:"lookups,omitempty"`
+	Started    time.Time         `json:"started"`
+	Finished   time.Time         `json:"finished"`
+}

@@ -1,0 +1,114 @@
+package va
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Method is a validation method. The zero value is no method.
+type Method uint8
+
+const (
+	HTTP01 Method = iota + 1
+	DNS01
+	TLSALPN01
+)
+
+// methodFacts are the names that a method goes by.
+var methodFacts = map[Method]struct{ label, section string }{
+	HTTP01:    {"http-01", "3.2.2.4.19"},
+	DNS01:     {"dns-01", "3.2.2.4.7"},
+	TLSALPN01: {"tls-alpn-01", "3.2.2.4.20"},
+}
+
+// Methods lists all methods, in the order of their numbers.
+func Methods() []Method { return []Method{HTTP01, DNS01, TLSALPN01} }
+
+// ParseMethod reads the registered ACME label, in lower case.
+func ParseMethod(label string) (Method, error) {
+	for m, f := range methodFacts {
+		if f.label == label {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("va: %q is no method (http-01, dns-01, tls-alpn-01)", label)
+}
+
+// String gives the registered ACME label, for example "http-01".
+func (m Method) String() string {
+	if f, ok := methodFacts[m]; ok {
+		return f.label
+	}
+	return "no method"
+}
+
+// Section gives the method's section of the Baseline Requirements for DNS names, for example "3.2.2.4.19".
+func (m Method) Section() string { return methodFacts[m].section }
+
+// MarshalText refuses a value that is no method.
+func (m Method) MarshalText() ([]byte, error) {
+	if f, ok := methodFacts[m]; ok {
+		return []byte(f.label), nil
+	}
+	return nil, fmt.Errorf("va: %d is no method", uint8(m))
+}
+
+// UnmarshalText refuses everything but a registered label.
+func (m *Method) UnmarshalText(text []byte) error {
+	v, err := ParseMethod(string(text))
+	if err != nil {
+		return err
+	}
+	*m = v
+	return nil
+}
+
+// Request is one name to be checked by one method, DCV and CAA together: there is no way to ask for less.
+type Request struct {
+	// Identifier is the name applied for: a DNS name in A-labels and lower case, without trailing dot, with "*." in front
+	// for a Wildcard Domain Name.
+	Identifier string `json:"identifier"`
+	Method     Method `json:"method"`
+	// Token is the challenge's token (RFC 8555 section 8.1): base64url, at least 112 bits by BR 1.6.1.
+	Token string `json:"token"`
+	// KeyAuthorization is Token, a dot and the account key's thumbprint (RFC 8555 section 8.1).
+	KeyAuthorization string `json:"key_authorization"`
+	// TokenCreated is when the token was made. BR 1.6.1 refuses it 30 days later.
+	TokenCreated time.Time `json:"token_created"`
+	// AccountURI is the ACME account's URL, compared with CAA's accounturi (RFC 8657 section 3).
+	AccountURI string `json:"account_uri"`
+	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8), in lower case; any of them in a CAA issue property permits.
+	// They come from the gate's configuration, never from a caller.
+	Issuers []string `json:"issuers"`
+}
+
+// Wildcard tells whether the name applied for is a Wildcard Domain Name.
+func (r Request) Wildcard() bool { return strings.HasPrefix(r.Identifier, "*.") }
+
+// FQDN is Identifier without "*.": the Authorization Domain Name that is validated, and the name that CAA is looked up for.
+func (r Request) FQDN() string { return strings.TrimPrefix(r.Identifier, "*.") }
+
+// Probe is what one attempt sends to each perspective.
+type Probe struct {
+	// Attempt is the attempt's identifier, unique for ever.
+	Attempt string `json:"attempt"`
+	// Nonce is 128 random bits in hexadecimal, new for each attempt; a reply repeats it.
+	Nonce string `json:"nonce"`
+	// Deadline is when an answer is no longer of use.
+	Deadline time.Time `json:"deadline"`
+	Request  Request   `json:"request"`
+}
+
+// Digest is the SHA-256, in hexadecimal, of the probe's JSON form. A reply is bound to it.
+func (p Probe) Digest() string {
+	b, err := json.Marshal(p)
+	if err != nil { // only a method that is none can do this, and such a request was refused at the entrance
+		return ""
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

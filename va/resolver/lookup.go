@@ -1,0 +1,67 @@
+package resolver
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// Lookup is the account of one resolution: what was asked, what came back, from whom, and why it has its status. It is
+// what `quorate resolve --json` prints and what a report keeps as evidence.
+type Lookup struct {
+	// Name is the question's name: lower case, absolute, with the trailing dot.
+	Name string `json:"name"`
+	// Type is the question's type by its mnemonic, for example "CAA".
+	Type   string        `json:"type"`
+	Status dnssec.Status `json:"status"`
+	// Rcode is the response code by its mnemonic ("NOERROR", "NXDOMAIN"), and empty where no answer was had.
+	Rcode string `json:"rcode"`
+	// Answers are the records of the answer in presentation format: the aliases followed, in order, then the records of
+	// the type asked. Empty unless Status is usable.
+	Answers []string `json:"answers"`
+	// TTL is the smallest TTL of Answers in seconds, never above what a signature vouches for; 0 without answers.
+	TTL uint32 `json:"ttl"`
+	// Why is one sentence that gives the reason of Status.
+	Why string `json:"why"`
+	// Code is dnssec.Reason's stable code; empty for a secure answer.
+	Code string `json:"code,omitempty"`
+	// EDE is the extended DNS error (RFC 8914) that fits, if any.
+	EDE uint16 `json:"ede,omitempty"`
+	// Queries are all packets sent for this lookup, in the order sent, failures included.
+	Queries []Query `json:"queries"`
+	// Chain is the chain of trust from the anchor down to the zone of the answer (of each answer, where there are aliases).
+	Chain []Link `json:"chain"`
+	// Started and Finished are UTC.
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+}
+
+// Query is one query sent to one name server.
+type Query struct {
+	// Server is the address and port asked, for example "192.0.2.1:53".
+	Server string `json:"server"`
+	// Transport is "udp" or "tcp".
+	Transport string `json:"transport"`
+	// Question is "name TYPE".
+	Question string `json:"question"`
+	// Rcode is the mnemonic, and empty where no acceptable response came.
+	Rcode string `json:"rcode,omitempty"`
+	// Milliseconds until the response or the failure.
+	Milliseconds float64 `json:"ms"`
+	// Error says why the response was not used: a time-out, a wrong question, a lame server.
+	Error string `json:"error,omitempty"`
+}
+
+// Link is one step of the chain of trust: a zone, and how its keys were established.
+type Link struct {
+	Zone string `json:"zone"`
+	// DS and DNSKEY are key tags; for the zone of a trust anchor DS holds the anchors' tags.
+	DS     []uint16 `json:"ds,omitempty"`
+	DNSKEY []uint16 `json:"dnskey,omitempty"`
+	// Algorithm is the mnemonic of the algorithm that signed the zone's keys, for example "ECDSAP256SHA256".
+	Algorithm string `json:"algorithm,omitempty"`
+	// Result is the status of the zone.
+	Result dnssec.Status `json:"result"`
+	// Why gives the reason where Result is not secure: which proof ended the chain, or what failed.
+	Why string `json:"why,omitempty"`
+}
