@@ -1,0 +1,155 @@
+// Package mpic turns the reports of many Network Perspectives into one decision (BR 3.2.2.9).
+//
+// Coordinator asks the primary and the remotes, Judge decides, a Journal keeps. Nothing here believes what a peer says of
+// itself: who a perspective is comes from the roster and the channel, and whether the quorum is met is computed here.
+package mpic
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/va"
+)
+
+// Kind says what an attempt is for. The zero value is no kind.
+type Kind uint8
+
+const (
+	// Issuance: a granted decision makes an authorization.
+	Issuance Kind = iota + 1
+	// DryRun: carried out in full and recorded; never makes an authorization (`quorate check`).
+	DryRun
+)
+
+var kindNames = map[Kind]string{Issuance: "issuance", DryRun: "dry-run"}
+
+// String gives "issuance", "dry-run", or "no kind".
+func (k Kind) String() string {
+	if n, ok := kindNames[k]; ok {
+		return n
+	}
+	return "no kind"
+}
+
+// MarshalText refuses a value that is no kind.
+func (k Kind) MarshalText() ([]byte, error) {
+	if n, ok := kindNames[k]; ok {
+		return []byte(n), nil
+	}
+	return nil, fmt.Errorf("mpic: %d is no kind of attempt", uint8(k))
+}
+
+// UnmarshalText refuses everything but a kind's name.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for v, n := range kindNames {
+		if n == string(text) {
+			*k = v
+			return nil
+		}
+	}
+	return fmt.Errorf("mpic: %q is no kind of attempt", text)
+}
+
+// Attempt is one validation of one name, from the moment before its first packet. Evidence belongs to one attempt; a
+// retry is another attempt (MPIC-09).
+type Attempt struct {
+	Kind Kind `json:"kind"`
+	// Started picks the policy; UTC.
+	Started time.Time `json:"started"`
+	// Caller is who asked, with the front in front: "rest:ra-1", "acme:https://ca.example/acct/1", "cli:root".
+	Caller string `json:"caller"`
+	// Software is the gate's program and version.
+	Software string `json:"software"`
+	// Probe is what each perspective was sent; its Attempt field is the attempt's identifier.
+	Probe va.Probe `json:"probe"`
+}
+
+// ID is the attempt's identifier.
+func (a Attempt) ID() string { return a.Probe.Attempt }
+
+// PrimaryReport is the report that the gate's own checker made in the gate's own process. Only the Coordinator makes one,
+// so that no remote's report can stand in for it (MPIC-12, F1).
+type PrimaryReport struct{ report va.Report }
+
+// Report gives a copy of the report.
+func (p PrimaryReport) Report() va.Report { return p.report }
+
+// MarshalJSON and UnmarshalJSON serve the record: the auditor judges stored evidence again.
+func (p PrimaryReport) MarshalJSON() ([]byte, error)  { return json.Marshal(p.report) }
+func (p *PrimaryReport) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &p.report) }
+
+// State is what became of the question to one remote. The zero value is none.
+type State uint8
+
+const (
+	// Answered: a reply came in time, over the remote's own channel, signed by its own key, bound to this probe.
+	Answered State = iota + 1
+	// TimedOut: no reply by the deadline.
+	TimedOut
+	// Unreachable: no connection, or it broke.
+	Unreachable
+	// Rejected: a reply came that cannot be this remote's answer to this probe: another identity or key, another attempt or
+	// nonce, unreadable, too large.
+	Rejected
+	// Outstanding: the decision did not need to wait for it. Its reply, if one comes, is recorded as late.
+	Outstanding
+	// NotAsked: the attempt was refused before the first packet.
+	NotAsked
+)
+
+var stateNames = map[State]string{Answered: "answered", TimedOut: "timed-out", Unreachable: "unreachable",
+	Rejected: "rejected", Outstanding: "outstanding", NotAsked: "not-asked"}
+
+// String gives the state in lower case, or "no state".
+func (s State) String() string {
+	if n, ok := stateNames[s]; ok {
+		return n
+	}
+	return "no state"
+}
+
+// MarshalText refuses a value that is no state.
+func (s State) MarshalText() ([]byte, error) {
+	if n, ok := stateNames[s]; ok {
+		return []byte(n), nil
+	}
+	return nil, fmt.Errorf("mpic: %d is no state", uint8(s))
+}
+
+// UnmarshalText refuses everything but a state's name.
+func (s *State) UnmarshalText(text []byte) error {
+	for v, n := range stateNames {
+		if n == string(text) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("mpic: %q is no state", text)
+}
+
+// Attestation is what the gate has from one remote.
+type Attestation struct {
+	// Perspective is the roster's name for the remote that was asked, over the channel that the roster pins.
+	Perspective string `json:"perspective"`
+	State       State  `json:"state"`
+	// Problem says why there is no usable report; nil exactly when State is Answered.
+	Problem *va.Problem `json:"problem,omitempty"`
+	// Report is set exactly when State is Answered.
+	Report *va.Report `json:"report,omitempty"`
+	// Signed is the reply as received, a compact JWS; kept also when the reply was rejected, cut at 64 KiB.
+	Signed string `json:"signed,omitempty"`
+	// Asked and Closed are UTC by the gate's clock.
+	Asked  time.Time `json:"asked"`
+	Closed time.Time `json:"closed"`
+}
+
+// Evidence is all that Judge reads.
+type Evidence struct {
+	Attempt Attempt `json:"attempt"`
+	Roster  Roster  `json:"roster"`
+	// Primary is nil when the attempt was refused before the first packet.
+	Primary *PrimaryReport `json:"primary,omitempty"`
+	// Remotes has one attestation per remote of the roster, in the roster's order.
+	Remotes []Attestation `json:"remotes"`
+}

@@ -1,0 +1,210 @@
+package mpic
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// Judge decides an attempt (BR 3.2.2.9). It is pure: it does no I/O and reads no clock, so the auditor's program reaches
+// the same decision from the record, years later. It takes neither a policy nor a list of checks: the attempt's start
+// picks the policy, and DCV and CAA are always both judged.
+//
+// A decision is granted exactly when all of this holds:
+//   - the request was admissible and the roster met the rules when the attempt started;
+//   - the primary's own DCV and CAA passed;
+//   - for DCV, and for CAA, no more remotes failed to corroborate than the table allows for the number asked, and those
+//     that corroborate lie in enough regions.
+func Judge(e Evidence) Decision {
+	d := Decision{attempt: e.Attempt.ID()}
+	policy, problem := PolicyAt(e.Attempt.Started)
+	if problem != nil {
+		d.reasons = []*va.Problem{problem}
+		return d
+	}
+	d.policy = policy
+	if d.reasons = before(e); len(d.reasons) > 0 {
+		return d
+	}
+	if e.Primary == nil {
+		d.reasons = []*va.Problem{{Code: "primary.missing", Rules: []string{"MPIC-12"},
+			Detail: "the primary perspective made no report; remotes alone never suffice"}}
+		return d
+	}
+	remotes, problem := matchRemotes(e)
+	if problem != nil {
+		d.reasons = []*va.Problem{problem}
+		return d
+	}
+
+	primary := judgeReport(e.Attempt.Probe, e.Primary.report, e.Roster.Primary.Name, Primary)
+	d.views = []View{primary}
+	for i, m := range e.Roster.Remotes {
+		d.views = append(d.views, judgeAttestation(e.Attempt.Probe, m, remotes[i]))
+	}
+	if primary.DCVProblem != nil {
+		d.reasons = append(d.reasons, primary.DCVProblem)
+	}
+	if primary.CAAProblem != nil {
+		d.reasons = append(d.reasons, primary.CAAProblem)
+	}
+	var short *va.Problem
+	if d.dcv, short = count("domain control", policy, e.Roster, d.views, func(v View) va.Outcome { return v.DCV }); short != nil {
+		d.reasons = append(d.reasons, short)
+	}
+	if d.caa, short = count("CAA", policy, e.Roster, d.views, func(v View) va.Outcome { return v.CAA }); short != nil {
+		d.reasons = append(d.reasons, short)
+	}
+	d.granted = len(d.reasons) == 0 && primary.DCV == va.Pass && primary.CAA == va.Pass
+	return d
+}
+
+// before gives what refuses the attempt before its first packet. The Coordinator asks it first, and Judge again.
+func before(e Evidence) []*va.Problem {
+	if _, err := e.Attempt.Kind.MarshalText(); err != nil {
+		return []*va.Problem{{Code: "request.kind", Detail: "the attempt has no kind"}}
+	}
+	if p := va.Admit(e.Attempt.Probe.Request, e.Attempt.Started); p != nil {
+		return []*va.Problem{p}
+	}
+	return e.Roster.Check(e.Attempt.Started)
+}
+
+// matchRemotes brings the attestations into the roster's order. One that is missing counts as no answer; one that speaks
+// for nobody on the roster, or for somebody twice, makes the evidence unusable.
+func matchRemotes(e Evidence) ([]Attestation, *va.Problem) {
+	byName := make(map[string]Attestation, len(e.Remotes))
+	for _, a := range e.Remotes {
+		if _, twice := byName[a.Perspective]; twice {
+			return nil, &va.Problem{Code: "evidence.duplicate", Rules: []string{"MPIC-05"},
+				Detail: fmt.Sprintf("the evidence holds two attestations of %s", a.Perspective)}
+		}
+		if !slices.ContainsFunc(e.Roster.Remotes, func(m Member) bool { return m.Name == a.Perspective }) {
+			return nil, &va.Problem{Code: "evidence.stranger", Rules: []string{"MPIC-08"},
+				Detail: fmt.Sprintf("the evidence holds an attestation of %q, which is not a remote of the roster", a.Perspective)}
+		}
+		byName[a.Perspective] = a
+	}
+	out := make([]Attestation, len(e.Roster.Remotes))
+	for i, m := range e.Roster.Remotes {
+		out[i] = byName[m.Name]
+	}
+	return out, nil
+}
+
+func judgeAttestation(probe va.Probe, m Member, a Attestation) View {
+	if a.State != Answered || a.Report == nil {
+		problem := a.Problem
+		if problem == nil {
+			problem = &va.Problem{Code: "perspective.silent", Rules: []string{"MPIC-03"},
+				Detail: fmt.Sprintf("%s gave no answer (%s)", m.Name, a.State)}
+		}
+		return View{Perspective: m.Name, Role: RemoteRole, DCV: va.Error, CAA: va.Error, DCVProblem: problem, CAAProblem: problem}
+	}
+	return judgeReport(probe, *a.Report, m.Name, RemoteRole)
+}
+
+// judgeReport says what one report counts for. It believes an outcome only together with what must have been seen for it
+// (F6: the absence of a problem is no pass).
+func judgeReport(probe va.Probe, r va.Report, name string, role Role) View {
+	v := View{Perspective: name, Role: role}
+	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != probe.Digest() {
+		p := &va.Problem{Code: "perspective.unbound", Rules: []string{"MPIC-09"},
+			Detail: fmt.Sprintf("the report of %s is for another attempt, nonce or request", name)}
+		v.DCV, v.CAA, v.DCVProblem, v.CAAProblem = va.Error, va.Error, p, p
+		return v
+	}
+	v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
+	v.CAA, v.CAAProblem = judgeCAA(probe.Request, r.CAA, name)
+	return v
+}
+
+// judgeDCV: MPIC-10, the same challenge information as the primary's. Both are compared with what the request makes it be.
+func judgeDCV(req va.Request, f va.DCVFinding, name string) (va.Outcome, *va.Problem) {
+	if f.Outcome != va.Pass {
+		return notPassed(f.Outcome, f.Problem, name, "domain control")
+	}
+	switch {
+	case f.Problem != nil:
+		return va.Error, contradiction(name, "domain control", "a pass that carries the problem "+f.Problem.Code)
+	case f.Observed == "" || f.Observed != req.Expected():
+		return va.Error, contradiction(name, "domain control", "a pass without the challenge information that this request asks for")
+	case f.Queried != req.Queried():
+		return va.Error, contradiction(name, "domain control", fmt.Sprintf("a pass for %q, where %q was to be asked", f.Queried, req.Queried()))
+	}
+	for _, l := range f.Lookups {
+		if l.Status == dnssec.Bogus {
+			return va.Error, contradiction(name, "domain control", fmt.Sprintf("a pass over a bogus answer for %s %s", l.Name, l.Type))
+		}
+	}
+	return va.Pass, nil
+}
+
+// judgeCAA: MPIC-11, the perspective's own answer must mean permission. It is worked out again from the records.
+func judgeCAA(req va.Request, f va.CAAFinding, name string) (va.Outcome, *va.Problem) {
+	if f.Outcome != va.Pass {
+		return notPassed(f.Outcome, f.Problem, name, "CAA")
+	}
+	if f.Problem != nil {
+		return va.Error, contradiction(name, "CAA", "a pass that carries the problem "+f.Problem.Code)
+	}
+	if f.Name != req.FQDN() { // C1
+		return va.Error, contradiction(name, "CAA", fmt.Sprintf("a permission for %q, where %q was asked", f.Name, req.FQDN()))
+	}
+	permits, problem := permission(req, f)
+	if problem != nil {
+		return va.Error, contradiction(name, "CAA", "a permission that its own records do not give: "+problem.Detail)
+	}
+	if permits != f.Permits {
+		return va.Error, contradiction(name, "CAA", fmt.Sprintf("a permission by %q, where the records give %q", f.Permits, permits))
+	}
+	return va.Pass, nil
+}
+
+// notPassed keeps fail and error, and turns everything that is neither into error.
+func notPassed(o va.Outcome, p *va.Problem, name, what string) (va.Outcome, *va.Problem) {
+	if o != va.Fail && o != va.Error {
+		return va.Error, contradiction(name, what, "no outcome")
+	}
+	if p == nil {
+		return va.Error, contradiction(name, what, fmt.Sprintf("the outcome %q without a reason", o))
+	}
+	return o, p
+}
+
+func contradiction(name, what, has string) *va.Problem {
+	return &va.Problem{Code: "perspective.contradiction", Rules: []string{"MPIC-10", "MPIC-11"},
+		Detail: fmt.Sprintf("the %s finding of %s has %s", what, name, has)}
+}
+
+// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04). All remotes of the roster were asked,
+// so all count as used; one that timed out is a non-corroboration.
+func count(what string, policy Policy, roster Roster, views []View, of func(View) va.Outcome) (Quorum, *va.Problem) {
+	q := Quorum{Attempted: len(roster.Remotes), Regions: []Region{}}
+	var missing []string
+	for i, m := range roster.Remotes {
+		if of(views[i+1]) != va.Pass {
+			missing = append(missing, m.Name)
+			continue
+		}
+		q.Corroborated++
+		if !slices.Contains(q.Regions, m.Place.Region) {
+			q.Regions = append(q.Regions, m.Place.Region)
+		}
+	}
+	slices.Sort(q.Regions)
+	allowed, ok := AllowedNonCorroborations(q.Attempted)
+	q.Allowed = allowed
+	if !ok || len(missing) > allowed {
+		return q, &va.Problem{Code: "quorum.missed", Rules: []string{"MPIC-01", "MPIC-03"},
+			Detail: fmt.Sprintf("%s: %s remote perspectives corroborate; %d of %d may fail to, but these did: %v",
+				what, q, allowed, q.Attempted, missing)}
+	}
+	if len(q.Regions) < policy.MinRegions {
+		return q, &va.Problem{Code: "quorum.regions", Rules: []string{"MPIC-04"},
+			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required", what, len(q.Regions), q.Regions, policy.MinRegions)}
+	}
+	return q, nil
+}

@@ -1,0 +1,170 @@
+package mpic
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/quorate/quorate/va"
+)
+
+// Region is the service region of a Regional Internet Registry. The zero value is none.
+type Region string
+
+const (
+	AFRINIC Region = "AFRINIC"
+	APNIC   Region = "APNIC"
+	ARIN    Region = "ARIN"
+	LACNIC  Region = "LACNIC"
+	RIPE    Region = "RIPE NCC"
+)
+
+// Regions lists the five registries.
+func Regions() []Region { return []Region{AFRINIC, APNIC, ARIN, LACNIC, RIPE} }
+
+// known tells whether r is one of the five, spelled as above.
+func (r Region) known() bool {
+	for _, k := range Regions() {
+		if r == k {
+			return true
+		}
+	}
+	return false
+}
+
+// Place is where traffic is handed to the Internet: the definition that BR 3.2.2.9 gives for a perspective's location and
+// for its resolver's. Latitude and Longitude are WGS 84 degrees, -90 to 90 and -180 to 180.
+type Place struct {
+	Region    Region  `json:"region"`
+	Latitude  float64 `json:"latitude"`
+	Longitude float64 `json:"longitude"`
+}
+
+// MinimumDistance is how far apart, in kilometres, two perspectives or two resolvers must stand (BR 3.2.2.9).
+const MinimumDistance = 500
+
+// polarRadius is the smallest radius of the Earth in kilometres. With it, and with the chord instead of the arc, the
+// distance computed is never above the true straight-line distance.
+const polarRadius = 6356.752
+
+// Distance gives the straight-line distance between two places in kilometres, rounded in favour of refusal.
+func Distance(a, b Place) float64 {
+	const degree = math.Pi / 180
+	point := func(p Place) (x, y, z float64) {
+		sinLat, cosLat := math.Sincos(p.Latitude * degree)
+		sinLon, cosLon := math.Sincos(p.Longitude * degree)
+		return cosLat * cosLon, cosLat * sinLon, sinLat
+	}
+	ax, ay, az := point(a)
+	bx, by, bz := point(b)
+	return polarRadius * math.Sqrt((ax-bx)*(ax-bx)+(ay-by)*(ay-by)+(az-bz)*(az-bz))
+}
+
+// Member is what the CA knows of one Network Perspective. It comes from the CA's configuration, never from the
+// perspective's own words.
+type Member struct {
+	// Name identifies the perspective in records: lower case letters, digits and hyphens, 1 to 63 characters.
+	Name string `json:"name"`
+	// Title is for people, for example "Frankfurt".
+	Title string `json:"title"`
+	// Place is the perspective's own, Resolver its DNS resolver's.
+	Place    Place `json:"place"`
+	Resolver Place `json:"resolver"`
+	// URL is where a remote is reached; empty for the primary, which runs in the gate's own process.
+	URL string `json:"url,omitempty"`
+	// TLSKey is the SHA-256, in hexadecimal, of the SubjectPublicKeyInfo that the remote's TLS certificate must carry.
+	TLSKey string `json:"tls_key,omitempty"`
+	// SigningKey is the RFC 7638 thumbprint (SHA-256, base64url) of the key that signs the remote's replies.
+	SigningKey string `json:"signing_key,omitempty"`
+}
+
+// Roster is the set of perspectives of an attempt: the primary, and all remotes that are asked.
+type Roster struct {
+	Primary Member   `json:"primary"`
+	Remotes []Member `json:"remotes"`
+}
+
+// Check gives what keeps this roster from being used at a time, by the policy of that day: none when it may be used.
+// MPIC-02, MPIC-04, MPIC-05, MPIC-06, MPIC-08 (a remote without pinned keys has no authenticated channel).
+func (r Roster) Check(at time.Time) []*va.Problem {
+	policy, problem := PolicyAt(at)
+	if problem != nil {
+		return []*va.Problem{problem}
+	}
+	var out []*va.Problem
+	refuse := func(code, rule, format string, args ...any) {
+		out = append(out, &va.Problem{Code: code, Detail: fmt.Sprintf(format, args...), Rules: []string{rule}})
+	}
+	if n := len(r.Remotes); n < policy.MinRemotes {
+		refuse("roster.too-few", "MPIC-02", "%d remote perspectives are configured; since %s at least %d are required (%s)",
+			n, policy.MinRemotesSince.Format(time.DateOnly), policy.MinRemotes, policy.Section("MPIC-02"))
+	}
+	all := append([]Member{r.Primary}, r.Remotes...)
+	names, keys := map[string]bool{}, map[string]string{}
+	regions := map[Region]bool{}
+	for i, m := range all {
+		if !validMemberName(m.Name) {
+			refuse("roster.name", "REC-01", "perspective %q: a name is 1 to 63 lower case letters, digits and hyphens", m.Name)
+		}
+		if names[m.Name] {
+			refuse("roster.duplicate", "MPIC-05", "perspective %s is listed twice", m.Name)
+		}
+		names[m.Name] = true
+		for what, p := range map[string]Place{"perspective": m.Place, "resolver": m.Resolver} {
+			if !p.Region.known() {
+				refuse("roster.region", "MPIC-04", "%s: the %s's region %q is none of AFRINIC, APNIC, ARIN, LACNIC, RIPE NCC", m.Name, what, p.Region)
+			}
+			if !onEarth(p) {
+				refuse("roster.coordinates", "MPIC-05", "%s: the %s's coordinates %v, %v are not on Earth", m.Name, what, p.Latitude, p.Longitude)
+			}
+		}
+		if m.Resolver.Region != m.Place.Region {
+			refuse("roster.resolver-region", "MPIC-06", "%s stands in %s and its resolver in %s: both must lie in one region", m.Name, m.Place.Region, m.Resolver.Region)
+		}
+		if i == 0 {
+			continue
+		}
+		regions[m.Place.Region] = true
+		for _, key := range []string{m.TLSKey, m.SigningKey} {
+			if key == "" {
+				refuse("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
+				break
+			}
+			if other, taken := keys[key]; taken {
+				refuse("roster.shared-key", "MPIC-08", "%s and %s share a key: each perspective has keys of its own", other, m.Name)
+			}
+			keys[key] = m.Name
+		}
+	}
+	if len(regions) < policy.MinRegions {
+		refuse("roster.regions", "MPIC-04", "the remotes stand in %d region(s); corroboration needs %d", len(regions), policy.MinRegions)
+	}
+	for i, a := range all {
+		for _, b := range all[i+1:] {
+			if d := Distance(a.Place, b.Place); !(d >= MinimumDistance) {
+				refuse("roster.distance", "MPIC-05", "%s and %s are %.0f km apart; perspectives are distinct from %d km on", a.Name, b.Name, d, MinimumDistance)
+			}
+			if d := Distance(a.Resolver, b.Resolver); !(d >= MinimumDistance) {
+				refuse("roster.resolver-distance", "MPIC-06", "the resolvers of %s and %s are %.0f km apart; %d km are required", a.Name, b.Name, d, MinimumDistance)
+			}
+		}
+	}
+	return out
+}
+
+func validMemberName(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// onEarth refuses NaN as well: no comparison with it holds.
+func onEarth(p Place) bool {
+	return p.Latitude >= -90 && p.Latitude <= 90 && p.Longitude >= -180 && p.Longitude <= 180
+}

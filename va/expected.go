@@ -1,0 +1,32 @@
+package va
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+)
+
+// Expected is the challenge information that a perspective must have seen for the request: what a passing
+// DCVFinding.Observed is compared with (MPIC-10). It is empty, and equals nothing that was seen, for a method that is none.
+func (r Request) Expected() string {
+	sum := sha256.Sum256([]byte(r.KeyAuthorization))
+	switch r.Method {
+	case HTTP01:
+		return r.KeyAuthorization // RFC 8555 section 8.3
+	case DNS01:
+		return base64.RawURLEncoding.EncodeToString(sum[:]) // RFC 8555 section 8.4
+	case TLSALPN01:
+		return hex.EncodeToString(sum[:]) // RFC 8737 section 3
+	default:
+		return ""
+	}
+}
+
+// Queried is the name whose record or host the method examines, without trailing dot: the challenge label before the FQDN
+// for dns-01 (RFC 8555 section 8.4), otherwise the FQDN itself.
+func (r Request) Queried() string {
+	if r.Method == DNS01 {
+		return "_acme-challenge." + r.FQDN()
+	}
+	return r.FQDN()
+}
