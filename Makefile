@@ -1,0 +1,50 @@
+# Quorate. `make demo` and `make test` need Go, make and git, and nothing else.
+
+GO ?= go
+FUZZTIME ?= 10s
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+.PHONY: help build demo up test race lint fuzz bench compliance clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/quorate and bin/quorate-sandbox
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/quorate ./cmd/quorate-sandbox
+
+demo: build ## the main job from nothing: certificates issued, attacks refused
+	./bin/quorate-sandbox demo
+
+up: build ## the demo's world, kept running for certbot, lego and curl
+	./bin/quorate-sandbox up
+
+test: ## all tests; those that need an absent program say so and skip
+	$(GO) test ./...
+
+race: ## all tests under the race detector; their results go to .cache/results.json
+	@mkdir -p .cache
+	$(GO) test -race -json ./... > .cache/results.json || { $(GO) run ./test/compliance/failed < .cache/results.json; exit 1; }
+
+lint: ## gofmt, vet, staticcheck, go.mod tidy
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; done
+
+bench: ## Go benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+compliance: ## write docs/compliance.md from the tests that ran
+	@mkdir -p .cache
+	CI=true $(GO) test -json ./... > .cache/results.json
+	$(GO) run ./test/compliance -results .cache/results.json
+
+clean:
+	rm -rf bin .cache
