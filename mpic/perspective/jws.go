@@ -1,0 +1,171 @@
+package perspective
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	jose "github.com/go-jose/go-jose/v4"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+const (
+	// replyType is the typ of a report's JWS (RFC 7515 section 4.1.9). A signature by the same key over anything else,
+	// made for any other purpose, is no report.
+	replyType = "quorate-report+jws"
+	// contentType is the media type of a compact JWS (RFC 7515 section 9.2.1).
+	contentType = "application/jose"
+	// maxReply is how long a reply may be, in bytes.
+	maxReply = 1 << 20
+)
+
+// replyHeader is the protected header, all of it: whatever else a header could hold (crit, b64, jku, x5c) is refused.
+type replyHeader struct {
+	Algorithm string          `json:"alg"`
+	KeyID     string          `json:"kid"`
+	Key       json.RawMessage `json:"jwk"`
+	Type      string          `json:"typ"`
+}
+
+// sign gives the compact JWS over a report. It refuses a report whose outcomes or statuses are none.
+func (id *Identity) sign(report va.Report) (string, error) {
+	payload, err := json.Marshal(report)
+	if err != nil {
+		return "", fmt.Errorf("perspective: encoding the report: %w", err)
+	}
+	algorithm := jose.ES256
+	if _, ok := id.signer.(ed25519.PrivateKey); ok {
+		algorithm = jose.EdDSA
+	}
+	options := (&jose.SignerOptions{EmbedJWK: true}).WithType(replyType).WithHeader("kid", id.thumbprint)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: id.signer}, options)
+	if err != nil {
+		return "", fmt.Errorf("perspective: preparing to sign: %w", err)
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("perspective: signing the report: %w", err)
+	}
+	return signed.CompactSerialize()
+}
+
+// Verify tells whether a reply is a member's own signed report on a probe, and gives the report. It is pure, so the
+// auditor's program comes to the same answer from the record as the gate did. The member's pin decides on the key: the
+// reply brings the public key along, and its thumbprint must be member.SigningKey. Others are members of the same roster,
+// and serve to say whose key it was if it was not the member's; they may be left out.
+//
+// It does not tell whether the checks passed: that is mpic.Judge's. The problem's codes are "perspective.garbage" (not a
+// compact JWS over a report), "perspective.algorithm", "perspective.signature", "perspective.key" and
+// "perspective.replay".
+func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Probe) (va.Report, *va.Problem) {
+	refuse := func(code, rule, format string, args ...any) (va.Report, *va.Problem) {
+		return va.Report{}, &va.Problem{Code: code, Rules: []string{rule},
+			Detail: fmt.Sprintf("the reply of %s %s", member.Name, fmt.Sprintf(format, args...))}
+	}
+	key, payload, code, err := open(signed)
+	if err != nil {
+		return refuse(code, "MPIC-08", "%s", err)
+	}
+	thumbprint, err := Thumbprint(key.Key)
+	if err != nil {
+		return refuse("perspective.garbage", "MPIC-08", "carries a key of which no thumbprint can be made")
+	}
+	// MPIC-08: the roster says whose answer this is, and the reply has no say in it.
+	if member.SigningKey == "" || thumbprint != member.SigningKey {
+		if i := slices.IndexFunc(others, func(m mpic.Member) bool { return m.SigningKey == thumbprint }); i >= 0 {
+			return refuse("perspective.key", "MPIC-08", "is signed with the key of %s (%s)", others[i].Name, thumbprint)
+		}
+		return refuse("perspective.key", "MPIC-08", "is signed with the key %s; the roster has %s", thumbprint, member.SigningKey)
+	}
+	var report va.Report
+	if err := decodeStrict(payload, &report); err != nil {
+		return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", err)
+	}
+	// An outcome or status that is left out stays zero, and its type refuses to be written: so is any in the report.
+	if _, err := json.Marshal(report); err != nil {
+		return refuse("perspective.garbage", "MPIC-08", "leaves an outcome or a status unset: %s", err)
+	}
+	// MPIC-09: a report counts for one attempt, and for what was asked in it.
+	switch digest := probe.Digest(); {
+	case report.Attempt != probe.Attempt:
+		return refuse("perspective.replay", "MPIC-09", "is for the attempt %q, and the attempt is %q", cut(report.Attempt, 80), probe.Attempt)
+	case report.Nonce == "" || report.Nonce != probe.Nonce:
+		return refuse("perspective.replay", "MPIC-09", "repeats the nonce %q, and the probe's is %q", cut(report.Nonce, 80), probe.Nonce)
+	case digest == "" || report.Digest != digest:
+		return refuse("perspective.replay", "MPIC-09", "is for another request: its digest is %q, the probe's %q", cut(report.Digest, 80), digest)
+	}
+	return report, nil
+}
+
+// open takes a compact JWS apart and verifies its signature by the key that it carries. Whose key that is, is for the
+// caller to find out. The error completes "the reply of X ...".
+func open(signed string) (key *jose.JSONWebKey, payload []byte, code string, err error) {
+	if len(signed) > maxReply {
+		return nil, nil, "perspective.garbage", fmt.Errorf("has %d bytes; at most %d are read", len(signed), maxReply)
+	}
+	if strings.HasPrefix(strings.TrimSpace(signed), "{") {
+		return nil, nil, "perspective.garbage", errors.New("is JSON, which can hold several signatures or none, and not a compact JWS")
+	}
+	if n := strings.Count(signed, "."); n != 2 {
+		return nil, nil, "perspective.garbage", fmt.Errorf("is no compact JWS: it has %d dots instead of 2", n)
+	}
+	encoded, _, _ := strings.Cut(signed, ".")
+	text, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, nil, "perspective.garbage", errors.New("is no compact JWS: its header is not base64url")
+	}
+	var header replyHeader
+	if err := decodeStrict(text, &header); err != nil {
+		return nil, nil, "perspective.garbage", fmt.Errorf("has an unusable header: %w", err)
+	}
+	if header.Type != replyType {
+		return nil, nil, "perspective.garbage", fmt.Errorf("is of the type %q, and a report is of the type %q", cut(header.Type, 80), replyType)
+	}
+	if a := jose.SignatureAlgorithm(header.Algorithm); a != jose.EdDSA && a != jose.ES256 {
+		return nil, nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q; only EdDSA and ES256 are taken", cut(header.Algorithm, 80))
+	}
+	jws, err := jose.ParseSignedCompact(signed, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
+	if err != nil {
+		return nil, nil, "perspective.garbage", fmt.Errorf("is no usable JWS: %w", err)
+	}
+	if len(jws.Signatures) != 1 || jws.Signatures[0].Protected.JSONWebKey == nil {
+		return nil, nil, "perspective.garbage", errors.New("does not carry the one key that signed it")
+	}
+	key = jws.Signatures[0].Protected.JSONWebKey
+	// The key's kind and the algorithm belong together (RFC 8725 section 3.1).
+	switch k := key.Key.(type) {
+	case ed25519.PublicKey:
+		if header.Algorithm != string(jose.EdDSA) {
+			return nil, nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an Ed25519 key", header.Algorithm)
+		}
+	case *ecdsa.PublicKey:
+		if header.Algorithm != string(jose.ES256) || k.Curve != elliptic.P256() {
+			return nil, nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an ECDSA key on %s", header.Algorithm, k.Curve.Params().Name)
+		}
+	default:
+		return nil, nil, "perspective.algorithm", errors.New("carries a key that is neither Ed25519 nor ECDSA on P-256")
+	}
+	if thumbprint, err := Thumbprint(key.Key); err != nil || thumbprint != header.KeyID {
+		return nil, nil, "perspective.garbage", errors.New("names another key than it carries")
+	}
+	if payload, err = jws.Verify(key.Key); err != nil {
+		return nil, nil, "perspective.signature", errors.New("has a signature that does not hold")
+	}
+	return key, payload, "", nil
+}
+
+// cut shortens what a peer sent, for use in a sentence.
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit] + "..."
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
