@@ -32,6 +32,9 @@ type View struct {
 	CAAProblem *va.Problem `json:"caa_problem,omitempty"`
 }
 
+func (v View) dcv() va.Outcome { return v.DCV }
+func (v View) caa() va.Outcome { return v.CAA }
+
 // Role says in what capacity a perspective takes part (F2: never guessed from order). The zero value is none.
 type Role uint8
 

@@ -51,10 +51,10 @@ func Judge(e Evidence) Decision {
 		d.reasons = append(d.reasons, primary.CAAProblem)
 	}
 	var short *va.Problem
-	if d.dcv, short = count("domain control", policy, e.Roster, d.views, func(v View) va.Outcome { return v.DCV }); short != nil {
+	if d.dcv, short = count("domain control", policy, e.Roster, d.views, View.dcv); short != nil {
 		d.reasons = append(d.reasons, short)
 	}
-	if d.caa, short = count("CAA", policy, e.Roster, d.views, func(v View) va.Outcome { return v.CAA }); short != nil {
+	if d.caa, short = count("CAA", policy, e.Roster, d.views, View.caa); short != nil {
 		d.reasons = append(d.reasons, short)
 	}
 	d.granted = len(d.reasons) == 0 && primary.DCV == va.Pass && primary.CAA == va.Pass

@@ -12,16 +12,16 @@ import (
 type Rule struct {
 	// ID is the identifier in docs/requirements.tsv.
 	ID string
-	// From is the first day on which the rule holds in this form, at 00:00 UTC; Until the day on which a later form
-	// replaces it, zero when none is known.
+	// From is the first day on which the rule holds in this form, at 00:00 UTC, and zero when it held before the first policy;
+	// Until is the day on which a later form replaces it, zero when none is known.
 	From, Until time.Time
 	// Text is one sentence.
 	Text string
-	// Sections are the rule's places, in the order of From.
+	// Sections are the rule's places, in the order of their From.
 	Sections []Section
 }
 
-// Section says where a rule stands in the Baseline Requirements from a day on.
+// Section says where a rule stands in the Baseline Requirements from a day on; without From, since before the first policy.
 type Section struct {
 	From   time.Time
 	Number string
@@ -102,17 +102,10 @@ func (p Policy) Name() string {
 // Section gives where a rule stands on the policy's day, as "BR 3.2.2.9", and the empty string for an unknown rule.
 func (p Policy) Section(id string) string {
 	for _, r := range Rules() {
-		if r.ID != id {
-			continue
-		}
-		number := ""
-		for _, s := range r.Sections {
-			if !s.From.After(p.Day) {
-				number = s.Number
+		if r.ID == id {
+			if section := r.Section(p.Day); section != "" {
+				return section
 			}
-		}
-		if number != "" {
-			return "BR " + number
 		}
 	}
 	return ""

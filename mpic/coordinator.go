@@ -1,0 +1,334 @@
+package mpic
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/va"
+)
+
+// Defaults and limits of Config.
+const (
+	DefaultDeadline     = 20 * time.Second
+	DefaultRefusalGrace = 2 * time.Second
+	DefaultMaxInFlight  = 256
+
+	minDeadline = time.Second
+	maxDeadline = 5 * time.Minute
+	// recordTime bounds one call of the Journal. It starts anew when the attempt's own deadline is over.
+	recordTime = 10 * time.Second
+)
+
+var (
+	// ErrRecord: the Journal could not keep what it must keep, so the answer is no (REC-05).
+	ErrRecord = errors.New("mpic: the record could not be written")
+	// ErrRequest: the call itself is wrong: no kind, no caller, no method. It has no form that could be recorded, and a front
+	// refuses it before it comes here.
+	ErrRequest = errors.New("mpic: not a request for a validation")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("mpic: the coordinator is closed")
+)
+
+// Config says with whom and how a Coordinator works.
+type Config struct {
+	// Roster is the CA's knowledge of its perspectives. It must meet the rules in force.
+	Roster Roster
+	// Primary is the gate's own checker, in the gate's own process (MPIC-12). It is a concrete type on purpose: nothing that
+	// speaks to another machine can stand in its place.
+	Primary *va.Checker
+	// Remotes has the roster's remotes, in the roster's order.
+	Remotes []Remote
+	Journal Journal
+	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
+	Issuers []string
+	// Software is the gate's program and version, for the record.
+	Software string
+	// Now is the gate's clock. Default: time.Now.
+	Now func() time.Time
+	// Logger gets one line per attempt and one per fault, each with the attempt's identifier. Default: nothing is logged.
+	Logger *slog.Logger
+	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
+	Deadline time.Duration
+	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
+	GrantGrace time.Duration
+	// RefusalGrace is how long it waits when it can no longer be granted, so that the record has each perspective's view
+	// (CAA-08). Default (0): 2 s.
+	RefusalGrace time.Duration
+	// MaxInFlight is how many attempts run at once; more wait for their turn. Default (0): 256.
+	MaxInFlight int
+}
+
+// Coordinator carries out attempts: it asks the primary and the remotes, has Judge decide, and has the Journal keep.
+// Its methods may be called concurrently.
+type Coordinator struct {
+	config Config
+	// check is the primary's Check. Tests of this package put another function here; nobody else can.
+	check func(context.Context, va.Probe) va.Report
+	slots chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	// work counts attempts in flight, and asked perspectives that have not returned.
+	work sync.WaitGroup
+}
+
+// Result is what one attempt came to.
+type Result struct {
+	// Number is the record's.
+	Number   int64
+	Evidence Evidence
+	Decision Decision
+}
+
+// New refuses a configuration that cannot meet the rules in force today, and logs a warning when it will not meet those
+// of the next date known.
+func New(c Config) (*Coordinator, error) {
+	if c.Primary == nil {
+		return nil, errors.New("mpic: there is no primary perspective (MPIC-12)")
+	}
+	return newCoordinator(c, c.Primary.Check)
+}
+
+func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (*Coordinator, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Deadline == 0 {
+		c.Deadline = DefaultDeadline
+	}
+	if c.RefusalGrace == 0 {
+		c.RefusalGrace = DefaultRefusalGrace
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = DefaultMaxInFlight
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	c.Roster.Remotes = slices.Clone(c.Roster.Remotes)
+	c.Remotes = slices.Clone(c.Remotes)
+	c.Issuers = slices.Clone(c.Issuers)
+	o := OutlookOn(c.Roster, c.Now())
+	for _, p := range o.NextBreaks {
+		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
+			"rules", p.Rules, "detail", p.Detail)
+	}
+	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight)}, nil
+}
+
+// validate gives all that is wrong, so that an operator mends it in one go.
+func (c Config) validate() error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf("mpic: "+format, args...)) }
+	if c.Journal == nil {
+		refuse("there is no journal (REC-05)")
+	}
+	if c.Software == "" {
+		refuse("the software has no name for the record")
+	}
+	if c.Deadline < minDeadline || c.Deadline > maxDeadline {
+		refuse("a deadline of %s: it must lie between %s and %s", c.Deadline, minDeadline, maxDeadline)
+	}
+	if c.GrantGrace < 0 || c.GrantGrace > c.Deadline {
+		refuse("a grant grace of %s: it must lie between 0 and the deadline, %s", c.GrantGrace, c.Deadline)
+	}
+	if c.RefusalGrace < 0 || c.RefusalGrace > c.Deadline {
+		refuse("a refusal grace of %s: it must lie between 0 and the deadline, %s", c.RefusalGrace, c.Deadline)
+	}
+	if c.MaxInFlight < 0 {
+		refuse("%d attempts in flight: at least 1 is needed", c.MaxInFlight)
+	}
+	if len(c.Issuers) == 0 {
+		refuse("no issuer domain name is configured; without one no CAA record could permit")
+	}
+	for _, name := range c.Issuers {
+		if !validIssuer(name) {
+			refuse("issuer domain name %q: it must be labels of lower case letters, digits and hyphens (RFC 8659 section 4.2)", name)
+		}
+	}
+	if len(c.Remotes) != len(c.Roster.Remotes) {
+		refuse("%d remotes are connected, the roster has %d", len(c.Remotes), len(c.Roster.Remotes))
+	}
+	for i, m := range c.Roster.Remotes {
+		switch {
+		case i >= len(c.Remotes):
+		case c.Remotes[i] == nil:
+			refuse("remote %s has no connection", m.Name)
+		case c.Remotes[i].Member() != m: // F8, F9: what is checked is what is asked
+			refuse("remote %s of the roster is connected to another member, %s", m.Name, c.Remotes[i].Member().Name)
+		}
+	}
+	for _, p := range c.Roster.Check(c.Now()) {
+		refuse("roster: %w", p)
+	}
+	return errors.Join(errs...)
+}
+
+// validIssuer holds a name to the grammar of issuer-domain-name in RFC 8659 section 4.2, in lower case.
+func validIssuer(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if !validMemberName(label) || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return false
+		}
+	}
+	return true
+}
+
+// Validate carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
+// counts; an error means no (ErrRecord, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
+//
+// The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever req has. A
+// caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
+// attempt of its own, and nothing of an earlier one counts (MPIC-09).
+func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, req va.Request) (Result, error) {
+	if err := c.begin(ctx); err != nil {
+		return Result{}, err
+	}
+	defer c.end()
+
+	e, err := c.prepare(kind, caller, req)
+	if err != nil {
+		return Result{}, err
+	}
+	log := c.config.Logger.With("attempt", e.Attempt.ID(), "identifier", req.Identifier,
+		"method", req.Method.String(), "caller", caller)
+	deadline := time.Now().Add(c.config.Deadline)
+	ctx = context.WithoutCancel(ctx)
+
+	opening, cancel := context.WithTimeout(ctx, recordTime)
+	number, err := c.config.Journal.Open(opening, e.Attempt, e.Roster)
+	cancel()
+	if err != nil { // REC-05: nothing was sent
+		return Result{}, fmt.Errorf("%w: opening attempt %s: %w", ErrRecord, e.Attempt.ID(), err)
+	}
+	var q *inquiry
+	if len(before(e)) == 0 {
+		q = c.ask(ctx, log, e, deadline)
+		e = q.collect()
+	} else {
+		e.Remotes = notAsked(e.Roster)
+	}
+	d := Judge(e)
+
+	closing, cancel := context.WithTimeout(ctx, recordTime)
+	err = c.config.Journal.Close(closing, e, d)
+	cancel()
+	if err != nil { // REC-05: whatever the decision was, it is not an answer
+		if q != nil {
+			q.cancel()
+		}
+		return Result{}, fmt.Errorf("%w: closing attempt %s, record %d: %w", ErrRecord, e.Attempt.ID(), number, err)
+	}
+	if q != nil {
+		c.work.Go(q.recordLate)
+	}
+	logDecision(log, number, d)
+	return Result{Number: number, Evidence: e, Decision: d}, nil
+}
+
+// prepare makes the attempt: all that is fixed before the first packet.
+func (c *Coordinator) prepare(kind Kind, caller string, req va.Request) (Evidence, error) {
+	req.Issuers = slices.Clone(c.config.Issuers)
+	started := c.clock()
+	nonce := make([]byte, 16)
+	rand.Read(nonce) // crypto/rand.Read returns no error: it ends the program instead
+	e := Evidence{
+		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Probe: va.Probe{
+			Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req}},
+		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
+	}
+	if _, err := kind.MarshalText(); err != nil {
+		return Evidence{}, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	if caller == "" { // REC-03
+		return Evidence{}, fmt.Errorf("%w: nobody is named as the caller", ErrRequest)
+	}
+	if e.Attempt.Probe.Digest() == "" {
+		return Evidence{}, fmt.Errorf("%w: the method is none, or the token's date is none", ErrRequest)
+	}
+	return e, nil
+}
+
+// clock gives the time as the record will hold it: UTC, and without the monotonic reading that no record keeps.
+func (c *Coordinator) clock() time.Time { return c.config.Now().UTC().Round(0) }
+
+func notAsked(r Roster) []Attestation {
+	out := make([]Attestation, len(r.Remotes))
+	for i, m := range r.Remotes {
+		out[i] = Attestation{Perspective: m.Name, State: NotAsked, Problem: &va.Problem{Code: "perspective.not-asked",
+			Detail: fmt.Sprintf("the attempt was refused before anything was sent to %s", m.Name)}}
+	}
+	return out
+}
+
+// begin waits for a turn.
+func (c *Coordinator) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("mpic: the caller went away before the attempt began: %w", err)
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("mpic: %d attempts are in flight, and the caller went away: %w", c.config.MaxInFlight, ctx.Err())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		<-c.slots
+		return ErrClosed
+	}
+	c.work.Add(1)
+	return nil
+}
+
+func (c *Coordinator) end() {
+	<-c.slots
+	c.work.Done()
+}
+
+// Close refuses new attempts and waits until those in flight are decided and each perspective that was asked has
+// returned, its late reply recorded; or until ctx ends, whose error it then gives.
+func (c *Coordinator) Close(ctx context.Context) error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		c.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("mpic: attempts or perspectives are still at work: %w", ctx.Err())
+	}
+}
+
+func logDecision(log *slog.Logger, number int64, d Decision) {
+	log = log.With("record", number, "dcv", d.dcv.String(), "caa", d.caa.String(), "policy", d.policy.Name())
+	if d.granted {
+		log.Info("granted")
+		return
+	}
+	codes := make([]string, len(d.reasons))
+	for i, p := range d.reasons {
+		codes[i] = p.Code
+	}
+	log.Info("refused", "reasons", codes)
+}

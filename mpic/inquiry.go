@@ -1,0 +1,271 @@
+package mpic
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/va"
+)
+
+// signedLimit is how much of a reply as received is kept, in bytes.
+const signedLimit = 64 << 10
+
+// inquiry is one attempt between its first packet and the last reply. Its fields belong to the goroutine that runs
+// Validate, and after the decision to the one that runs recordLate.
+type inquiry struct {
+	c        *Coordinator
+	log      *slog.Logger
+	e        Evidence
+	deadline time.Time
+	// open tells which remotes have not replied; awaited counts them and the primary.
+	open    []bool
+	awaited int
+	replies chan reply
+	cancel  context.CancelFunc
+	// base is the caller's context without its end: the journal's calls descend from it.
+	base context.Context
+}
+
+// reply is what came of asking one perspective.
+type reply struct {
+	// remote is the place in the roster; it means nothing for the primary's.
+	remote      int
+	primary     *PrimaryReport
+	attestation Attestation
+}
+
+// ask starts the primary and all remotes side by side. All of the roster is asked, always: the quorum table counts those
+// attempted (MPIC-03), so a choice among them would choose the table's row.
+func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
+	n := len(e.Roster.Remotes)
+	work, cancel := context.WithDeadline(ctx, deadline)
+	q := &inquiry{c: c, log: log, e: e, deadline: deadline, open: make([]bool, n), awaited: n + 1,
+		replies: make(chan reply, n+1), cancel: cancel, base: ctx} // room for all: no goroutine waits for a reader
+	q.e.Remotes = make([]Attestation, n)
+	probe, asked := e.Attempt.Probe, c.clock()
+	for i, m := range e.Roster.Remotes {
+		q.open[i] = true
+		q.e.Remotes[i] = Attestation{Perspective: m.Name, State: Outstanding, Asked: asked,
+			Problem: perspectiveProblem("outstanding", "the decision did not need to wait for %s", m.Name)}
+		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, i, m, probe)} })
+	}
+	c.work.Go(func() {
+		// The primary is told to end a little before the deadline, so that its own account of what it waited for is in the record.
+		own, cancel := context.WithDeadline(work, deadline.Add(-min(time.Second, c.config.Deadline/10)))
+		defer cancel()
+		q.replies <- reply{primary: c.askPrimary(own, e.Roster.Primary, probe)}
+	})
+	return q
+}
+
+// collect takes replies until the decision is certain and its grace is over, all have replied, or the deadline is reached.
+// It always waits for the primary: without its findings there is nothing to explain a refusal with.
+func (q *inquiry) collect() Evidence {
+	deadline := time.NewTimer(time.Until(q.deadline))
+	defer deadline.Stop()
+	var grace *time.Timer
+	var graceOver <-chan time.Time
+	for q.awaited > 0 {
+		select {
+		case r := <-q.replies:
+			q.take(r)
+		case <-graceOver:
+			q.takeArrived()
+			return q.closed(Outstanding)
+		case <-deadline.C:
+			q.takeArrived()
+			return q.closed(TimedOut)
+		}
+		if grace == nil && q.e.Primary != nil {
+			if wait, certain := q.certain(); certain {
+				grace = time.NewTimer(wait)
+				defer grace.Stop()
+				graceOver = grace.C
+			}
+		}
+	}
+	return q.closed(Outstanding)
+}
+
+func (q *inquiry) take(r reply) {
+	q.awaited--
+	if r.primary != nil {
+		q.e.Primary = r.primary
+		return
+	}
+	q.open[r.remote] = false
+	q.e.Remotes[r.remote] = r.attestation
+	if r.attestation.State == Rejected { // F9: an alarm, not a mere non-corroboration
+		q.log.Error("a reply was rejected", "perspective", r.attestation.Perspective, "code", r.attestation.Problem.Code,
+			"detail", r.attestation.Problem.Detail)
+	}
+}
+
+// takeArrived takes the replies that lie in the channel, so that chance does not decide between a timer and a reply.
+func (q *inquiry) takeArrived() {
+	for {
+		select {
+		case r := <-q.replies:
+			q.take(r)
+		default:
+			return
+		}
+	}
+}
+
+// certain tells whether no reply still awaited can change the outcome, and how long to wait for them all the same.
+func (q *inquiry) certain() (wait time.Duration, certain bool) {
+	d := Judge(q.e)
+	if d.Granted() {
+		return q.c.config.GrantGrace, true
+	}
+	best := d.Views() // as if each remote that is awaited corroborated
+	for i, awaited := range q.open {
+		if awaited {
+			best[i+1].DCV, best[i+1].CAA = va.Pass, va.Pass
+		}
+	}
+	_, dcv := count("domain control", d.policy, q.e.Roster, best, View.dcv)
+	_, caa := count("CAA", d.policy, q.e.Roster, best, View.caa)
+	if best[0].DCV == va.Pass && best[0].CAA == va.Pass && dcv == nil && caa == nil {
+		return 0, false
+	}
+	return q.c.config.RefusalGrace, true
+}
+
+// closed gives the evidence as it stands now. What still lacks a reply gets the state given: no perspective is without an
+// account of what became of it (F3).
+func (q *inquiry) closed(state State) Evidence {
+	now := q.c.clock()
+	e := q.e
+	e.Remotes = slices.Clone(q.e.Remotes)
+	for i, awaited := range q.open {
+		if !awaited {
+			continue
+		}
+		e.Remotes[i].State, e.Remotes[i].Closed = state, now
+		if state == TimedOut {
+			e.Remotes[i].Problem = perspectiveProblem("timeout", "%s gave no answer within %s", e.Remotes[i].Perspective, q.c.config.Deadline)
+		}
+	}
+	if e.Primary == nil {
+		name := e.Roster.Primary.Name
+		e.Primary = &PrimaryReport{q.c.failedReport(e.Attempt.Probe, name,
+			perspectiveProblem("timeout", "%s, the primary, came to no result within %s", name, q.c.config.Deadline))}
+	}
+	q.e = e
+	return e
+}
+
+// recordLate waits for the perspectives that the decision did not wait for, and has what they say recorded. A remote that
+// was closed as timed out is heard of again only if it did reply.
+func (q *inquiry) recordLate() {
+	defer q.cancel()
+	for ; q.awaited > 0; q.awaited-- {
+		r := <-q.replies
+		if r.primary != nil {
+			q.log.Warn("the primary came to a result after the deadline")
+			continue
+		}
+		a := r.attestation
+		if q.e.Remotes[r.remote].State == TimedOut && a.State != Answered && a.State != Rejected {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(q.base, recordTime)
+		err := q.c.config.Journal.Late(ctx, q.e.Attempt.ID(), a)
+		cancel()
+		if err != nil { // the attempt is decided, and its record complete without it
+			q.log.Error("a late reply could not be recorded", "perspective", a.Perspective, "error", err)
+		}
+	}
+}
+
+// askPrimary runs the gate's own checker (MPIC-12). What it reports is judged as the record will give it back.
+func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) (out *PrimaryReport) {
+	defer func() {
+		if r := recover(); r != nil {
+			out = &PrimaryReport{c.failedReport(probe, m.Name, perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
+		}
+	}()
+	report, err := asRecorded(c.check(ctx, probe))
+	if err != nil {
+		report = c.failedReport(probe, m.Name, perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
+	}
+	return &PrimaryReport{report}
+}
+
+// askRemote asks one remote and holds what it says to what was asked of it.
+func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.Probe) (out Attestation) {
+	asked := c.clock()
+	defer func() {
+		if r := recover(); r != nil {
+			out = Attestation{State: Unreachable, Problem: perspectiveProblem("panic", "asking %s broke down: %v", m.Name, r)}
+		}
+		out.Perspective, out.Asked, out.Closed = m.Name, asked, c.clock()
+	}()
+	return vet(m, c.config.Remotes[i].Attest(ctx, probe))
+}
+
+// vet turns an attestation that contradicts itself, or that speaks for another, into a rejected one. F9: who answered is
+// settled by the channel; a remote that names another has no answer.
+func vet(m Member, a Attestation) Attestation {
+	a.Signed = a.Signed[:min(len(a.Signed), signedLimit)]
+	reject := func(code, format string, args ...any) Attestation {
+		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: a.Signed}
+	}
+	if a.Perspective != m.Name {
+		return reject("identity", "%s was asked, and the answer is by %q", m.Name, a.Perspective)
+	}
+	switch a.State {
+	case Answered:
+		if a.Report == nil || a.Problem != nil {
+			return reject("contradiction", "the answer of %s has no report, or has a problem beside it", m.Name)
+		}
+		report, err := asRecorded(*a.Report)
+		if err != nil {
+			return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
+		}
+		a.Report = &report
+	case TimedOut, Unreachable, Rejected:
+		if a.Report != nil {
+			return reject("contradiction", "%s gave a report and the state %q", m.Name, a.State)
+		}
+		if a.Problem == nil {
+			a.Problem = perspectiveProblem("silent", "%s gave no usable answer (%s)", m.Name, a.State)
+		}
+	default: // not-asked and outstanding are the coordinator's own
+		return reject("contradiction", "what became of the question to %s is not known (%s)", m.Name, a.State)
+	}
+	return a
+}
+
+// asRecorded gives a report as it will be read back from the record, so that Judge now and the auditor later read the
+// same. A report with a value that has no form there (an outcome that is none) is an error.
+func asRecorded(r va.Report) (va.Report, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return va.Report{}, err
+	}
+	var out va.Report
+	if err := json.Unmarshal(b, &out); err != nil {
+		return va.Report{}, err
+	}
+	return out, nil
+}
+
+// failedReport is the report of a primary that could not make one: both checks are errors, never passes.
+func (c *Coordinator) failedReport(probe va.Probe, name string, p *va.Problem) va.Report {
+	now := c.clock()
+	return va.Report{Perspective: name, Software: c.config.Software, Attempt: probe.Attempt, Nonce: probe.Nonce,
+		Digest: probe.Digest(), Started: now, Finished: now,
+		DCV: va.DCVFinding{Outcome: va.Error, Problem: p, Queried: probe.Request.Queried(), Started: now, Finished: now},
+		CAA: va.CAAFinding{Outcome: va.Error, Problem: p, Name: probe.Request.FQDN(), FreshUntil: now, Started: now, Finished: now}}
+}
+
+func perspectiveProblem(code, format string, args ...any) *va.Problem {
+	return &va.Problem{Code: "perspective." + code, Rules: []string{"MPIC-03"}, Detail: fmt.Sprintf(format, args...)}
+}
