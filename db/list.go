@@ -1,0 +1,186 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// Outcome is how an attempt stands in the records.
+type Outcome string
+
+const (
+	Granted Outcome = "granted"
+	Refused Outcome = "refused"
+	// StillOpen: no decision is recorded. The attempt is running, or its gate died or could not write; nothing was granted.
+	StillOpen Outcome = "open"
+)
+
+// DefaultLimit and MaxLimit bound the answer of List.
+const (
+	DefaultLimit = 100
+	MaxLimit     = 1000
+)
+
+// Summary is one line of a list.
+type Summary struct {
+	Number   int64
+	ID       string
+	Kind     mpic.Kind
+	Started  time.Time
+	Caller   string
+	Software string
+	// Identifier is the name applied for, with "*." for a wildcard; FQDN is it without.
+	Identifier string
+	FQDN       string
+	Method     va.Method
+	AccountURI string
+	Outcome    Outcome
+	// DCVQuorum and CAAQuorum have the form "4/5" (REC-02). These and what follows are empty while the attempt is open.
+	DCVQuorum string
+	CAAQuorum string
+	Policy    string
+	// Reasons are the codes of the decision's problems, the weightiest first; none when it is granted.
+	Reasons []string
+	Decided time.Time
+}
+
+// Filter picks records. A zero field does not restrict.
+type Filter struct {
+	// Name is the identifier or its FQDN: "example.com" finds "*.example.com" too, and "*.example.com" only itself.
+	Name string
+	// Account is the account's URI.
+	Account string
+	// Since and Until bound the attempt's start; Until is excluded.
+	Since, Until time.Time
+	Outcome      Outcome
+	Method       va.Method
+	Kind         mpic.Kind
+	// BeforeNumber gives records with a lower number only: the last number of a page asks for the next page.
+	BeforeNumber int64
+	// Limit is at most MaxLimit; DefaultLimit when zero.
+	Limit int
+}
+
+// summaryColumns are those that scanSummary reads, of attempts a and decisions d.
+const summaryColumns = `a.number, a.id, a.kind, a.started_at, a.caller, a.software, a.identifier, a.fqdn, a.method,
+	a.account_uri, coalesce(d.outcome, 'open'), coalesce(d.dcv_quorum, ''), coalesce(d.caa_quorum, ''),
+	coalesce(d.policy, ''), coalesce(d.reasons, ''), d.decided_at`
+
+// List gives records, the newest first. It refuses a filter that means nothing.
+func (s *Store) List(ctx context.Context, f Filter) ([]Summary, error) {
+	where, args, err := f.where()
+	if err != nil {
+		return nil, fmt.Errorf("db: list: %w", err)
+	}
+	rows, err := s.reads.QueryContext(ctx, `SELECT `+summaryColumns+`
+		FROM attempts AS a LEFT JOIN decisions AS d ON d.attempt = a.number`+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("db: list: %w", err)
+	}
+	defer rows.Close()
+	out := []Summary{}
+	for rows.Next() {
+		one, err := scanSummary(rows)
+		if err != nil {
+			return nil, fmt.Errorf("db: list: %w", err)
+		}
+		out = append(out, one)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("db: list: %w", err)
+	}
+	return out, nil
+}
+
+// where gives the end of the query, from WHERE on, and its arguments. Values never become part of the text.
+func (f Filter) where() (string, []any, error) {
+	var terms []string
+	var args []any
+	add := func(term string, value any) {
+		args = append(args, value)
+		terms = append(terms, strings.ReplaceAll(term, "$", fmt.Sprintf("$%d", len(args))))
+	}
+	switch f.Outcome {
+	case "":
+	case Granted, Refused:
+		add("d.outcome = $", string(f.Outcome))
+	case StillOpen:
+		terms = append(terms, "d.attempt IS NULL")
+	default:
+		return "", nil, fmt.Errorf("%q is no outcome (granted, refused, open)", f.Outcome)
+	}
+	if f.Name != "" {
+		add("(a.identifier = $ OR a.fqdn = $)", f.Name)
+	}
+	if f.Account != "" {
+		add("a.account_uri = $", f.Account)
+	}
+	if !f.Since.IsZero() {
+		add("a.started_at >= $", formatTime(f.Since))
+	}
+	if !f.Until.IsZero() {
+		add("a.started_at < $", formatTime(f.Until))
+	}
+	if f.Method != 0 {
+		add("a.method = $", f.Method.String())
+	}
+	if f.Kind != 0 {
+		add("a.kind = $", f.Kind.String())
+	}
+	if f.BeforeNumber != 0 {
+		add("a.number < $", f.BeforeNumber)
+	}
+	limit := f.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if limit < 0 || limit > MaxLimit {
+		return "", nil, fmt.Errorf("a limit of %d: it must lie between 1 and %d", limit, MaxLimit)
+	}
+	var text string
+	if len(terms) > 0 {
+		text = " WHERE " + strings.Join(terms, " AND ")
+	}
+	args = append(args, limit)
+	return fmt.Sprintf("%s ORDER BY a.number DESC LIMIT $%d", text, len(args)), args, nil
+}
+
+type scanner interface{ Scan(...any) error }
+
+// scanSummary reads summaryColumns and what the query has beyond them.
+func scanSummary(row scanner, more ...any) (Summary, error) {
+	var s Summary
+	var kind, started, method, reasons string
+	var decided sql.NullString
+	err := row.Scan(append([]any{&s.Number, &s.ID, &kind, &started, &s.Caller, &s.Software, &s.Identifier, &s.FQDN, &method,
+		&s.AccountURI, &s.Outcome, &s.DCVQuorum, &s.CAAQuorum, &s.Policy, &reasons, &decided}, more...)...)
+	if err != nil {
+		return Summary{}, err
+	}
+	s.Reasons = strings.Fields(reasons)
+	if err := s.Kind.UnmarshalText([]byte(kind)); err != nil {
+		return Summary{}, err
+	}
+	if err := s.Method.UnmarshalText([]byte(method)); err != nil {
+		return Summary{}, err
+	}
+	if s.Started, err = parseTime(started); err != nil {
+		return Summary{}, err
+	}
+	s.Decided, err = optionalTime(decided)
+	return s, err
+}
+
+// optionalTime gives the zero time for NULL.
+func optionalTime(s sql.NullString) (time.Time, error) {
+	if !s.Valid {
+		return time.Time{}, nil
+	}
+	return parseTime(s.String)
+}

@@ -1,0 +1,93 @@
+package db
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// readers bounds the connections that read side by side.
+const readers = 8
+
+// dataSource gives the driver's name for a file. Pragmas count per connection, so they stand in the name:
+//   - foreign_keys, recursive_triggers: SQLite has both off unless told;
+//   - journal_mode WAL, so that readers and the writer do not wait for each other;
+//   - synchronous FULL: a commit returns when it is on the disk (REC-05); in WAL mode NORMAL would not wait for it;
+//   - busy_timeout, in milliseconds, for another process that writes.
+func dataSource(path string, extra ...string) string {
+	pragmas := append([]string{"busy_timeout(5000)", "foreign_keys(1)", "recursive_triggers(1)", "synchronous(FULL)",
+		"trusted_schema(0)"}, extra...)
+	query := url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
+}
+
+func openWrites(path string) (*sql.DB, error) {
+	return openPool(path, 1, "journal_mode(WAL)", "journal_size_limit(67108864)")
+}
+
+func openReads(path string) (*sql.DB, error) { return openPool(path, readers, "query_only(1)") }
+
+func openPool(path string, connections int, pragmas ...string) (*sql.DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := sql.Open("sqlite", dataSource(abs, pragmas...))
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	return pool, nil
+}
+
+// checkFile finds what SQLite would say less clearly, or not until the first attempt, and makes the file when it is not
+// there: readable by its owner alone, for it holds tokens.
+func checkFile(path string, readOnly bool) error {
+	if path == "" {
+		return errors.New("db: the database has no path")
+	}
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("db: the directory %s of the database does not exist", dir)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && readOnly:
+		return fmt.Errorf("db: there is no database at %s", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return createFile(path, dir)
+	case err != nil:
+		return fmt.Errorf("db: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("db: %s is not a file", path)
+	case readOnly:
+		return nil
+	case info.Mode().Perm()&0o222 == 0: // root could write to it all the same; whoever set this did not want that
+		return fmt.Errorf("db: %s is read-only (mode %04o)", path, info.Mode().Perm())
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("db: the database cannot be written to: %w", err)
+	}
+	return f.Close()
+}
+
+// createFile makes the file and its entry in the directory durable: synchronous=FULL is about the file's content.
+func createFile(path, dir string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("db: the database cannot be made: %w", err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return errors.Join(fmt.Errorf("db: %w", err), f.Close())
+	}
+	return errors.Join(d.Sync(), d.Close(), f.Close())
+}
