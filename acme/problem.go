@@ -41,13 +41,12 @@ func (t ErrorType) Status() int {
 }
 
 // areas maps the area of a va.Problem's code to the type that ACME clients know. What is not here is the server's own
-// affair (roster., policy., journal., evidence.): a client cannot mend it.
+// affair (perspective., quorum., roster., policy., evidence.): a client cannot mend it.
 var areas = map[string]ErrorType{
 	"dns": DNS, "dnssec": DNS, "address": DNS,
 	"http": Connection, "tls": TLS, "txt": IncorrectResponse,
 	"caa":  CAA,
 	"name": RejectedIdentifier, "request": Malformed,
-	"quorum": Unauthorized, "perspective": Unauthorized,
 }
 
 // TypeOf gives the ACME type of a problem's code. The code of an answer that came but was not the right one is
@@ -98,8 +97,8 @@ func Refusal(identifier string, d mpic.Decision) Problem {
 	if d.Attempt() != "" {
 		top.Detail += fmt.Sprintf(" (attempt %s)", d.Attempt())
 	}
-	// The quorum's own problem says who failed to corroborate; what those saw is the kind of error that a subscriber can
-	// mend, so the first of them gives the type.
+	// The quorum's own problem says who failed to corroborate. If one of them saw something that a subscriber can mend, it
+	// gives the type; if they were silent or speak for others, it is the server's affair.
 	if strings.HasPrefix(top.Code, "quorum.") {
 		if t, ok := firstRemote(d.Views()); ok {
 			top.Type, top.Status = t, t.Status()

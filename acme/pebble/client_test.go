@@ -52,6 +52,21 @@ func (l *logs) String() string {
 // own VA was ever given anything to do.
 func start(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
 	t.Helper()
+	var s *site
+	t.Cleanup(func() { // runs last: all is closed by then
+		if s != nil {
+			require.NotContains(t, s.logs.String(), vaWasAsked, "Pebble's own VA was asked")
+		}
+	})
+	s = startUnwatched(t, validate, change...)
+	return s
+}
+
+// vaWasAsked is what Pebble's VA logs for each validation (TestPebblesOwnVAFailsClosed).
+const vaWasAsked = "Pulled a task from the Tasks queue"
+
+func startUnwatched(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
+	t.Helper()
 	h := httptest.NewUnstartedServer(nil)
 	l := new(logs)
 	c := Config{URL: "https://" + h.Listener.Addr().String(), Issuers: []string{"ca.quorate.test"},
@@ -69,7 +84,6 @@ func start(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		require.NoError(t, s.Close(ctx))
-		require.NotContains(t, l.String(), "Pulled a task from the Tasks queue", "Pebble's own VA was asked")
 	})
 	return &site{Server: s, t: t, http: h, logs: l}
 }

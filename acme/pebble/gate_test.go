@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,8 @@ type gate struct {
 	t *testing.T
 	// sees gives the challenge information that a perspective found; what is not the request's Expected fails there.
 	sees func(perspective string, req va.Request) string
+	// silent perspectives give no answer; forbidding ones find CAA records that name another CA.
+	silent, forbidding []string
 
 	mu    sync.Mutex
 	calls []call
@@ -58,7 +61,7 @@ type call struct {
 func (g *gate) asked() []call {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return append([]call(nil), g.calls...)
+	return slices.Clone(g.calls)
 }
 
 func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va.Request) (mpic.Result, error) {
@@ -78,6 +81,11 @@ func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va
 		return mpic.Result{}, err
 	}
 	for _, name := range remoteNames {
+		if slices.Contains(g.silent, name) {
+			e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: name, State: mpic.TimedOut, Asked: started, Closed: started,
+				Problem: &va.Problem{Code: "perspective.timeout", Detail: name + " did not answer"}})
+			continue
+		}
 		report := g.report(name, e.Attempt.Probe)
 		e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: name, State: mpic.Answered, Report: &report,
 			Asked: started, Closed: started})
@@ -101,8 +109,12 @@ func (g *gate) report(name string, probe va.Probe) va.Report {
 			Detail: "http://" + req.FQDN() + "/ answered with something else than the key authorization"}
 	}
 	caa := va.CAAFinding{Outcome: va.Pass, Name: req.FQDN(), Started: now, Finished: now, FreshUntil: now.Add(8 * time.Hour)}
+	// Each name up to the root was asked for and has no record.
 	for climb := req.FQDN(); climb != ""; _, climb, _ = strings.Cut(climb, ".") {
 		caa.Lookups = append(caa.Lookups, lookup(climb, "CAA"))
+	}
+	if slices.Contains(g.forbidding, name) {
+		caa.Outcome, caa.Problem = va.Fail, &va.Problem{Code: "caa.forbidden", Detail: req.FQDN() + ` has the CAA record 0 issue "other.test"`}
 	}
 	return va.Report{Perspective: name, Software: "test", Attempt: probe.Attempt, Nonce: probe.Nonce, Digest: probe.Digest(),
 		Started: now, Finished: now, DCV: dcv, CAA: caa}
@@ -114,10 +126,8 @@ func all(_ string, req va.Request) string { return req.Expected() }
 // allBut makes the perspectives named see something else.
 func allBut(blind ...string) func(string, va.Request) string {
 	return func(name string, req va.Request) string {
-		for _, b := range blind {
-			if b == name {
-				return "not the token"
-			}
+		if slices.Contains(blind, name) {
+			return "not the token"
 		}
 		return req.Expected()
 	}

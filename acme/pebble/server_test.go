@@ -131,22 +131,33 @@ func TestMPIC12_ValidExactlyWhenTheDecisionIsGranted(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		sees  func(string, va.Request) string
+		also  func(*gate)
 		wrap  func(validateFunc) validateFunc
 		valid bool
 		kind  string // of the error that the client sees
 		says  []string
 	}{
-		"all perspectives agree":                       {sees: all, valid: true},
-		"one remote may fail":                          {sees: allBut("tokyo"), valid: true},
-		"only the remotes see the token":               {sees: allBut(primaryName), kind: "incorrectResponse", says: []string{"http.mismatch: ", "attempt "}},
-		"only the primary sees the token":              {sees: allBut(remoteNames...), kind: "incorrectResponse", says: []string{"quorum.missed: ", "0/5", "attempt "}},
-		"two remotes see something else":               {sees: allBut("tokyo", "virginia"), kind: "incorrectResponse", says: []string{"quorum.missed: ", "3/5", "tokyo"}},
+		"all perspectives agree":          {sees: all, valid: true},
+		"one remote may fail":             {sees: allBut("tokyo"), valid: true},
+		"only the remotes see the token":  {sees: allBut(primaryName), kind: "incorrectResponse", says: []string{"http.mismatch: ", "attempt "}},
+		"only the primary sees the token": {sees: allBut(remoteNames...), kind: "incorrectResponse", says: []string{"quorum.missed: ", "0/5", "attempt "}},
+		"two remotes see something else":  {sees: allBut("tokyo", "virginia"), kind: "incorrectResponse", says: []string{"quorum.missed: ", "3/5", "tokyo"}},
+		"two remotes are silent": {sees: all, also: func(g *gate) { g.silent = []string{"tokyo", "virginia"} }, kind: "serverInternal",
+			says: []string{"quorum.missed: ", "3/5"}},
+		"the primary's CAA forbids": {sees: all, also: func(g *gate) { g.forbidding = []string{primaryName} }, kind: "caa",
+			says: []string{"caa.forbidden: ", "other.test"}},
+		"two remotes' CAA forbids": {sees: all, also: func(g *gate) { g.forbidding = []string{"tokyo", "virginia"} }, kind: "caa",
+			says: []string{"quorum.missed: CAA: 3/5"}},
 		"the gate cannot record":                       {sees: all, wrap: fails, kind: "serverInternal", says: []string{"gate.unavailable: "}},
 		"the gate grants and reports an error with it": {sees: all, wrap: grantsAndFails, kind: "serverInternal", says: []string{"gate.unavailable: "}},
 		"the gate panics":                              {sees: all, wrap: panics, kind: "serverInternal", says: []string{"gate.unavailable: "}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			validate := (&gate{t: t, sees: c.sees}).Validate
+			g := &gate{t: t, sees: c.sees}
+			if c.also != nil {
+				c.also(g)
+			}
+			validate := validateFunc(g.Validate)
 			if c.wrap != nil {
 				validate = c.wrap(validate)
 			}
@@ -197,6 +208,30 @@ func TestTheReasonReachesTheClient(t *testing.T) {
 	require.Contains(t, p.Subproblems[0].Detail, "virginia (remote), domain control: http.mismatch: ")
 	require.Contains(t, p.Subproblems[1].Detail, "tokyo (remote), domain control: http.mismatch: ")
 	require.Equal(t, "shop.example.com", p.Subproblems[0].Identifier.Value)
+}
+
+func TestARefusalHasEachPerspectivesPart(t *testing.T) {
+	g := &gate{t: t, sees: allBut("tokyo"), silent: []string{"virginia"}, forbidding: []string{"stockholm", "tokyo"}}
+	s := start(t, g.Validate)
+	client := s.newClient()
+	o, _, ch := client.offered1("shop.example.com", "http-01")
+	client.post(ch.URL, "{}")
+	s.settled()
+	p := client.fetchOrder(o).Error
+	require.NotNil(t, p)
+	require.Contains(t, p.Detail, "quorum.missed: domain control: 3/5")
+	var subs []string
+	for _, sub := range p.Subproblems {
+		subs = append(subs, sub.Detail[:strings.LastIndex(sub.Detail[:min(60, len(sub.Detail))], ": ")])
+		require.Equal(t, "shop.example.com", sub.Identifier.Value)
+	}
+	require.Equal(t, []string{
+		"quorum.missed: CAA", // the second reason, then the perspectives in the roster's order
+		"virginia (remote): perspective.timeout",
+		"tokyo (remote), domain control: http.mismatch",
+		"tokyo (remote), CAA: caa.forbidden",
+		"stockholm (remote), CAA: caa.forbidden",
+	}, subs)
 }
 
 // csr gives a CSR as finalize wants it.
