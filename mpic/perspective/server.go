@@ -64,7 +64,8 @@ var (
 
 // Server answers probes as one perspective. It is an http.Handler for connections whose client certificate is a gate's.
 type Server struct {
-	checker     *va.Checker
+	// check is the checker's Check. Tests of this package put another function here; nobody else can.
+	check       func(context.Context, va.Probe) va.Report
 	identity    *Identity
 	gates       map[string]*admission
 	maxCheck    time.Duration
@@ -75,9 +76,14 @@ type Server struct {
 
 // NewServer refuses a configuration that lacks something required or has an impossible value.
 func NewServer(config Config) (*Server, error) {
-	switch {
-	case config.Checker == nil:
+	if config.Checker == nil {
 		return nil, errors.New("perspective: there is no checker")
+	}
+	return newServer(config, config.Checker.Check)
+}
+
+func newServer(config Config, check func(context.Context, va.Probe) va.Report) (*Server, error) {
+	switch {
 	case config.Identity == nil || config.Identity.signer == nil:
 		return nil, errors.New("perspective: there is no identity with a signing key")
 	case config.Logger == nil:
@@ -89,7 +95,7 @@ func NewServer(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{checker: config.Checker, identity: config.Identity, gates: gates, log: config.Logger, now: config.Now}
+	s := &Server{check: check, identity: config.Identity, gates: gates, log: config.Logger, now: config.Now}
 	if s.maxCheck, err = duration("MaxCheck", config.MaxCheck, defaultMaxCheck, mostMaxCheck); err != nil {
 		return nil, err
 	}
@@ -219,7 +225,7 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, gate *admission) 
 	// The deadline counts by the perspective's clock, which may be a test's: only the remaining time goes to the timer.
 	ctx, cancel := context.WithTimeout(r.Context(), min(probe.Deadline.Sub(s.now()), s.maxCheck))
 	defer cancel()
-	report := s.checker.Check(ctx, probe)
+	report := s.check(ctx, probe)
 	signed, p := s.seal(probe, report)
 	if p != nil {
 		s.refuse(w, r, gate.name, p)
@@ -276,7 +282,7 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 		return va.Probe{}, refusal(400, "request.deadline", fmt.Sprintf("deadline: more than %s ahead of this perspective's clock (%s)",
 			maxAhead, now.UTC().Format(time.RFC3339Nano))).inField("deadline")
 	}
-	// A perspective probes for nobody what the gate itself must refuse (REQ of va.Admit).
+	// A perspective probes for nobody what the gate itself must refuse.
 	if p := va.Admit(probe.Request, now); p != nil {
 		refused := refusal(400, p.Code, "request: "+p.Detail).inField("request")
 		refused.Rules = p.Rules

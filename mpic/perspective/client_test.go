@@ -1,0 +1,299 @@
+package perspective
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// Holds: MPIC-08, MPIC-09
+func TestRemoteGivesTheSignedReport(t *testing.T) {
+	w := serve(t, pass, nil)
+	r := w.remote(t, w.gate)
+	require.Equal(t, "fra", r.Member().Name)
+	probe := newProbe()
+	a := r.Attest(t.Context(), probe)
+	require.Nil(t, a.Problem)
+	require.Equal(t, mpic.Answered, a.State)
+	require.Equal(t, "fra", a.Perspective)
+	require.False(t, a.Asked.IsZero())
+	require.False(t, a.Closed.Before(a.Asked))
+	require.Equal(t, time.UTC, a.Closed.Location())
+	require.Equal(t, va.Pass, a.Report.DCV.Outcome)
+
+	again, problem := Verify(a.Signed, r.Member(), nil, probe)
+	require.Nil(t, problem, "what is kept can be verified later")
+	require.Equal(t, *a.Report, again)
+}
+
+// A report may be larger than what is kept of a rejected reply; it is kept whole, or nobody could verify it later.
+func TestRemoteKeepsALargeReportWhole(t *testing.T) {
+	w := serve(t, func(_ context.Context, p va.Probe) va.Report {
+		r := passing(p)
+		r.DCV.Fetches = []va.Fetch{{URL: "http://www.example.com/", Body: strings.Repeat("x", 2*maxRejected)}}
+		return r
+	}, nil)
+	r := w.remote(t, w.gate)
+	probe := newProbe()
+	a := r.Attest(t.Context(), probe)
+	require.Equal(t, mpic.Answered, a.State)
+	require.Greater(t, len(a.Signed), maxRejected)
+	_, problem := Verify(a.Signed, r.Member(), nil, probe)
+	require.Nil(t, problem)
+}
+
+func TestRemoteKeepsItsConnection(t *testing.T) {
+	w := serve(t, pass, nil)
+	connections := make(map[string]bool)
+	id := newIdentity(t, "nrt")
+	s := hostile(t, id, func(rw http.ResponseWriter, r *http.Request) {
+		connections[r.RemoteAddr] = true // one probe at a time
+		require.Equal(t, 2, r.ProtoMajor)
+		answer(t, rw, r, id)
+	})
+	r := newClient(t, memberOf("nrt", s.URL+"/below/", id), w.gate, (&journal{}).logger())
+	for range 3 {
+		require.Equal(t, mpic.Answered, r.Attest(t.Context(), newProbe()).State)
+	}
+	require.Len(t, connections, 1)
+}
+
+// answer replies to whatever was asked with a passing report, signed by an identity.
+func answer(t *testing.T, w http.ResponseWriter, r *http.Request, id *Identity) {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	probe, p := decodeProbe(body, time.Now())
+	require.Nil(t, p)
+	signed, err := id.sign(passing(probe))
+	require.NoError(t, err)
+	w.Header().Set("Content-Type", contentType)
+	_, _ = io.WriteString(w, signed)
+}
+
+// Holds: MPIC-08, F9
+func TestRemoteNamesWhoAnswersInItsPlace(t *testing.T) {
+	fra, nrt := newIdentity(t, "fra"), newIdentity(t, "nrt")
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	// mixed holds the TLS key of the first and signs with the key of the second.
+	mixed := &Identity{certificate: fra.certificate, signer: nrt.signer, thumbprint: nrt.thumbprint}
+	cases := []struct {
+		name   string
+		serves *Identity
+		others []mpic.Member
+		code   string
+		detail string
+	}{
+		{"a load balancer leads to another perspective", nrt, []mpic.Member{memberOf("nrt", "", nrt)}, "perspective.identity", "which is the key of nrt"},
+		{"a load balancer leads to a stranger", nrt, nil, "perspective.identity", "which no member of the roster has"},
+		{"another perspective's key signs", mixed, []mpic.Member{memberOf("nrt", "", nrt)}, "perspective.key", "is signed with the key of nrt"},
+		{"a stranger's key signs", mixed, nil, "perspective.key", "the roster has " + fra.SigningKey()},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			s := hostile(t, c.serves, func(w http.ResponseWriter, r *http.Request) {
+				asked <- struct{}{}
+				answer(t, w, r, c.serves)
+			})
+			log := &journal{}
+			a := newClient(t, memberOf("fra", s.URL, fra), gate, log.logger(), c.others...).Attest(t.Context(), newProbe())
+			require.Equal(t, mpic.Rejected, a.State)
+			require.Equal(t, c.code, a.Problem.Code, a.Problem.Detail)
+			require.Contains(t, a.Problem.Detail, c.detail)
+			require.Contains(t, a.Problem.Rules, "MPIC-08")
+			require.Nil(t, a.Report)
+			require.Equal(t, "fra", a.Perspective)
+			require.Contains(t, log.String(), "level=ERROR", "a mismatch is an alarm")
+			require.Contains(t, log.String(), "attempt=01JZ-attempt")
+			if c.code == "perspective.identity" {
+				require.Empty(t, asked, "another than the pinned perspective is not even asked")
+			}
+		})
+	}
+}
+
+// Holds: MPIC-08, MPIC-09, F6
+func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
+	id := newIdentity(t, "fra")
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	earlier := newProbe()
+	earlier.Attempt, earlier.Nonce = "01JZ-earlier", strings.Repeat("0e", 16)
+	replayed, err := id.sign(passing(earlier))
+	require.NoError(t, err)
+	reply := func(status int, media, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", media)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	giant := strings.Repeat("A", maxReply+1)
+	cases := []struct {
+		name    string
+		handler http.HandlerFunc
+		code    string
+		detail  string
+		kept    string
+	}{
+		{"a reply to an earlier attempt", reply(200, contentType, replayed), "perspective.replay", "is for the attempt \"01JZ-earlier\"", replayed},
+		{"HTML", reply(200, "text/html", "<html>"), "perspective.garbage", `replied with "text/html"`, "<html>"},
+		{"HTML called a JWS", reply(200, contentType, "<html>"), "perspective.garbage", "no compact JWS", "<html>"},
+		{"a report in JSON, unsigned", reply(200, "application/json", "{}"), "perspective.garbage", `replied with "application/json"`, "{}"},
+		{"garbage", reply(200, contentType, "\xff\xfe\x00"), "perspective.garbage", "no compact JWS", "\uFFFD\x00"},
+		{"nothing", reply(200, contentType, ""), "perspective.garbage", "no compact JWS", ""},
+		{"a giant", reply(200, contentType, giant), "perspective.too-large", "more than 1048576 bytes", giant[:maxRejected]},
+		{"no content", reply(204, "", ""), "perspective.status", "status 204", ""},
+		{"an error page", reply(502, "text/html", "<html>"), "perspective.status", "status 502", "<html>"},
+		{"a problem", reply(400, problemType, `{"code":"request.nonce","detail":"nonce: bad"}`), "perspective.refused",
+			"status 400, request.nonce: nonce: bad", `{"code":"request.nonce","detail":"nonce: bad"}`},
+		{"a problem without code", reply(400, problemType, `{}`), "perspective.status", "status 400", `{}`},
+		{"an unending problem", reply(400, problemType, giant), "perspective.status", "status 400", giant[:maxProblem]},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := hostile(t, id, c.handler)
+			a := newClient(t, memberOf("fra", s.URL, id), gate, (&journal{}).logger()).Attest(t.Context(), newProbe())
+			require.Equal(t, mpic.Rejected, a.State)
+			require.Equal(t, c.code, a.Problem.Code, a.Problem.Detail)
+			require.Contains(t, a.Problem.Detail, c.detail)
+			require.Contains(t, a.Problem.Detail, "fra")
+			require.Equal(t, c.kept, a.Signed)
+			require.Nil(t, a.Report)
+			require.False(t, a.Closed.IsZero())
+		})
+	}
+}
+
+// Holds: MPIC-08
+func TestRemoteFollowsNoRedirect(t *testing.T) {
+	id := newIdentity(t, "fra")
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	elsewhere := hostile(t, id, func(w http.ResponseWriter, r *http.Request) {
+		t.Error("the redirect was followed")
+	})
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		s := hostile(t, id, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, status) })
+		a := newClient(t, memberOf("fra", s.URL, id), gate, (&journal{}).logger()).Attest(t.Context(), newProbe())
+		require.Equal(t, mpic.Rejected, a.State)
+		require.Equal(t, "perspective.status", a.Problem.Code)
+	}
+}
+
+func TestRemoteTellsSilenceFromABrokenConnection(t *testing.T) {
+	id := newIdentity(t, "fra")
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	silent := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		<-r.Context().Done()
+	}
+	half := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		_, _ = io.WriteString(w, "eyJ")
+		_ = http.NewResponseController(w).Flush()
+		silent(w, r)
+	}
+	breaks := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, "eyJ")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	soon := func(p *va.Probe) { p.Deadline = time.Now().Add(200 * time.Millisecond) }
+	cases := []struct {
+		name    string
+		handler http.HandlerFunc
+		change  func(*va.Probe)
+		state   mpic.State
+		code    string
+	}{
+		{"no reply by the deadline", silent, soon, mpic.TimedOut, "perspective.timeout"},
+		{"half a reply by the deadline", half, soon, mpic.TimedOut, "perspective.timeout"},
+		{"the deadline had passed", silent, func(p *va.Probe) { p.Deadline = time.Now().Add(-time.Second) }, mpic.TimedOut, "perspective.timeout"},
+		{"no deadline", silent, func(p *va.Probe) { p.Deadline = time.Time{} }, mpic.TimedOut, "perspective.timeout"},
+		{"the connection breaks", breaks, func(*va.Probe) {}, mpic.Unreachable, "perspective.unreachable"},
+		{"a probe of no method", silent, func(p *va.Probe) { p.Request.Method = 0 }, mpic.Unreachable, "perspective.unreachable"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := hostile(t, id, c.handler)
+			probe := newProbe()
+			c.change(&probe)
+			a := newClient(t, memberOf("fra", s.URL, id), gate, (&journal{}).logger()).Attest(t.Context(), probe)
+			require.Equal(t, c.state, a.State, "%v", a.Problem)
+			require.Equal(t, c.code, a.Problem.Code)
+			require.Contains(t, a.Problem.Detail, "fra ")
+			require.Nil(t, a.Report)
+		})
+	}
+	t.Run("the gate stops waiting", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := hostile(t, id, func(w http.ResponseWriter, r *http.Request) {
+			cancel()
+			silent(w, r)
+		})
+		a := newClient(t, memberOf("fra", s.URL, id), gate, (&journal{}).logger()).Attest(ctx, newProbe())
+		require.Equal(t, mpic.TimedOut, a.State)
+		require.Contains(t, a.Problem.Detail, "before the gate stopped waiting")
+	})
+	t.Run("nobody listens", func(t *testing.T) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, listener.Close())
+		a := newClient(t, memberOf("fra", "https://"+listener.Addr().String(), id), gate, (&journal{}).logger()).Attest(t.Context(), newProbe())
+		require.Equal(t, mpic.Unreachable, a.State)
+		require.Equal(t, "perspective.unreachable", a.Problem.Code)
+	})
+	t.Run("the perspective does not know the gate", func(t *testing.T) {
+		w := serve(t, pass, nil)
+		a := w.remote(t, gate).Attest(t.Context(), newProbe())
+		require.Equal(t, mpic.Unreachable, a.State)
+		require.Equal(t, "perspective.unreachable", a.Problem.Code)
+	})
+}
+
+// Holds: MPIC-08
+func TestNewRemoteRefuses(t *testing.T) {
+	id := newIdentity(t, "fra")
+	cases := []struct {
+		name string
+		edit func(*ClientConfig)
+		want string
+	}{
+		{"plain text", func(c *ClientConfig) { c.Member.URL = "http://fra.example" }, "is not https://HOST"},
+		{"no URL", func(c *ClientConfig) { c.Member.URL = "" }, "is not https://HOST"},
+		{"no host", func(c *ClientConfig) { c.Member.URL = "https:///v1" }, "is not https://HOST"},
+		{"no URL at all", func(c *ClientConfig) { c.Member.URL = "https://%zz" }, "cannot be read"},
+		{"credentials", func(c *ClientConfig) { c.Member.URL = "https://u:p@fra.example" }, "more than host, port and path"},
+		{"query", func(c *ClientConfig) { c.Member.URL = "https://fra.example?x=1" }, "more than host, port and path"},
+		{"no TLS key", func(c *ClientConfig) { c.Member.TLSKey = "" }, "the TLS key"},
+		{"TLS key in capitals", func(c *ClientConfig) { c.Member.TLSKey = strings.Repeat("AB", 32) }, "the TLS key"},
+		{"no signing key", func(c *ClientConfig) { c.Member.SigningKey = "" }, "the signing key"},
+		{"half a signing key", func(c *ClientConfig) { c.Member.SigningKey = c.Member.SigningKey[:20] }, "the signing key"},
+		{"no identity", func(c *ClientConfig) { c.Identity = nil }, "no TLS identity"},
+		{"no logger", func(c *ClientConfig) { c.Logger = nil }, "no logger"},
+		{"no clock", func(c *ClientConfig) { c.Now = nil }, "no clock"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			config := ClientConfig{Member: memberOf("fra", "https://fra.example:8443", id), Identity: id, Logger: (&journal{}).logger(), Now: time.Now}
+			c.edit(&config)
+			_, err := NewRemote(config)
+			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, `remote "fra"`)
+		})
+	}
+}

@@ -1,0 +1,281 @@
+package perspective
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	jose "github.com/go-jose/go-jose/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// seal signs any payload with any header, as a perspective with bad manners would.
+func seal(t testing.TB, id *Identity, algorithm jose.SignatureAlgorithm, key any, header map[string]any, payload []byte) string {
+	t.Helper()
+	options := &jose.SignerOptions{EmbedJWK: true}
+	options.WithType(replyType).WithHeader("kid", id.thumbprint)
+	for k, v := range header {
+		options.WithHeader(jose.HeaderKey(k), v)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, options)
+	require.NoError(t, err)
+	jws, err := signer.Sign(payload)
+	require.NoError(t, err)
+	signed, err := jws.CompactSerialize()
+	require.NoError(t, err)
+	return signed
+}
+
+func sealEd25519(t testing.TB, id *Identity, header map[string]any, payload []byte) string {
+	t.Helper()
+	return seal(t, id, jose.EdDSA, id.signer, header, payload)
+}
+
+// edited gives a passing report in JSON after a change to its generic form.
+func edited(t testing.TB, probe va.Probe, edit func(map[string]any)) []byte {
+	t.Helper()
+	var m map[string]any
+	require.NoError(t, json.Unmarshal(marshal(t, passing(probe)), &m))
+	edit(m)
+	return marshal(t, m)
+}
+
+func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// Holds: MPIC-08, MPIC-09
+func TestVerifyTakesASignedReport(t *testing.T) {
+	for name, id := range map[string]*Identity{"EdDSA": newIdentity(t, "fra"), "ES256": newES256Identity(t, "fra")} {
+		t.Run(name, func(t *testing.T) {
+			probe := newProbe()
+			want := passing(probe)
+			signed, err := id.sign(want)
+			require.NoError(t, err)
+			got, problem := Verify(signed, memberOf("fra", "", id), nil, probe)
+			require.Nil(t, problem)
+			require.Equal(t, string(marshal(t, want)), string(marshal(t, got)))
+			var header map[string]any
+			text, err := base64.RawURLEncoding.DecodeString(signed[:strings.Index(signed, ".")])
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(text, &header))
+			require.Equal(t, name, header["alg"])
+			require.Equal(t, id.SigningKey(), header["kid"])
+			require.Equal(t, replyType, header["typ"])
+		})
+	}
+}
+
+// Holds: MPIC-08, F9
+func TestVerifyNamesWhoseKeySigned(t *testing.T) {
+	fra, nrt := newIdentity(t, "fra"), newIdentity(t, "nrt")
+	probe := newProbe()
+	signed, err := nrt.sign(passing(probe))
+	require.NoError(t, err)
+	_, problem := Verify(signed, memberOf("fra", "", fra), []mpic.Member{memberOf("nrt", "", nrt)}, probe)
+	require.NotNil(t, problem)
+	require.Equal(t, "perspective.key", problem.Code)
+	require.Contains(t, problem.Detail, "the reply of fra is signed with the key of nrt")
+
+	_, problem = Verify(signed, memberOf("fra", "", fra), nil, probe)
+	require.NotNil(t, problem)
+	require.Equal(t, "perspective.key", problem.Code)
+	require.Contains(t, problem.Detail, "the roster has "+fra.SigningKey())
+
+	_, problem = Verify(signed, mpic.Member{Name: "fra"}, nil, probe)
+	require.NotNil(t, problem, "a member without a pin has no answer")
+	require.Equal(t, "perspective.key", problem.Code)
+}
+
+// Holds: MPIC-09
+func TestVerifyRefusesAnotherProbesReport(t *testing.T) {
+	id := newIdentity(t, "fra")
+	asked := newProbe()
+	signed, err := id.sign(passing(asked))
+	require.NoError(t, err)
+	cases := map[string]func(*va.Probe){
+		"another attempt": func(p *va.Probe) { p.Attempt = "01JZ-other" },
+		"another nonce":   func(p *va.Probe) { p.Nonce = strings.Repeat("0b", 16) },
+		"no nonce":        func(p *va.Probe) { p.Nonce = "" },
+		"another name":    func(p *va.Probe) { p.Request.Identifier = "shop.example.com" },
+		"another token":   func(p *va.Probe) { p.Request.KeyAuthorization = "other" },
+		"another account": func(p *va.Probe) { p.Request.AccountURI = "https://ca.example/acct/2" },
+		"no method":       func(p *va.Probe) { p.Request.Method = 0 },
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			probe := asked
+			change(&probe)
+			report, problem := Verify(signed, memberOf("fra", "", id), nil, probe)
+			require.NotNil(t, problem)
+			require.Equal(t, "perspective.replay", problem.Code)
+			require.Contains(t, problem.Rules, "MPIC-09")
+			require.Zero(t, report)
+		})
+	}
+	t.Run("a report without a nonce for a probe without one", func(t *testing.T) {
+		probe := newProbe()
+		probe.Nonce = ""
+		signed, err := id.sign(passing(probe))
+		require.NoError(t, err)
+		_, problem := Verify(signed, memberOf("fra", "", id), nil, probe)
+		require.NotNil(t, problem)
+		require.Equal(t, "perspective.replay", problem.Code)
+	})
+}
+
+// Holds: MPIC-10, F6
+func TestVerifyRefusesReportsWithoutOutcomes(t *testing.T) {
+	id := newIdentity(t, "fra")
+	probe := newProbe()
+	dcv := func(m map[string]any) map[string]any { return m["dcv"].(map[string]any) }
+	caa := func(m map[string]any) map[string]any { return m["caa"].(map[string]any) }
+	lookup := func(m map[string]any) map[string]any { return caa(m)["lookups"].([]any)[0].(map[string]any) }
+	cases := map[string]func(map[string]any){
+		"DCV outcome is missing":   func(m map[string]any) { delete(dcv(m), "outcome") },
+		"CAA outcome is missing":   func(m map[string]any) { delete(caa(m), "outcome") },
+		"no DCV finding":           func(m map[string]any) { delete(m, "dcv") },
+		"no CAA finding":           func(m map[string]any) { delete(m, "caa") },
+		"DCV outcome is null":      func(m map[string]any) { dcv(m)["outcome"] = nil },
+		"DCV outcome is true":      func(m map[string]any) { dcv(m)["outcome"] = true },
+		"DCV outcome is 1":         func(m map[string]any) { dcv(m)["outcome"] = 1 },
+		"CAA outcome is unknown":   func(m map[string]any) { caa(m)["outcome"] = "passed" },
+		"CAA outcome is empty":     func(m map[string]any) { caa(m)["outcome"] = "" },
+		"lookup without a status":  func(m map[string]any) { delete(lookup(m), "status") },
+		"lookup of unknown status": func(m map[string]any) { lookup(m)["status"] = "fine" },
+		"link without a result":    func(m map[string]any) { delete(lookup(m)["chain"].([]any)[0].(map[string]any), "result") },
+		"an unknown member":        func(m map[string]any) { m["is_valid"] = true },
+		"a name and nothing else": func(m map[string]any) {
+			for k := range m {
+				if k != "perspective" {
+					delete(m, k)
+				}
+			}
+		},
+	}
+	for name, edit := range cases {
+		t.Run(name, func(t *testing.T) {
+			signed := sealEd25519(t, id, nil, edited(t, probe, edit))
+			_, problem := Verify(signed, memberOf("fra", "", id), nil, probe)
+			require.NotNil(t, problem)
+			require.Equal(t, "perspective.garbage", problem.Code)
+		})
+	}
+}
+
+// Holds: MPIC-08
+func TestVerifyRefusesOtherForms(t *testing.T) {
+	id, other := newIdentity(t, "fra"), newIdentity(t, "nrt")
+	probe := newProbe()
+	payload := marshal(t, passing(probe))
+	good := sealEd25519(t, id, nil, payload)
+	parts := strings.Split(good, ".")
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	thumb384, err := Thumbprint(p384.Public())
+	require.NoError(t, err)
+	full, err := jose.ParseSignedCompact(good, []jose.SignatureAlgorithm{jose.EdDSA})
+	require.NoError(t, err)
+	multi, err := jose.NewMultiSigner([]jose.SigningKey{{Algorithm: jose.EdDSA, Key: id.signer}, {Algorithm: jose.EdDSA, Key: other.signer}}, nil)
+	require.NoError(t, err)
+	twice, err := multi.Sign(payload)
+	require.NoError(t, err)
+	header := func(edit func(map[string]any)) string {
+		text, err := base64.RawURLEncoding.DecodeString(parts[0])
+		require.NoError(t, err)
+		var m map[string]any
+		require.NoError(t, json.Unmarshal(text, &m))
+		edit(m)
+		return encode(string(marshal(t, m)))
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[0])
+	require.NoError(t, err)
+	cases := []struct{ name, signed, code string }{
+		{"empty", "", "perspective.garbage"},
+		{"HTML", "<html><body>It works. Really. Yes.</body></html>", "perspective.garbage"},
+		{"two parts", parts[0] + "." + parts[1], "perspective.garbage"},
+		{"four parts", good + ".x", "perspective.garbage"},
+		{"JSON serialization", full.FullSerialize(), "perspective.garbage"},
+		{"two signatures", twice.FullSerialize(), "perspective.garbage"},
+		{"detached payload", parts[0] + ".." + parts[2], "perspective.signature"},
+		{"no signature", parts[0] + "." + parts[1] + ".", "perspective.signature"},
+		{"header is not base64url", "+++." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"payload is not base64url", parts[0] + ".+++." + parts[2], "perspective.garbage"},
+		{"alg none", header(func(m map[string]any) { m["alg"] = "none" }) + "." + parts[1] + ".", "perspective.algorithm"},
+		{"alg HS256", header(func(m map[string]any) { m["alg"] = "HS256" }) + "." + parts[1] + "." + parts[2], "perspective.algorithm"},
+		{"alg of another kind of key", header(func(m map[string]any) { m["alg"] = "ES256" }) + "." + parts[1] + "." + parts[2], "perspective.algorithm"},
+		{"P-384", seal(t, &Identity{thumbprint: thumb384}, jose.ES384, p384, nil, payload), "perspective.algorithm"},
+		{"P-384 called ES256", seal(t, &Identity{thumbprint: thumb384}, jose.ES384, p384, map[string]any{"alg": "ES256"}, payload), "perspective.algorithm"},
+		{"symmetric key inside", header(func(m map[string]any) { m["jwk"] = map[string]any{"kty": "oct", "k": "AAAA"} }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"no key inside", header(func(m map[string]any) { delete(m, "jwk") }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"private key inside", header(func(m map[string]any) { m["jwk"].(map[string]any)["d"] = strings.Repeat("A", 43) }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"another kid than key", sealEd25519(t, id, map[string]any{"kid": other.SigningKey()}, payload), "perspective.garbage"},
+		{"no kid", header(func(m map[string]any) { delete(m, "kid") }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"another typ", sealEd25519(t, id, map[string]any{"typ": "JWT"}, payload), "perspective.garbage"},
+		{"a critical extension", sealEd25519(t, id, map[string]any{"crit": []string{"x"}, "x": 1}, payload), "perspective.garbage"},
+		{"a key from elsewhere", sealEd25519(t, id, map[string]any{"jku": "https://evil.example/k"}, payload), "perspective.garbage"},
+		{"alg in capitals beside alg", encode(`{"ALG":"none",`+string(text[1:])) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"alg twice", encode(`{"alg":"EdDSA",`+string(text[1:])) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"payload changed", parts[0] + "." + encode(strings.Replace(string(payload), "fra", "nrt", 1)) + "." + parts[2], "perspective.signature"},
+		{"payload is not JSON", sealEd25519(t, id, nil, []byte("pass")), "perspective.garbage"},
+		{"payload is null", sealEd25519(t, id, nil, []byte("null")), "perspective.garbage"},
+		{"payload ends early", sealEd25519(t, id, nil, payload[:len(payload)-1]), "perspective.garbage"},
+		{"payload twice", sealEd25519(t, id, nil, append(append([]byte{}, payload...), payload...)), "perspective.garbage"},
+		{"outcome twice", sealEd25519(t, id, nil, []byte(strings.Replace(string(payload), `"outcome":"pass"`, `"outcome":"fail","outcome":"pass"`, 1))), "perspective.garbage"},
+		{"outcome in capitals", sealEd25519(t, id, nil, []byte(strings.Replace(string(payload), `"outcome":"pass"`, `"OUTCOME":"pass"`, 1))), "perspective.garbage"},
+		{"too long", good + strings.Repeat("A", maxReply), "perspective.garbage"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			report, problem := Verify(c.signed, memberOf("fra", "", id), nil, probe)
+			require.NotNil(t, problem)
+			require.Equal(t, c.code, problem.Code, problem.Detail)
+			require.Contains(t, problem.Detail, "the reply of fra ")
+			require.Zero(t, report)
+		})
+	}
+}
+
+// Holds: F6
+func TestSignRefusesAReportWithoutOutcome(t *testing.T) {
+	report := passing(newProbe())
+	report.CAA.Outcome = 0
+	_, err := newIdentity(t, "fra").sign(report)
+	require.ErrorContains(t, err, "no outcome")
+}
+
+// FuzzVerify: whatever is sent, nothing but the member's own signature over a bound report with outcomes is taken.
+func FuzzVerify(f *testing.F) {
+	id, other := newIdentity(f, "fra"), newIdentity(f, "nrt")
+	probe := newProbe()
+	member := memberOf("fra", "", id)
+	good, err := id.sign(passing(probe))
+	require.NoError(f, err)
+	foreign, err := other.sign(passing(probe))
+	require.NoError(f, err)
+	payload := func(t testing.TB, signed string) string {
+		b, err := base64.RawURLEncoding.DecodeString(strings.Split(signed, ".")[1])
+		require.NoError(t, err)
+		return string(b)
+	}
+	want := payload(f, good)
+	for _, seed := range []string{good, foreign, "", "..", "e30.e30.", "{}", good[:len(good)/2], strings.ReplaceAll(good, "A", "B")} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, signed string) {
+		report, problem := Verify(signed, member, nil, probe)
+		if problem != nil {
+			require.Zero(t, report)
+			require.NotEmpty(t, problem.Code)
+			return
+		}
+		// Only the holder of the key can make a payload that is taken, and the holder made one.
+		require.Equal(t, want, payload(t, signed))
+		require.Equal(t, va.Pass, report.DCV.Outcome)
+	})
+}
