@@ -24,8 +24,10 @@ type inquiry struct {
 	// open tells which remotes have not replied; awaited counts them and the primary.
 	open    []bool
 	awaited int
-	replies chan reply
-	cancel  context.CancelFunc
+	// timedOut tells that those still open when the evidence was closed had had their full time.
+	timedOut bool
+	replies  chan reply
+	cancel   context.CancelFunc
 	// base is the caller's context without its end: the journal's calls descend from it.
 	base context.Context
 }
@@ -54,7 +56,7 @@ func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, dea
 		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, i, m, probe)} })
 	}
 	c.work.Go(func() {
-		// The primary is told to end a little before the deadline, so that its own account of what it waited for is in the record.
+		// The primary is told to end a little before the deadline: its account of what it waited for belongs in the record.
 		own, cancel := context.WithDeadline(work, deadline.Add(-min(time.Second, c.config.Deadline/10)))
 		defer cancel()
 		q.replies <- reply{primary: c.askPrimary(own, e.Roster.Primary, probe)}
@@ -123,6 +125,9 @@ func (q *inquiry) certain() (wait time.Duration, certain bool) {
 	if d.Granted() {
 		return q.c.config.GrantGrace, true
 	}
+	if len(d.views) == 0 { // the evidence as a whole is refused, whoever replies
+		return q.c.config.RefusalGrace, true
+	}
 	best := d.Views() // as if each remote that is awaited corroborated
 	for i, awaited := range q.open {
 		if awaited {
@@ -141,6 +146,7 @@ func (q *inquiry) certain() (wait time.Duration, certain bool) {
 // account of what became of it (F3).
 func (q *inquiry) closed(state State) Evidence {
 	now := q.c.clock()
+	q.timedOut = state == TimedOut
 	e := q.e
 	e.Remotes = slices.Clone(q.e.Remotes)
 	for i, awaited := range q.open {
@@ -149,7 +155,8 @@ func (q *inquiry) closed(state State) Evidence {
 		}
 		e.Remotes[i].State, e.Remotes[i].Closed = state, now
 		if state == TimedOut {
-			e.Remotes[i].Problem = perspectiveProblem("timeout", "%s gave no answer within %s", e.Remotes[i].Perspective, q.c.config.Deadline)
+			e.Remotes[i].Problem = perspectiveProblem("timeout", "%s gave no answer within %s",
+				e.Remotes[i].Perspective, q.c.config.Deadline)
 		}
 	}
 	if e.Primary == nil {
@@ -157,7 +164,6 @@ func (q *inquiry) closed(state State) Evidence {
 		e.Primary = &PrimaryReport{q.c.failedReport(e.Attempt.Probe, name,
 			perspectiveProblem("timeout", "%s, the primary, came to no result within %s", name, q.c.config.Deadline))}
 	}
-	q.e = e
 	return e
 }
 
@@ -172,7 +178,7 @@ func (q *inquiry) recordLate() {
 			continue
 		}
 		a := r.attestation
-		if q.e.Remotes[r.remote].State == TimedOut && a.State != Answered && a.State != Rejected {
+		if q.timedOut && a.State != Answered && a.State != Rejected {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(q.base, recordTime)
@@ -188,12 +194,14 @@ func (q *inquiry) recordLate() {
 func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) (out *PrimaryReport) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = &PrimaryReport{c.failedReport(probe, m.Name, perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
+			out = &PrimaryReport{c.failedReport(probe, m.Name,
+				perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
 		}
 	}()
 	report, err := asRecorded(c.check(ctx, probe))
 	if err != nil {
-		report = c.failedReport(probe, m.Name, perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
+		report = c.failedReport(probe, m.Name,
+			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
 	}
 	return &PrimaryReport{report}
 }
@@ -263,7 +271,8 @@ func (c *Coordinator) failedReport(probe va.Probe, name string, p *va.Problem) v
 	return va.Report{Perspective: name, Software: c.config.Software, Attempt: probe.Attempt, Nonce: probe.Nonce,
 		Digest: probe.Digest(), Started: now, Finished: now,
 		DCV: va.DCVFinding{Outcome: va.Error, Problem: p, Queried: probe.Request.Queried(), Started: now, Finished: now},
-		CAA: va.CAAFinding{Outcome: va.Error, Problem: p, Name: probe.Request.FQDN(), FreshUntil: now, Started: now, Finished: now}}
+		CAA: va.CAAFinding{Outcome: va.Error, Problem: p, Name: probe.Request.FQDN(), FreshUntil: now, Started: now,
+			Finished: now}}
 }
 
 func perspectiveProblem(code, format string, args ...any) *va.Problem {

@@ -39,10 +39,11 @@ func Judge(e Evidence) Decision {
 		return d
 	}
 
-	primary := judgeReport(e.Attempt.Probe, e.Primary.report, e.Roster.Primary.Name, Primary)
+	probe, digest := e.Attempt.Probe, e.Attempt.Probe.Digest()
+	primary := judgeReport(probe, digest, e.Primary.report, e.Roster.Primary.Name, Primary)
 	d.views = []View{primary}
 	for i, m := range e.Roster.Remotes {
-		d.views = append(d.views, judgeAttestation(e.Attempt.Probe, m, remotes[i]))
+		d.views = append(d.views, judgeAttestation(probe, digest, m, remotes[i]))
 	}
 	if primary.DCVProblem != nil {
 		d.reasons = append(d.reasons, primary.DCVProblem)
@@ -65,6 +66,9 @@ func Judge(e Evidence) Decision {
 func before(e Evidence) []*va.Problem {
 	if _, err := e.Attempt.Kind.MarshalText(); err != nil {
 		return []*va.Problem{{Code: "request.kind", Detail: "the attempt has no kind"}}
+	}
+	if e.Attempt.ID() == "" || e.Attempt.Probe.Nonce == "" { // a report that repeats an empty value is bound to nothing
+		return []*va.Problem{{Code: "request.unbound", Rules: []string{"MPIC-09"}, Detail: "the attempt has no identifier or no nonce"}}
 	}
 	if p := va.Admit(e.Attempt.Probe.Request, e.Attempt.Started); p != nil {
 		return []*va.Problem{p}
@@ -94,8 +98,8 @@ func matchRemotes(e Evidence) ([]Attestation, *va.Problem) {
 	return out, nil
 }
 
-func judgeAttestation(probe va.Probe, m Member, a Attestation) View {
-	if a.State != Answered || a.Report == nil {
+func judgeAttestation(probe va.Probe, digest string, m Member, a Attestation) View {
+	if a.State != Answered || a.Report == nil || a.Problem != nil {
 		problem := a.Problem
 		if problem == nil {
 			problem = &va.Problem{Code: "perspective.silent", Rules: []string{"MPIC-03"},
@@ -103,14 +107,14 @@ func judgeAttestation(probe va.Probe, m Member, a Attestation) View {
 		}
 		return View{Perspective: m.Name, Role: RemoteRole, DCV: va.Error, CAA: va.Error, DCVProblem: problem, CAAProblem: problem}
 	}
-	return judgeReport(probe, *a.Report, m.Name, RemoteRole)
+	return judgeReport(probe, digest, *a.Report, m.Name, RemoteRole)
 }
 
 // judgeReport says what one report counts for. It believes an outcome only together with what must have been seen for it
 // (F6: the absence of a problem is no pass).
-func judgeReport(probe va.Probe, r va.Report, name string, role Role) View {
+func judgeReport(probe va.Probe, digest string, r va.Report, name string, role Role) View {
 	v := View{Perspective: name, Role: role}
-	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != probe.Digest() {
+	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != digest {
 		p := &va.Problem{Code: "perspective.unbound", Rules: []string{"MPIC-09"},
 			Detail: fmt.Sprintf("the report of %s is for another attempt, nonce or request", name)}
 		v.DCV, v.CAA, v.DCVProblem, v.CAAProblem = va.Error, va.Error, p, p
@@ -135,8 +139,9 @@ func judgeDCV(req va.Request, f va.DCVFinding, name string) (va.Outcome, *va.Pro
 		return va.Error, contradiction(name, "domain control", fmt.Sprintf("a pass for %q, where %q was to be asked", f.Queried, req.Queried()))
 	}
 	for _, l := range f.Lookups {
-		if l.Status == dnssec.Bogus {
-			return va.Error, contradiction(name, "domain control", fmt.Sprintf("a pass over a bogus answer for %s %s", l.Name, l.Type))
+		if l.Status != dnssec.Failure && !l.Status.Usable() { // bogus, or no status at all; a failed AAAA beside an A is no contradiction
+			return va.Error, contradiction(name, "domain control",
+				fmt.Sprintf("a pass over an answer for %s %s that is %s", l.Name, l.Type, l.Status))
 		}
 	}
 	return va.Pass, nil
@@ -204,7 +209,8 @@ func count(what string, policy Policy, roster Roster, views []View, of func(View
 	}
 	if len(q.Regions) < policy.MinRegions {
 		return q, &va.Problem{Code: "quorum.regions", Rules: []string{"MPIC-04"},
-			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required", what, len(q.Regions), q.Regions, policy.MinRegions)}
+			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required",
+				what, len(q.Regions), q.Regions, policy.MinRegions)}
 	}
 	return q, nil
 }

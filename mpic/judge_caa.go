@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/miekg/dns"
+
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/resolver"
 )
@@ -25,7 +27,10 @@ func permission(req va.Request, f va.CAAFinding) (permits string, problem *va.Pr
 		if !l.Status.Usable() {
 			return refuse("the CAA lookup for %s is %s", name, l.Status)
 		}
-		records := caaRecords(l.Answers)
+		records, err := caaRecords(l.Answers)
+		if err != nil {
+			return refuse("the CAA lookup for %s holds what is no record: %v", name, err)
+		}
 		if len(records) == 0 {
 			if f.Found == name {
 				return refuse("the lookup for %s, named as the place of the relevant records, has none", name)
@@ -49,13 +54,21 @@ func parent(name string) string {
 	return rest
 }
 
-// caaRecords picks the CAA records of an answer in presentation format; alias records may stand before them.
-func caaRecords(answers []string) []string {
+// caaRecords picks the CAA records of an answer in presentation format; alias records may stand before them. It parses
+// them, since an owner name may hold anything, blanks too.
+func caaRecords(answers []string) ([]string, error) {
 	var out []string
 	for _, a := range answers {
-		if fields := strings.Fields(a); len(fields) > 3 && fields[3] == "CAA" {
+		rr, err := dns.NewRR(a)
+		if err != nil {
+			return nil, err
+		}
+		if rr == nil { // blank, or a comment
+			return nil, fmt.Errorf("%q", a)
+		}
+		if rr.Header().Rrtype == dns.TypeCAA {
 			out = append(out, a)
 		}
 	}
-	return out
+	return out, nil
 }

@@ -63,7 +63,8 @@ func PolicyAt(at time.Time) (Policy, *va.Problem) {
 	}
 	if p.MinRemotes == 0 {
 		return Policy{}, &va.Problem{Code: "policy.none", Rules: []string{"MPIC-02"},
-			Detail: fmt.Sprintf("no policy is in force on %s: the first begins on %s", at.Format(time.DateOnly), remoteSteps[0].from.Format(time.DateOnly))}
+			Detail: fmt.Sprintf("no policy is in force on %s: the first begins on %s",
+				at.Format(time.DateOnly), remoteSteps[0].from.Format(time.DateOnly))}
 	}
 	return p, nil
 }

@@ -3,6 +3,7 @@ package mpic
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -110,22 +111,26 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 			refuse("roster.duplicate", "MPIC-05", "perspective %s is listed twice", m.Name)
 		}
 		names[m.Name] = true
-		for what, p := range map[string]Place{"perspective": m.Place, "resolver": m.Resolver} {
+		for k, p := range []Place{m.Place, m.Resolver} {
+			what := [...]string{"perspective", "resolver"}[k]
 			if !p.Region.known() {
-				refuse("roster.region", "MPIC-04", "%s: the %s's region %q is none of AFRINIC, APNIC, ARIN, LACNIC, RIPE NCC", m.Name, what, p.Region)
+				refuse("roster.region", "MPIC-04", "%s: the %s's region %q is none of AFRINIC, APNIC, ARIN, LACNIC, RIPE NCC",
+					m.Name, what, p.Region)
 			}
 			if !onEarth(p) {
-				refuse("roster.coordinates", "MPIC-05", "%s: the %s's coordinates %v, %v are not on Earth", m.Name, what, p.Latitude, p.Longitude)
+				refuse("roster.coordinates", "MPIC-05", "%s: the %s's coordinates %v, %v are not on Earth",
+					m.Name, what, p.Latitude, p.Longitude)
 			}
 		}
 		if m.Resolver.Region != m.Place.Region {
-			refuse("roster.resolver-region", "MPIC-06", "%s stands in %s and its resolver in %s: both must lie in one region", m.Name, m.Place.Region, m.Resolver.Region)
+			refuse("roster.resolver-region", "MPIC-06", "%s stands in %s and its resolver in %s: both must lie in one region",
+				m.Name, m.Place.Region, m.Resolver.Region)
 		}
 		if i == 0 {
 			continue
 		}
 		regions[m.Place.Region] = true
-		for _, key := range []string{m.TLSKey, m.SigningKey} {
+		for _, key := range []string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
 			if key == "" {
 				refuse("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
 				break
@@ -142,10 +147,12 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 	for i, a := range all {
 		for _, b := range all[i+1:] {
 			if d := Distance(a.Place, b.Place); !(d >= MinimumDistance) {
-				refuse("roster.distance", "MPIC-05", "%s and %s are %.0f km apart; perspectives are distinct from %d km on", a.Name, b.Name, d, MinimumDistance)
+				refuse("roster.distance", "MPIC-05", "%s and %s are %.0f km apart; perspectives are distinct from %d km on",
+					a.Name, b.Name, d, MinimumDistance)
 			}
 			if d := Distance(a.Resolver, b.Resolver); !(d >= MinimumDistance) {
-				refuse("roster.resolver-distance", "MPIC-06", "the resolvers of %s and %s are %.0f km apart; %d km are required", a.Name, b.Name, d, MinimumDistance)
+				refuse("roster.resolver-distance", "MPIC-06", "the resolvers of %s and %s are %.0f km apart; %d km are required",
+					a.Name, b.Name, d, MinimumDistance)
 			}
 		}
 	}

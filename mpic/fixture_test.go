@@ -1,0 +1,125 @@
+package mpic
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+type city struct {
+	name     string
+	lat, lon float64
+}
+
+// cities are places far from each other: the first is the primary's. Their regions are given by each test.
+var cities = []city{
+	{"zurich", 47.4, 8.5}, {"ashburn", 39.0, -77.5}, {"tokyo", 35.7, 139.7}, {"sao-paulo", -23.5, -46.6},
+	{"johannesburg", -26.2, 28.0}, {"helsinki", 60.2, 24.9}, {"oregon", 45.6, -121.2}, {"sydney", -33.9, 151.2},
+	{"nairobi", -1.3, 36.8},
+}
+
+// ofRegions makes a roster with one remote per region given.
+func ofRegions(regions ...Region) Roster {
+	member := func(i int, r Region) Member {
+		c := cities[i]
+		p := Place{Region: r, Latitude: c.lat, Longitude: c.lon}
+		return Member{Name: c.name, Title: strings.ToUpper(c.name[:1]) + c.name[1:], Place: p, Resolver: p}
+	}
+	r := Roster{Primary: member(0, RIPE)}
+	for i, region := range regions {
+		m := member(i+1, region)
+		m.URL = "https://" + m.Name + ".perspectives.example"
+		m.TLSKey = fmt.Sprintf("%064x", i+1)
+		m.SigningKey = fmt.Sprintf("%043d", i+1)
+		r.Remotes = append(r.Remotes, m)
+	}
+	return r
+}
+
+// fiveRegions has one remote in each registry's region.
+func fiveRegions() Roster { return ofRegions(ARIN, APNIC, LACNIC, AFRINIC, RIPE) }
+
+var december = time.Date(2026, 12, 20, 12, 0, 0, 0, time.UTC)
+
+const caaRecord = "example.com.\t300\tIN\tCAA\t0 issue \"ca.example\""
+
+func request(method va.Method, at time.Time) va.Request {
+	const token = "DGyRejmCefe7v4NfDGDKfA"
+	return va.Request{Identifier: "example.com", Method: method, Token: token,
+		KeyAuthorization: token + ".9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI", TokenCreated: at.Add(-time.Hour),
+		AccountURI: "https://ca.example/acct/1", Issuers: []string{"ca.example"}}
+}
+
+func attemptAt(at time.Time) Attempt {
+	return Attempt{Kind: Issuance, Started: at, Caller: "test:1", Software: "quorate/test", Probe: va.Probe{
+		Attempt: "ATTEMPT1", Nonce: "00112233445566778899aabbccddeeff", Deadline: at.Add(20 * time.Second),
+		Request: request(va.HTTP01, at)}}
+}
+
+// passing is a report in which both checks pass, with all that must have been seen for it.
+func passing(t testing.TB, p va.Probe, name string) va.Report {
+	t.Helper()
+	permits, problem := va.EvaluateCAA([]string{caaRecord}, p.Request)
+	require.Nil(t, problem)
+	at := p.Deadline.Add(-10 * time.Second)
+	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
+		Started: at, Finished: at,
+		DCV: va.DCVFinding{Outcome: va.Pass, Queried: p.Request.Queried(), Observed: p.Request.Expected(), Started: at, Finished: at},
+		CAA: va.CAAFinding{Outcome: va.Pass, Name: p.Request.FQDN(), Found: p.Request.FQDN(), Records: []string{caaRecord},
+			Permits: permits, TTL: 300, FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
+			Lookups: []resolver.Lookup{{Name: p.Request.FQDN() + ".", Type: "CAA", Status: dnssec.Secure, Rcode: "NOERROR",
+				Answers: []string{caaRecord}, TTL: 300}}}}
+}
+
+var (
+	noToken   = &va.Problem{Code: "http.mismatch", Detail: "the body is another"}
+	forbidden = &va.Problem{Code: "caa.forbidden", Detail: "another CA is named"}
+	noAnswer  = &va.Problem{Code: "perspective.timeout", Detail: "no answer"}
+)
+
+// withOutcomes is the passing report, with the outcomes given.
+func withOutcomes(t testing.TB, p va.Probe, name string, dcv, caa va.Outcome) va.Report {
+	t.Helper()
+	r := passing(t, p, name)
+	if dcv != va.Pass {
+		r.DCV = va.DCVFinding{Outcome: dcv, Problem: noToken, Queried: p.Request.Queried()}
+	}
+	if caa != va.Pass {
+		r.CAA = va.CAAFinding{Outcome: caa, Problem: forbidden, Name: p.Request.FQDN()}
+	}
+	return r
+}
+
+func answered(name string, r va.Report) Attestation {
+	return Attestation{Perspective: name, State: Answered, Report: &r, Signed: "a.b.c"}
+}
+
+func silent(name string) Attestation {
+	return Attestation{Perspective: name, State: TimedOut, Problem: noAnswer}
+}
+
+// unanimous is evidence in which everybody passed both checks.
+func unanimous(t testing.TB, r Roster, at time.Time) Evidence {
+	t.Helper()
+	a := attemptAt(at)
+	e := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{passing(t, a.Probe, r.Primary.Name)}}
+	for _, m := range r.Remotes {
+		e.Remotes = append(e.Remotes, answered(m.Name, passing(t, a.Probe, m.Name)))
+	}
+	return e
+}
+
+func codes(d Decision) []string {
+	var out []string
+	for _, p := range d.Reasons() {
+		out = append(out, p.Code)
+	}
+	return out
+}
