@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -42,6 +44,19 @@ func newIdentity(t testing.TB, name string) *Identity {
 	return id
 }
 
+// fixedIdentity signs with the same key in every process: the workers of a fuzz run must agree on what is right.
+func fixedIdentity(t testing.TB, name string) *Identity {
+	t.Helper()
+	id := newIdentity(t, name)
+	seed := sha256.Sum256([]byte(name))
+	key := ed25519.NewKeyFromSeed(seed[:])
+	id.signer = key
+	var err error
+	id.thumbprint, err = Thumbprint(key.Public())
+	require.NoError(t, err)
+	return id
+}
+
 // newES256Identity has a signing key of the other kind that is allowed.
 func newES256Identity(t testing.TB, name string) *Identity {
 	t.Helper()
@@ -58,8 +73,9 @@ func memberOf(name, url string, id *Identity) mpic.Member {
 	return mpic.Member{Name: name, URL: url, TLSKey: id.TLSKey(), SigningKey: id.SigningKey()}
 }
 
-func newProbe() va.Probe {
-	now := time.Now().UTC()
+func newProbe() va.Probe { return probeAt(time.Now().UTC()) }
+
+func probeAt(now time.Time) va.Probe {
 	token := strings.Repeat("tQ", 16)
 	return va.Probe{
 		Attempt:  "01JZ-attempt",
@@ -67,7 +83,7 @@ func newProbe() va.Probe {
 		Deadline: now.Add(ample),
 		Request: va.Request{
 			Identifier: "www.example.com", Method: va.HTTP01, Token: token,
-			KeyAuthorization: token + "." + strings.Repeat("h", 43), TokenCreated: now.Add(-time.Hour),
+			KeyAuthorization: token + "." + strings.Repeat("g", 43), TokenCreated: now.Add(-time.Hour),
 			AccountURI: "https://ca.example/acct/1", Issuers: []string{"ca.example"},
 		},
 	}
@@ -75,7 +91,7 @@ func newProbe() va.Probe {
 
 // passing is a report on a probe in which each check passed.
 func passing(p va.Probe) va.Report {
-	at := time.Now().UTC()
+	at := born
 	lookup := resolver.Lookup{Name: p.Request.FQDN() + ".", Type: "CAA", Status: dnssec.Secure, Rcode: "NOERROR",
 		Chain: []resolver.Link{{Zone: ".", Result: dnssec.Secure}}, Started: at, Finished: at}
 	return va.Report{

@@ -251,8 +251,8 @@ func TestSignRefusesAReportWithoutOutcome(t *testing.T) {
 
 // FuzzVerify: whatever is sent, nothing but the member's own signature over a bound report with outcomes is taken.
 func FuzzVerify(f *testing.F) {
-	id, other := newIdentity(f, "fra"), newIdentity(f, "nrt")
-	probe := newProbe()
+	id, other := fixedIdentity(f, "fra"), fixedIdentity(f, "nrt")
+	probe := probeAt(born)
 	member := memberOf("fra", "", id)
 	good, err := id.sign(passing(probe))
 	require.NoError(f, err)

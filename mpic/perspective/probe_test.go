@@ -33,8 +33,10 @@ func TestDecodeProbeRefuses(t *testing.T) {
 		{"wrong type", func(p, _ map[string]any) { p["nonce"] = 7 }, "request.malformed", "", "nonce: a JSON number"},
 		{"wrong type in the request", func(_, r map[string]any) { r["issuers"] = "ca.example" }, "request.malformed", "", "request.issuers: a JSON string"},
 		{"unknown method", func(_, r map[string]any) { r["method"] = "http-02" }, "request.malformed", "", `"http-02" is no method`},
-		{"no method", func(_, r map[string]any) { delete(r, "method") }, "", "request", "request: "},
-		{"no request", func(p, _ map[string]any) { delete(p, "request") }, "", "request", "request: "},
+		{"no method", func(_, r map[string]any) { delete(r, "method") }, "request.method", "request.method", "none of http-01"},
+		{"no request", func(p, _ map[string]any) { delete(p, "request") }, "request.method", "request.method", "none of http-01"},
+		{"reserved name", func(_, r map[string]any) { r["identifier"] = "localhost" }, "", "request.identifier", "localhost"},
+		{"issuers are null", func(_, r map[string]any) { r["issuers"] = nil }, "request.issuers", "request.issuers", "no issuer domain name"},
 		{"no attempt", func(p, _ map[string]any) { delete(p, "attempt") }, "request.attempt", "attempt", "attempt: "},
 		{"line break in the attempt", func(p, _ map[string]any) { p["attempt"] = "a\nb" }, "request.attempt", "attempt", "attempt: "},
 		{"line break behind the attempt", func(p, _ map[string]any) { p["attempt"] = "a\n" }, "request.attempt", "attempt", "attempt: "},
@@ -97,8 +99,8 @@ func TestDecodeStrictRefuses(t *testing.T) {
 
 // FuzzDecodeProbe: what is taken is bound, in time, and means the same when it is written again.
 func FuzzDecodeProbe(f *testing.F) {
-	now := time.Now()
-	good := string(marshal(f, newProbe()))
+	now := born
+	good := string(marshal(f, probeAt(born)))
 	for _, seed := range []string{good, good + good, "{}", "null", "[]", strings.ToUpper(good), strings.Replace(good, "http-01", "dns-01", 1),
 		strings.Replace(good, "www.", "*.", 1), strings.Replace(good, `"nonce"`, `"nonce":"","nonce"`, 1)} {
 		f.Add([]byte(seed))

@@ -284,7 +284,7 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 	}
 	// A perspective probes for nobody what the gate itself must refuse.
 	if p := va.Admit(probe.Request, now); p != nil {
-		refused := refusal(400, p.Code, "request: "+p.Detail).inField("request")
+		refused := refusal(400, p.Code, p.Detail).inField("request." + p.Field)
 		refused.Rules = p.Rules
 		return va.Probe{}, refused
 	}
