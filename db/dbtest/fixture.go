@@ -1,0 +1,142 @@
+// Package dbtest is the conformance suite of the records: what any engine below package db must hold. It also makes
+// attempts with evidence that mpic.Judge grants, for there is no other way to a granted decision.
+package dbtest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// Account is the account of all attempts made here.
+const Account = "https://ca.example/acct/1"
+
+// started is a day on which five remotes in two regions are asked for.
+var started = time.Date(2026, 12, 20, 12, 0, 0, 123456789, time.UTC)
+
+// Roster has a primary and five remotes, one in each registry's region.
+func Roster() mpic.Roster {
+	at := func(name string, r mpic.Region, lat, lon float64) mpic.Member {
+		p := mpic.Place{Region: r, Latitude: lat, Longitude: lon}
+		return mpic.Member{Name: name, Title: name, Place: p, Resolver: p}
+	}
+	r := mpic.Roster{Primary: at("zurich", mpic.RIPE, 47.4, 8.5), Remotes: []mpic.Member{
+		at("ashburn", mpic.ARIN, 39, -77.5), at("tokyo", mpic.APNIC, 35.7, 139.7), at("sao-paulo", mpic.LACNIC, -23.5, -46.6),
+		at("johannesburg", mpic.AFRINIC, -26.2, 28), at("helsinki", mpic.RIPE, 60.2, 24.9)}}
+	for i := range r.Remotes {
+		m := &r.Remotes[i]
+		m.URL = "https://" + m.Name + ".perspectives.example"
+		m.TLSKey, m.SigningKey = fmt.Sprintf("%064x", i+1), fmt.Sprintf("%043d", i+1)
+	}
+	return r
+}
+
+// Attempt is one for http-01 of a name, with the identifier given.
+func Attempt(id, name string, kind mpic.Kind) mpic.Attempt {
+	const token = "DGyRejmCefe7v4NfDGDKfA"
+	return mpic.Attempt{Kind: kind, Started: started, Caller: "rest:ra-1", Software: "quorate/test", Probe: va.Probe{
+		Attempt: id, Nonce: "00112233445566778899aabbccddeeff", Deadline: started.Add(20 * time.Second),
+		Request: va.Request{Identifier: name, Method: va.HTTP01, Token: token,
+			KeyAuthorization: token + ".9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI", TokenCreated: started.Add(-time.Hour),
+			AccountURI: Account, Issuers: []string{"ca.example"}}}}
+}
+
+// Evidence is of an attempt in which everybody passed both checks.
+func Evidence(t testing.TB, a mpic.Attempt) mpic.Evidence {
+	t.Helper()
+	e := mpic.Evidence{Attempt: a, Roster: Roster()}
+	SetPrimary(t, &e, Report(t, a.Probe, e.Roster.Primary.Name))
+	for i, m := range e.Roster.Remotes {
+		r := Report(t, a.Probe, m.Name)
+		e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: m.Name, State: mpic.Answered, Report: &r,
+			Signed: signed(t, r), Asked: a.Started.Add(time.Millisecond), Closed: a.Started.Add(time.Duration(i+2) * time.Second)})
+	}
+	return e
+}
+
+// SetPrimary gives the evidence a primary's report, in the way in which it comes back from a record.
+func SetPrimary(t testing.TB, e *mpic.Evidence, r va.Report) {
+	t.Helper()
+	b, err := json.Marshal(r)
+	require.NoError(t, err)
+	e.Primary = new(mpic.PrimaryReport)
+	require.NoError(t, json.Unmarshal(b, e.Primary))
+}
+
+// Report passes both checks, with what must have been seen for it.
+func Report(t testing.TB, p va.Probe, name string) va.Report {
+	t.Helper()
+	fqdn, at := p.Request.FQDN(), started.Add(time.Second)
+	record := fqdn + ".\t300\tIN\tCAA\t0 issue \"ca.example\""
+	permits, problem := va.EvaluateCAA([]string{record}, p.Request)
+	require.Nil(t, problem)
+	address := lookup(fqdn, "A", fqdn+".\t300\tIN\tA\t192.0.2.80")
+	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
+		Started: at, Finished: at.Add(time.Second),
+		DCV: va.DCVFinding{Outcome: va.Pass, Queried: p.Request.Queried(), Observed: p.Request.Expected(),
+			Lookups: []resolver.Lookup{address}, Started: at, Finished: at,
+			Fetches: []va.Fetch{{URL: "http://" + fqdn + "/.well-known/acme-challenge/" + p.Request.Token,
+				Address: "192.0.2.80:80", Considered: []string{"192.0.2.80"}, Status: 200, Milliseconds: 31.5}}},
+		CAA: va.CAAFinding{Outcome: va.Pass, Name: fqdn, Found: fqdn, Records: []string{record}, Permits: permits, TTL: 300,
+			FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
+			Lookups: []resolver.Lookup{lookup(fqdn, "CAA", record)}}}
+}
+
+// lookup is a secure answer three referrals below the root.
+func lookup(name, kind, record string) resolver.Lookup {
+	l := resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", Answers: []string{record},
+		TTL: 300, Why: "a chain of signatures leads from the root's key to this answer", Started: started, Finished: started}
+	for _, zone := range []string{".", "com.", name + "."} {
+		for _, question := range []string{name + ". " + kind, zone + " DNSKEY"} {
+			l.Queries = append(l.Queries, resolver.Query{Server: "192.0.2.53:53", Transport: "udp", Question: question,
+				Rcode: "NOERROR", Milliseconds: 12.25})
+		}
+		l.Chain = append(l.Chain, resolver.Link{Zone: zone, DS: []uint16{20326}, DNSKEY: []uint16{20326, 38696},
+			Algorithm: "ECDSAP256SHA256", Result: dnssec.Secure})
+	}
+	return l
+}
+
+// signed has the form and length of a reply as received. Nothing here checks its signature.
+func signed(t testing.TB, r va.Report) string {
+	t.Helper()
+	b, err := json.Marshal(r)
+	require.NoError(t, err)
+	part := base64.RawURLEncoding.EncodeToString
+	return part([]byte(`{"alg":"ES256"}`)) + "." + part(b) + "." + part(make([]byte, 64))
+}
+
+// PrimaryFails makes the primary fail domain control: what the remotes alone saw must never suffice.
+func PrimaryFails(t testing.TB, e *mpic.Evidence) {
+	t.Helper()
+	r := Report(t, e.Attempt.Probe, e.Roster.Primary.Name)
+	r.DCV = va.DCVFinding{Outcome: va.Fail, Problem: &va.Problem{Code: "http.mismatch", Detail: "the body is another"},
+		Queried: e.Attempt.Probe.Request.Queried()}
+	SetPrimary(t, e, r)
+}
+
+// Silent makes a remote, by its place in the roster, give no answer.
+func Silent(e *mpic.Evidence, i int, state mpic.State) {
+	a := &e.Remotes[i]
+	a.State, a.Report, a.Signed = state, nil, ""
+	a.Problem = &va.Problem{Code: "perspective." + state.String(), Detail: a.Perspective + " gave no answer"}
+}
+
+// NotAsked is the evidence of an attempt that is refused before its first packet.
+func NotAsked(a mpic.Attempt, r mpic.Roster) mpic.Evidence {
+	e := mpic.Evidence{Attempt: a, Roster: r, Remotes: []mpic.Attestation{}}
+	for _, m := range r.Remotes {
+		e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: m.Name, State: mpic.NotAsked,
+			Problem: &va.Problem{Code: "perspective.not-asked", Detail: "the attempt was refused before the first packet"}})
+	}
+	return e
+}
