@@ -108,18 +108,4 @@ func (d Decision) Reasons() []*va.Problem { return append([]*va.Problem(nil), d.
 func (d Decision) Views() []View { return append([]View(nil), d.views...) }
 
 // MarshalJSON gives the form that is kept in the record.
-func (d Decision) MarshalJSON() ([]byte, error) {
-	outcome := "refused"
-	if d.granted {
-		outcome = "granted"
-	}
-	return json.Marshal(struct {
-		Attempt string        `json:"attempt"`
-		Outcome string        `json:"outcome"`
-		Policy  string        `json:"policy"`
-		DCV     Quorum        `json:"dcv"`
-		CAA     Quorum        `json:"caa"`
-		Reasons []*va.Problem `json:"reasons"`
-		Views   []View        `json:"views"`
-	}{d.attempt, outcome, d.policy.Name(), d.dcv, d.caa, d.reasons, d.views})
-}
+func (d Decision) MarshalJSON() ([]byte, error) { return json.Marshal(d.Recorded()) }

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// Perspective is the configuration of a remote perspective's agent, perspective.yaml.
+type Perspective struct {
+	// Name is what the perspective calls itself in its reports; gates know it by their own rosters.
+	Name string `yaml:"name"`
+	// Listen is the address and port where gates ask.
+	Listen string `yaml:"listen"`
+	// TLS is the certificate and key of the channel, SigningKey the key that signs reports.
+	TLS        Pair   `yaml:"tls"`
+	SigningKey string `yaml:"signing_key"`
+	// Gates are those that may ask.
+	Gates []GatePin `yaml:"gates"`
+	// SourceAddress is where the checks' packets come from; empty lets the host choose.
+	SourceAddress string            `yaml:"source_address"`
+	Limits        PerspectiveLimits `yaml:"limits"`
+	Log           Log               `yaml:"log"`
+}
+
+// GatePin is one gate and its pinned key.
+type GatePin struct {
+	Name string `yaml:"name"`
+	// TLSKey is the SHA-256 of the public key of the gate's certificate, in hexadecimal.
+	TLSKey string `yaml:"tls_key"`
+	// InFlight is how many of the gate's probes are answered at a time: 64.
+	InFlight int `yaml:"in_flight"`
+}
+
+// PerspectiveLimits bound time. A zero field takes the default.
+type PerspectiveLimits struct {
+	// Check bounds the checks for one probe: 30s, at most 2m.
+	Check time.Duration `yaml:"check"`
+	// Resolution bounds one DNS lookup: 15s, at most 60s.
+	Resolution time.Duration `yaml:"resolution"`
+}
+
+var gateName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,63}$`)
+
+// LoadPerspective reads a perspective's configuration, as LoadGate a gate's.
+func LoadPerspective(file string) (Perspective, error) {
+	var p Perspective
+	d, err := load(file, &p)
+	if err != nil {
+		return Perspective{}, err
+	}
+	return d.perspective(p)
+}
+
+// ParsePerspective is to LoadPerspective what ParseGate is to LoadGate.
+func ParsePerspective(file string, text []byte) (Perspective, error) {
+	var p Perspective
+	d, err := parse(file, text, &p)
+	if err != nil {
+		return Perspective{}, err
+	}
+	return d.perspective(p)
+}
+
+func (d *document) perspective(p Perspective) (Perspective, error) {
+	d.require("", "name", "listen", "tls", "signing_key", "gates")
+	if d.has("name") && !memberName.MatchString(p.Name) {
+		d.refuse("name", "REC-01", "%q: a name is 1 to 63 lower case letters, digits and hyphens", p.Name)
+	}
+	d.address("listen", p.Listen)
+	d.pair("tls", &p.TLS)
+	p.SigningKey = d.path(p.SigningKey)
+	if d.has("gates") && len(p.Gates) == 0 {
+		d.refuse("gates", "MPIC-08", "one gate at least is needed: without one nobody could ask")
+	}
+	names, keys := map[string]bool{}, map[string]bool{}
+	for i, g := range p.Gates {
+		field := fmt.Sprintf("gates[%d]", i)
+		d.require(field, "name", "tls_key")
+		if d.has(field+".name") && !gateName.MatchString(g.Name) {
+			d.refuse(field+".name", "", "%q: a name is 1 to 63 letters, digits, dots, underscores and hyphens", g.Name)
+		}
+		if d.has(field+".tls_key") && !hexDigest.MatchString(g.TLSKey) {
+			d.refuse(field+".tls_key", "MPIC-08", "the SHA-256 of the gate's public TLS key is needed, 64 characters of lower case "+
+				"hexadecimal")
+		}
+		if names[g.Name] || keys[g.TLSKey] {
+			d.refuse(field, "MPIC-08", "its name or its key is another gate's already")
+		}
+		names[g.Name], keys[g.TLSKey] = true, true
+		if d.has(field+".in_flight") && (g.InFlight < 1 || g.InFlight > 4096) {
+			d.refuse(field+".in_flight", "", "%d is not between 1 and 4096", g.InFlight)
+		}
+	}
+	for _, f := range []struct {
+		field string
+		value time.Duration
+		max   time.Duration
+	}{{"check", p.Limits.Check, 2 * time.Minute}, {"resolution", p.Limits.Resolution, time.Minute}} {
+		if d.has("limits."+f.field) && (f.value < 100*time.Millisecond || f.value > f.max) {
+			d.refuse("limits."+f.field, "", "%s is not between 100ms and %s", f.value, f.max)
+		}
+	}
+	d.source("source_address", p.SourceAddress)
+	d.log(p.Log)
+	return p, d.err()
+}
