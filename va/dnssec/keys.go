@@ -1,0 +1,197 @@
+package dnssec
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+func unbase64(s string) ([]byte, bool) {
+	b, err := base64.StdEncoding.DecodeString(s)
+	return b, err == nil
+}
+
+// Delegation is the parent's word about a child zone's keys: its DS set, or the anchors that stand in its place.
+type Delegation struct {
+	Zone string
+	ds   []*dns.DS
+	keys []*dns.DNSKEY // from anchors in DNSKEY form
+}
+
+// FromAnchors gathers the anchors of a zone, nil when there is none.
+func FromAnchors(anchors []Anchor, zone string) *Delegation {
+	d := &Delegation{Zone: zone}
+	for _, a := range anchors {
+		if a.zone != zone {
+			continue
+		}
+		if a.ds != nil {
+			d.ds = append(d.ds, a.ds)
+		} else if a.key != nil {
+			d.keys = append(d.keys, a.key)
+		}
+	}
+	if len(d.ds)+len(d.keys) == 0 {
+		return nil
+	}
+	return d
+}
+
+// FromDS takes a DS set that was found secure.
+func FromDS(set *RRset) *Delegation {
+	d := &Delegation{Zone: set.Name}
+	for _, rr := range set.RRs {
+		if ds, ok := rr.(*dns.DS); ok {
+			d.ds = append(d.ds, ds)
+		}
+	}
+	return d
+}
+
+// Tags are the key tags of the DS records or anchors.
+func (d *Delegation) Tags() []uint16 {
+	var tags []uint16
+	for _, ds := range d.ds {
+		tags = append(tags, ds.KeyTag)
+	}
+	for _, k := range d.keys {
+		tags = append(tags, k.KeyTag())
+	}
+	return tags
+}
+
+// usable gives the DS records that count: of a supported algorithm and digest, and no SHA-1 one where a SHA-2 one that
+// counts stands beside it (RFC 4509 section 3, DCV-07).
+func (v *Verifier) usable(d *Delegation) []*dns.DS {
+	var sha2, sha1 []*dns.DS
+	for _, ds := range d.ds {
+		switch {
+		case v.algorithms[ds.Algorithm] == nil || digestLength(ds.DigestType) == 0:
+		case ds.DigestType == dns.SHA1:
+			sha1 = append(sha1, ds)
+		default:
+			sha2 = append(sha2, ds)
+		}
+	}
+	if len(sha2) > 0 {
+		return sha2
+	}
+	return sha1
+}
+
+// Delegated tells whether a chain continues below the delegation. It is insecure when no DS record is of a supported
+// algorithm and digest (RFC 4035 section 5.2, RFC 6840 section 5.2); otherwise the child must be signed.
+func (v *Verifier) Delegated(d *Delegation) Verdict {
+	if len(v.usable(d)) > 0 || len(d.keys) > 0 {
+		return secure()
+	}
+	return insecure(CodeUnsupportedAlgorithm, EDEUnsupportedAlgorithm,
+		"all DS records of %s name algorithms or digests that are not supported", d.Zone)
+}
+
+// Keys validates a DNSKEY set against the delegation: a key that a DS record or anchor names must sign the set (RFC 4035
+// section 5.2). The first path that holds is enough (RFC 6840 section 5.11).
+func (v *Verifier) Keys(set *RRset, d *Delegation) (*Keys, Verdict) {
+	if set == nil || len(set.RRs) == 0 {
+		return nil, bogus(CodeKeyMissing, EDEDNSKEYMissing, "%s has a DS record, and no DNSKEY record came", d.Zone)
+	}
+	all := &Keys{Zone: d.Zone}
+	perTag := map[[2]uint16]int{}
+	zoneKeys := 0
+	for _, rr := range set.RRs {
+		k, ok := rr.(*dns.DNSKEY)
+		if !ok || k.Protocol != 3 || k.Flags&dns.REVOKE != 0 || k.Flags&dns.ZONE == 0 { // RFC 4034 2.1, RFC 5011 2.1
+			continue
+		}
+		zoneKeys++
+		kk := v.algorithms.key(k)
+		id := [2]uint16{kk.tag, uint16(k.Algorithm)}
+		if perTag[id]++; perTag[id] > v.limits.KeysPerTag {
+			return nil, failure(CodeLimit, 0, "%s has more than %d keys with tag %d", d.Zone, v.limits.KeysPerTag, kk.tag)
+		}
+		all.keys = append(all.keys, kk)
+		all.Tags = append(all.Tags, kk.tag)
+	}
+	if zoneKeys == 0 {
+		return nil, bogus(CodeKeyMissing, EDENoZoneKeyBit, "no DNSKEY record of %s is a zone key", d.Zone)
+	}
+	entry, verdict := v.entries(all, d)
+	if verdict.Status != Secure {
+		return nil, verdict
+	}
+	sig := v.RRset(set, entry)
+	if sig.Status != Secure {
+		return nil, sig.Verdict
+	}
+	if sig.Expanded || set.Name != d.Zone {
+		return nil, bogus(CodeSignatureInvalid, EDEBogus, "the DNSKEY set of %s is not the zone's own", d.Zone)
+	}
+	all.Algorithm, all.Until = sig.Algorithm, sig.Until
+	return all, secure()
+}
+
+// entries picks the keys that the delegation names.
+func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, Verdict) {
+	entry := &Keys{Zone: d.Zone}
+	mismatches := 0
+	unusable := false
+	for _, k := range all.keys {
+		named := false
+		for _, a := range d.keys {
+			if a.Algorithm == k.rr.Algorithm && a.PublicKey == k.rr.PublicKey {
+				named = true
+			}
+		}
+		for _, ds := range v.usable(d) {
+			if named || ds.KeyTag != k.tag || ds.Algorithm != k.rr.Algorithm {
+				continue
+			}
+			if digest(d.Zone, k.rr, ds.DigestType) == strings.ToLower(ds.Digest) {
+				named = true
+			} else if mismatches++; mismatches > v.limits.DSMismatches {
+				return nil, failure(CodeLimit, 0, "more than %d DS records of %s match no key", v.limits.DSMismatches, d.Zone)
+			}
+		}
+		if named && k.verify == nil {
+			unusable = true
+		} else if named {
+			entry.keys = append(entry.keys, k)
+		}
+	}
+	if len(entry.keys) > 0 {
+		return entry, secure()
+	}
+	if unusable {
+		return nil, bogus(CodeKeyUnusable, EDEBogus, "the key of %s that its DS record names cannot be used: it is "+
+			"malformed, or of a size that is not safe", d.Zone)
+	}
+	return nil, bogus(CodeDSMismatch, EDEDNSKEYMissing, "no key of %s matches a DS record of its parent", d.Zone)
+}
+
+// digest is a DS digest (RFC 4034 section 5.1.4) in lower-case hexadecimal, empty for an unknown type.
+func digest(owner string, k *dns.DNSKEY, digestType uint8) string {
+	var name [256]byte
+	n, err := dns.PackDomainName(owner, name[:], 0, nil, false)
+	rdata, ok := canonicalRdata(k)
+	if err != nil || !ok {
+		return ""
+	}
+	data := append(name[:n:n], rdata...)
+	switch digestType {
+	case dns.SHA1:
+		h := sha1.Sum(data)
+		return hex.EncodeToString(h[:])
+	case dns.SHA256:
+		h := sha256.Sum256(data)
+		return hex.EncodeToString(h[:])
+	case dns.SHA384:
+		h := sha512.Sum384(data)
+		return hex.EncodeToString(h[:])
+	}
+	return ""
+}
