@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,10 +19,11 @@ import (
 // TestRFC7638_ThumbprintOfTheExample has the key and the thumbprint of RFC 7638 section 3.1.
 func TestRFC7638_ThumbprintOfTheExample(t *testing.T) {
 	var key jose.JSONWebKey
-	require.NoError(t, key.UnmarshalJSON([]byte(`{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtV`+
-		`T86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2Qvz`+
-		`qY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBni`+
-		`Iqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256","kid":"2011-04-29"}`)))
+	const n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjB" +
+		"ZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8" +
+		"KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_" +
+		"xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
+	require.NoError(t, key.UnmarshalJSON([]byte(`{"kty":"RSA","n":"`+n+`","e":"AQAB","alg":"RS256","kid":"2011-04-29"}`)))
 	got, err := KeyAuthorization("token", &key)
 	require.NoError(t, err)
 	require.Equal(t, "token.NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", got)
@@ -50,28 +52,37 @@ func TestRFC8555_8_1_NoKeyAuthorizationWithoutTokenAndPublicKey(t *testing.T) {
 
 func TestRFC8555_6_7_EachAreaHasAnErrorType(t *testing.T) {
 	for code, want := range map[string]ErrorType{
-		"dns.timeout":              DNS,
-		"dnssec.signature-expired": DNS,
-		"address.reserved":         DNS,
-		"http.status":              Connection,
-		"http.mismatch":            IncorrectResponse,
-		"txt.mismatch":             IncorrectResponse,
-		"txt.missing":              IncorrectResponse,
-		"tls.version":              TLS,
-		"caa.forbidden":            CAA,
-		"name.public-suffix":       RejectedIdentifier,
-		"request.token":            Malformed,
-		"quorum.missed":            ServerInternal,
-		"perspective.silent":       ServerInternal,
-		"roster.too-few":           ServerInternal,
-		"policy.none":              ServerInternal,
-		"evidence.duplicate":       ServerInternal,
-		"primary.missing":          ServerInternal,
-		"unheard-of":               ServerInternal,
-		"":                         ServerInternal,
+		"dns.lookup":          DNS,
+		"dnssec.bogus":        DNS,
+		"address.reserved":    DNS,
+		"address.unreachable": Connection,
+		"http.status":         IncorrectResponse,
+		"http.timeout":        Connection,
+		"txt.missing":         IncorrectResponse,
+		"tls.handshake":       TLS,
+		"tls.digest":          IncorrectResponse,
+		"caa.forbidden":       CAA,
+		"caa.bogus":           DNS,
+		"name.public-suffix":  RejectedIdentifier,
+		"request.token":       ServerInternal,
+		"request.token-age":   Malformed,
+		"quorum.missed":       ServerInternal,
+		"perspective.silent":  ServerInternal,
+		"roster.too-few":      ServerInternal,
+		"policy.none":         ServerInternal,
+		"primary.missing":     ServerInternal,
+		"unheard-of":          ServerInternal,
+		"":                    ServerInternal,
 	} {
 		t.Run(code, func(t *testing.T) { require.Equal(t, want, TypeOf(code)) })
 	}
+	t.Run("what a perspective finds at the subscriber's is never called the server's fault", func(t *testing.T) {
+		for _, c := range va.Codes() {
+			if area, _, _ := strings.Cut(c.Code, "."); area != "request" && area != "perspective" {
+				require.NotEqual(t, ServerInternal, TypeOf(c.Code), c.Code)
+			}
+		}
+	})
 	require.Equal(t, 403, Unauthorized.Status())
 	require.Equal(t, 403, CAA.Status())
 	require.Equal(t, 500, ServerInternal.Status())
@@ -82,7 +93,8 @@ func TestARefusalSaysWhy(t *testing.T) {
 	started := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	req := va.Request{Identifier: "*.example.com", Method: va.DNS01, Token: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA",
 		KeyAuthorization: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.nP1qzpXGymHBrUEepNY9HCsQk7K8KhOypzEt62jcerQ",
-		TokenCreated:     started.Add(-time.Minute), AccountURI: "https://ca.test/my-account/1", Issuers: []string{"ca.quorate.test"}}
+		TokenCreated:     started.Add(-time.Minute), AccountURI: "https://ca.test/my-account/1",
+		Issuers: []string{"ca.quorate.test"}}
 	// Too few remotes, and they in too few regions: two reasons, and nobody was asked.
 	d := mpic.Judge(mpic.Evidence{Attempt: mpic.Attempt{Kind: mpic.Issuance, Started: started,
 		Probe: va.Probe{Attempt: "attempt-1", Nonce: "00", Request: req}}})

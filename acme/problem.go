@@ -27,8 +27,8 @@ const (
 	UnsupportedIdentifier ErrorType = urn + "unsupportedIdentifier"
 )
 
-// Status is the HTTP status that goes with the type. For the error of a challenge it is what RFC 7807 calls advisory: the
-// response that carries the challenge is 200.
+// Status is the HTTP status that goes with the type. For the error of a challenge it is what RFC 7807 calls advisory:
+// the response that carries the challenge is 200.
 func (t ErrorType) Status() int {
 	switch t {
 	case Unauthorized, CAA:
@@ -40,23 +40,26 @@ func (t ErrorType) Status() int {
 	}
 }
 
-// areas maps the area of a va.Problem's code to the type that ACME clients know. What is not here is the server's own
-// affair (perspective., quorum., roster., policy., evidence.): a client cannot mend it.
-var areas = map[string]ErrorType{
-	"dns": DNS, "dnssec": DNS, "address": DNS,
-	"http": Connection, "tls": TLS, "txt": IncorrectResponse,
-	"caa":  CAA,
-	"name": RejectedIdentifier, "request": Malformed,
+// types maps a va.Problem's code, or else the code's area, to the type that ACME clients know. What is not here is the
+// server's own affair (request., perspective., quorum., roster., policy., evidence.): a client cannot mend it.
+var types = map[string]ErrorType{
+	"dns": DNS, "dnssec": DNS,
+	"address": DNS, "address.unreachable": Connection,
+	"http": IncorrectResponse, "http.broken": Connection, "http.timeout": Connection,
+	"txt": IncorrectResponse,
+	"tls": IncorrectResponse, "tls.handshake": TLS, "tls.timeout": TLS, "tls.protocol": TLS,
+	"caa": CAA, "caa.bogus": DNS, "caa.lookup": DNS,
+	"name":              RejectedIdentifier,
+	"request.token-age": Malformed, // the client waited for more than 30 days
 }
 
-// TypeOf gives the ACME type of a problem's code. The code of an answer that came but was not the right one is
-// incorrectResponse, whatever the protocol.
+// TypeOf gives the ACME type of a problem's code.
 func TypeOf(code string) ErrorType {
-	area, rest, _ := strings.Cut(code, ".")
-	if rest == "mismatch" {
-		return IncorrectResponse
+	if t, ok := types[code]; ok {
+		return t
 	}
-	if t, ok := areas[area]; ok {
+	area, _, _ := strings.Cut(code, ".")
+	if t, ok := types[area]; ok {
 		return t
 	}
 	return ServerInternal
@@ -82,9 +85,10 @@ type Problem struct {
 	Subproblems []Problem `json:"subproblems,omitempty"`
 }
 
-// Refusal tells a client why a decision is not granted: the weightiest reason on top, all reasons and every perspective's
-// part in them below it (RFC 8555 section 6.7.1). identifier is the name applied for, with "*." where it has one. It
-// answers for a granted decision too, with a refusal: who asks why it was refused must not receive a pass by mistake.
+// Refusal tells a client why a decision is not granted: the weightiest reason on top, all reasons and every
+// perspective's part in them below it (RFC 8555 section 6.7.1). identifier is the name applied for, with "*." where it
+// has one. It answers for a granted decision too, with a refusal: who asks why it was refused must not receive a pass
+// by mistake.
 func Refusal(identifier string, d mpic.Decision) Problem {
 	reasons := d.Reasons()
 	if len(reasons) == 0 {
@@ -123,7 +127,8 @@ func Refusal(identifier string, d mpic.Decision) Problem {
 	return top
 }
 
-// firstRemote gives the type of the first remote finding that is about the subscriber's name rather than about the remote.
+// firstRemote gives the type of the first remote finding that is about the subscriber's name rather than about the
+// remote.
 func firstRemote(views []mpic.View) (ErrorType, bool) {
 	for _, v := range views {
 		if v.Role != mpic.RemoteRole {

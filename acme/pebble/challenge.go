@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// witnessRefusal is what Pebble answers to a request to begin the witness, once all else about the request is in order.
+	// witnessRefusal is what Pebble answers to a request to begin the witness, once all else about the request is in
+	// order.
 	witnessRefusal = "Cannot update challenge with status processing, only status pending"
 	// nowhere is the path of no challenge: Pebble's own are of 43 characters.
 	nowhere = challengePath + "none"
@@ -32,15 +33,16 @@ const (
 var signatures = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
 	jose.ES256, jose.ES384, jose.ES512, jose.EdDSA}
 
-// isPostAsGet tells whether a POST only reads (RFC 8555 section 6.3). Pebble reads the same bytes with the same library,
-// so it comes to the same answer; a body that cannot be read counts as a request to begin, which Pebble then refuses.
+// isPostAsGet tells whether a POST only reads (RFC 8555 section 6.3). Pebble reads the same bytes with the same
+// library, so it comes to the same answer; a body that cannot be read counts as a request to begin, which Pebble then
+// refuses.
 func isPostAsGet(body []byte) bool {
 	jws, err := jose.ParseSigned(string(body), signatures)
 	return err == nil && len(jws.UnsafePayloadWithoutVerification()) == 0
 }
 
-// begin answers a POST that tells a challenge to begin. It never gives such a request to Pebble under the challenge's own
-// path.
+// begin answers a POST that tells a challenge to begin. It never gives such a request to Pebble under the challenge's
+// own path.
 func (s *Server) begin(r *http.Request, body []byte) *reply {
 	ch := s.store.GetChallengeByID(strings.TrimPrefix(r.URL.Path, challengePath))
 	if ch == nil || ch == s.witness {
@@ -53,15 +55,15 @@ func (s *Server) begin(r *http.Request, body []byte) *reply {
 	account, err := s.account(body)
 	if err != nil {
 		s.log.Error("a request that Pebble verified names no account", "error", err)
-		return checked.refuse(http.StatusInternalServerError, acme.Problem{Type: acme.ServerInternal, Detail: "the account was not found"})
+		return checked.refuse(internal("the account was not found"))
 	}
 	return s.claim(checked, ch, account)
 }
 
 func (s *Server) witnessPath() string { return challengePath + s.witness.ID }
 
-// inOrder tells whether Pebble refused for the witness's status, and so for nothing else: content type, signature, nonce,
-// URL, an account that exists and is not deactivated, and the body were looked at before.
+// inOrder tells whether Pebble refused for the witness's status, and so for nothing else: content type, signature,
+// nonce, URL, an account that exists and is not deactivated, and the body were looked at before.
 func inOrder(p *reply) bool {
 	var problem pebbleacme.ProblemDetails
 	return p.status == http.StatusBadRequest && json.Unmarshal(p.body.Bytes(), &problem) == nil &&
@@ -101,13 +103,13 @@ func (s *Server) claim(checked *reply, ch *core.Challenge, account *core.Account
 	owner, orderExpires := order.AccountID, order.ExpiresDate
 	order.RUnlock()
 	if owner != account.ID {
-		return checked.refuse(http.StatusForbidden, acme.Problem{Type: acme.Unauthorized,
+		return checked.refuse(acme.Problem{Type: acme.Unauthorized,
 			Detail: "the account that signed the request is not the owner of the challenge"})
 	}
 	orderStatus, err := order.GetStatus()
 	if err != nil {
 		s.log.Error("an order is in no status", "order", order.ID, "error", err)
-		return checked.refuse(http.StatusInternalServerError, acme.Problem{Type: acme.ServerInternal, Detail: "the order is in no status"})
+		return checked.refuse(internal("the order is in no status"))
 	}
 
 	authz.Lock()
@@ -118,17 +120,20 @@ func (s *Server) claim(checked *reply, ch *core.Challenge, account *core.Account
 	}
 	now := time.Now()
 	if problem := s.unready(ch, orderStatus, orderExpires, now); problem != nil {
-		return checked.refuse(problem.Status, *problem)
+		return checked.refuse(*problem)
 	}
 	request, err := s.request(ch, account)
 	if err != nil {
 		s.log.Error("a challenge cannot be validated", "challenge", ch.ID, "error", err)
-		return checked.refuse(http.StatusInternalServerError, acme.Problem{Type: acme.ServerInternal, Detail: "the challenge cannot be validated"})
+		return checked.refuse(internal("the challenge cannot be validated"))
 	}
 	if s.closed {
-		return checked.refuse(http.StatusServiceUnavailable, acme.Problem{Type: acme.ServerInternal, Detail: "the server is going down"})
+		closing := internal("the server is going down")
+		closing.Status = http.StatusServiceUnavailable
+		return checked.refuse(closing)
 	}
-	// This Lock cannot wait for ever: see settle on Pebble's forgotten locks, which need an authorization that is not pending.
+	// This Lock cannot wait for ever: see settle on Pebble's forgotten locks, which need an authorization that is not
+	// pending.
 	ch.Lock()
 	ch.Status = pebbleacme.StatusProcessing
 	ch.Unlock()
@@ -142,8 +147,7 @@ func (s *Server) claim(checked *reply, ch *core.Challenge, account *core.Account
 // authorization's lock.
 func (s *Server) unready(ch *core.Challenge, orderStatus string, orderExpires, now time.Time) *acme.Problem {
 	refuse := func(format string, args ...any) *acme.Problem {
-		p := malformed(format, args...)
-		p.Status = http.StatusBadRequest
+		p := malformed(0, format, args...)
 		return &p
 	}
 	authz := ch.Authz
@@ -165,8 +169,8 @@ func (s *Server) unready(ch *core.Challenge, orderStatus string, orderExpires, n
 	return nil
 }
 
-// request is what the gate is asked. Pebble keeps the "*." of a wildcard in the authorization's identifier, and takes it
-// off only where it shows it to a client.
+// request is what the gate is asked. Pebble keeps the "*." of a wildcard in the authorization's identifier, and takes
+// it off only where it shows it to a client.
 func (s *Server) request(ch *core.Challenge, account *core.Account) (va.Request, error) {
 	method, err := va.ParseMethod(ch.Type)
 	if err != nil {
@@ -202,8 +206,8 @@ func (s *Server) run(j job) {
 	s.settle(j, decision, problem)
 }
 
-// decide asks the gate. Whatever goes wrong on the way, the decision it returns is then the zero one, which grants nothing.
-// problem tells the client why; it has no meaning beside a granted decision.
+// decide asks the gate. Whatever goes wrong on the way, the decision it returns is then the zero one, which grants
+// nothing. problem tells the client why; it has no meaning beside a granted decision.
 func (s *Server) decide(j job) (decision mpic.Decision, problem acme.Problem) {
 	log := s.log.With("order", j.order, "challenge", j.challenge.ID, "identifier", j.request.Identifier)
 	defer func() {
@@ -266,8 +270,8 @@ func (s *Server) settle(j job, decision mpic.Decision, problem acme.Problem) {
 // settleLate ends a challenge whose authorization meanwhile left pending: its client deactivated it, or another of its
 // challenges decided it. The authorization stays as it is (RFC 8555 section 7.1.6).
 //
-// Pebble, showing an authorization that is not pending, forgets to unlock the challenges that it leaves out. Such a lock
-// is read-locked for ever, so nobody may wait for it here.
+// Pebble, showing an authorization that is not pending, forgets to unlock the challenges that it leaves out. Such a
+// lock is read-locked for ever, so nobody may wait for it here.
 //
 // BUG: a challenge with a forgotten lock stays "processing". Its authorization no longer shows it.
 func (s *Server) settleLate(ch *core.Challenge, authz string) {
@@ -277,6 +281,6 @@ func (s *Server) settleLate(ch *core.Challenge, authz string) {
 	}
 	defer ch.Unlock()
 	ch.Status = pebbleacme.StatusInvalid
-	problem := malformed("the authorization became %s while the challenge was being validated", authz)
-	ch.Error = toPebble(problem)
+	ch.Error = toPebble(malformed(http.StatusBadRequest,
+		"the authorization became %s while the challenge was being validated", authz))
 }

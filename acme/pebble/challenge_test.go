@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +44,9 @@ func TestRFC8555_OnlyAGoodRequestBegins(t *testing.T) {
 		kind string
 		says string
 	}{
-		"another account": {func(s setup) answer { return s.other.post(s.ch.URL, "{}") }, ns + "unauthorized", "not the owner"},
+		"another account": {func(s setup) answer {
+			return s.other.post(s.ch.URL, "{}")
+		}, ns + "unauthorized", "not the owner"},
 		"another account that names the owner": {func(s setup) answer {
 			forger := &client{site: s.other.site, key: s.other.key, kid: s.owner.kid}
 			return forger.post(s.ch.URL, "{}")
@@ -71,9 +74,13 @@ func TestRFC8555_OnlyAGoodRequestBegins(t *testing.T) {
 		"the key authorization of old": {func(s setup) answer {
 			return s.owner.post(s.ch.URL, `{"keyAuthorization":"`+s.ch.Token+`.x"}`)
 		}, ns + "malformed", "KeyAuthorization"},
-		"a payload that is no JSON": {func(s setup) answer { return s.owner.post(s.ch.URL, "go on") }, ns + "malformed", "JSON"},
-		"no JWS at all":             {func(s setup) answer { return s.owner.send(s.ch.URL, "{}", nil) }, ns + "malformed", ""},
-		"no body":                   {func(s setup) answer { return s.owner.send(s.ch.URL, "", nil) }, ns + "malformed", ""},
+		"a payload that is no JSON": {func(s setup) answer {
+			return s.owner.post(s.ch.URL, "go on")
+		}, ns + "malformed", "JSON"},
+		"no JWS at all": {func(s setup) answer {
+			return s.owner.send(s.ch.URL, "{}", nil)
+		}, ns + "malformed", ""},
+		"no body": {func(s setup) answer { return s.owner.send(s.ch.URL, "", nil) }, ns + "malformed", ""},
 		"another content type": {func(s setup) answer {
 			return s.owner.send(s.ch.URL, s.owner.sign(s.ch.URL, s.owner.nonce(), "{}"),
 				func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
@@ -181,6 +188,7 @@ func TestACME02_ManyRequestsAtOnceBeginOneValidation(t *testing.T) {
 		require.Equal(t, "processing", got.Status)
 	}
 	require.Len(t, h.entered, 1)
+	require.Len(t, s.offered, 2, "what was begun is not on offer any more")
 	close(h.letGo)
 	s.settled()
 	require.Len(t, g.asked(), 1)
@@ -345,7 +353,8 @@ func TestTheFirstFailureStaysTheOrdersError(t *testing.T) {
 		require.Equal(t, http.StatusOK, client.post(client.authorization(url).challenge(t, "http-01").URL, "{}").status)
 	}
 	h.letGo <- struct{}{}
-	require.Eventually(t, func() bool { return client.fetchOrder(o).Status == "invalid" }, 30*time.Second, 5*time.Millisecond)
+	failed := func() bool { return client.fetchOrder(o).Status == "invalid" }
+	require.Eventually(t, failed, 30*time.Second, 5*time.Millisecond)
 	first := client.fetchOrder(o).Error
 	require.NotNil(t, first)
 	h.letGo <- struct{}{}
@@ -356,43 +365,50 @@ func TestTheFirstFailureStaysTheOrdersError(t *testing.T) {
 	}
 }
 
-// TestNoPathLeadsToPebblesVA: spellings of a challenge's path that Pebble might understand differently. start looks at the
-// end whether Pebble's VA was asked.
+// TestNoPathLeadsToPebblesVA: spellings of a challenge's path that Pebble might understand differently. start looks at
+// the end whether Pebble's VA was asked.
 func TestNoPathLeadsToPebblesVA(t *testing.T) {
 	g := &gate{t: t, sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
-	_, _, ch := client.offered1("shop.example.com", "http-01")
-	id := strings.TrimPrefix(ch.URL, s.base.String()+challengePath)
-	for name, path := range map[string]string{
-		"a path within the path":   "/chalZ/%2FchalZ/" + id,
-		"twice":                    "/chalZ/chalZ/" + id,
-		"encoded letters":          "/chalZ%2F" + id,
-		"two slashes":              "//chalZ/" + id,
-		"a way round":              "/authZ/../chalZ/" + id,
-		"an encoded way round":     "/authZ/%2e%2e/chalZ/" + id,
-		"something behind":         "/chalZ/" + id + "/",
-		"a query":                  "/chalZ/" + id + "?x=1",
-		"no challenge":             "/chalZ/",
-		"the witness":              s.witnessPath(),
-		"a challenge of no orders": "/chalZ/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	for name, c := range map[string]struct {
+		path   string
+		status string // of the challenge afterwards
+	}{
+		"a path within the path":  {"/chalZ/%2FchalZ/ID", "pending"},
+		"twice":                   {"/chalZ/chalZ/ID", "pending"},
+		"encoded letters":         {"/chalZ%2FID", "valid"},
+		"two slashes":             {"//chalZ/ID", "pending"},
+		"a way round":             {"/authZ/../chalZ/ID", "pending"},
+		"an encoded way round":    {"/authZ/%2e%2e/chalZ/ID", "pending"},
+		"something behind":        {"/chalZ/ID/", "pending"},
+		"a query":                 {"/chalZ/ID?x=1", "valid"},
+		"no challenge":            {"/chalZ/", "pending"},
+		"the witness":             {s.witnessPath(), "pending"},
+		"a challenge of no order": {"/chalZ/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := client.post(path, "{}")
-			require.GreaterOrEqual(t, a.status, 400, a.body)
+			_, _, ch := client.offered1("shop.example.com", "http-01")
+			path := strings.Replace(c.path, "ID", strings.TrimPrefix(ch.URL, s.base.String()+challengePath), 1)
+			signed := url.URL{Scheme: "https", Host: s.base.Host, Path: path} // escaped once more: so Pebble wants it
+			before := len(g.asked())
+			a := client.send(path, client.sign(signed.String(), client.nonce(), "{}"), nil)
 			require.Less(t, a.status, 500, a.body)
 			s.settled()
-			require.Empty(t, g.asked())
-			require.Equal(t, "pending", client.fetchChallenge(ch.URL).Status)
+			require.Equal(t, c.status, client.fetchChallenge(ch.URL).Status, a.body)
+			require.Equal(t, c.status == "valid", len(g.asked()) == before+1, "through the gate or not at all")
+			require.Equal(t, c.status == "valid", a.status == http.StatusOK)
 		})
 	}
+	_, _, ch := client.offered1("shop.example.com", "http-01")
 	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
 		a := client.send(ch.URL, client.sign(ch.URL, client.nonce(), "{}"), func(r *http.Request) { r.Method = method })
 		require.Equal(t, http.StatusMethodNotAllowed, a.status)
 	}
 }
 
-// TestAVouchedRequestNeedsItsAccount: Pebble's refusal says that all was in order, and yet the account is not to be had.
+// TestAVouchedRequestNeedsItsAccount: Pebble's refusal says that all was in order, and yet the account is not to be
+// had.
 func TestAVouchedRequestNeedsItsAccount(t *testing.T) {
 	for name, forge := range map[string]func(c *client, url string) string{
 		"no JWS": func(*client, string) string { return "{}" },
@@ -406,7 +422,8 @@ func TestAVouchedRequestNeedsItsAccount(t *testing.T) {
 			return string(b)
 		},
 		"an account of another server": func(c *client, url string) string {
-			return (&client{site: c.site, key: c.key, kid: "https://other.test" + c.kid[len(c.base.String()):]}).sign(url, "n", "{}")
+			kid := "https://other.test" + strings.TrimPrefix(c.kid, c.base.String())
+			return (&client{site: c.site, key: c.key, kid: kid}).sign(url, "n", "{}")
 		},
 		"an account that does not exist": func(c *client, url string) string {
 			return (&client{site: c.site, key: c.key, kid: c.kid + "0"}).sign(url, "n", "{}")

@@ -48,8 +48,8 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-// start serves with a gate; change, if any, sees the configuration first. At the end of each test it looks whether Pebble's
-// own VA was ever given anything to do.
+// start serves with a gate; change, if any, sees the configuration first. At the end of each test it looks whether
+// Pebble's own VA was ever given anything to do.
 func start(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
 	t.Helper()
 	var s *site
@@ -188,7 +188,8 @@ func (s *site) path(p string) string {
 func (c *client) sign(url, nonce, payload string) string {
 	c.t.Helper()
 	options := &jose.SignerOptions{EmbedJWK: c.kid == "", ExtraHeaders: map[jose.HeaderKey]any{"url": url, "nonce": nonce}}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: c.key, KeyID: c.kid}}, options)
+	key := jose.JSONWebKey{Key: c.key, KeyID: c.kid}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options)
 	require.NoError(c.t, err)
 	jws, err := signer.Sign([]byte(payload))
 	require.NoError(c.t, err)
@@ -239,32 +240,19 @@ func (c *client) order(names ...string) order {
 	return o
 }
 
-func (c *client) fetchOrder(o order) order {
+// fetch reads a resource by POST-as-GET.
+func fetch[T any](c *client, url string) T {
 	c.t.Helper()
-	a := c.post(o.url, "")
+	a := c.post(url, "")
 	require.Equal(c.t, http.StatusOK, a.status, a.body)
-	out := order{url: o.url}
+	var out T
 	a.json(c.t, &out)
 	return out
 }
 
-func (c *client) authorization(url string) authorization {
-	c.t.Helper()
-	a := c.post(url, "")
-	require.Equal(c.t, http.StatusOK, a.status, a.body)
-	var out authorization
-	a.json(c.t, &out)
-	return out
-}
-
-func (c *client) fetchChallenge(url string) challenge {
-	c.t.Helper()
-	a := c.post(url, "")
-	require.Equal(c.t, http.StatusOK, a.status, a.body)
-	var out challenge
-	a.json(c.t, &out)
-	return out
-}
+func (c *client) fetchOrder(o order) order               { return fetch[order](c, o.url) }
+func (c *client) authorization(url string) authorization { return fetch[authorization](c, url) }
+func (c *client) fetchChallenge(url string) challenge    { return fetch[challenge](c, url) }
 
 // offered1 orders one name and gives the authorization's URL and its challenge of a type.
 func (c *client) offered1(name, kind string) (order, string, challenge) {

@@ -37,8 +37,8 @@ func roster() mpic.Roster {
 		at("stockholm", mpic.RIPE, 59.3, 18.1)}}
 }
 
-// gate decides as the real one does, by mpic.Judge and nothing else, over evidence in which each perspective saw what the
-// test says: a Decision can be had in no other way.
+// gate decides as the real one does, by mpic.Judge and nothing else, over evidence in which each perspective saw what
+// the test says: a Decision can be had in no other way.
 type gate struct {
 	t *testing.T
 	// sees gives the challenge information that a perspective found; what is not the request's Expected fails there.
@@ -70,9 +70,11 @@ func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va
 	started := time.Now().UTC().Round(0)
 	nonce := make([]byte, 16)
 	rand.Read(nonce)
-	e := mpic.Evidence{Roster: roster(), Attempt: mpic.Attempt{Kind: kind, Started: started, Caller: caller, Software: "test",
-		Probe: va.Probe{Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(time.Minute), Request: req}}}
-	primary, err := json.Marshal(g.report(primaryName, e.Attempt.Probe))
+	probe := va.Probe{Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce),
+		Deadline: started.Add(time.Minute), Request: req}
+	e := mpic.Evidence{Roster: roster(), Attempt: mpic.Attempt{Kind: kind, Started: started, Caller: caller,
+		Software: "test", Probe: probe}}
+	primary, err := json.Marshal(g.report(primaryName, probe))
 	if err != nil {
 		return mpic.Result{}, err
 	}
@@ -82,11 +84,12 @@ func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va
 	}
 	for _, name := range remoteNames {
 		if slices.Contains(g.silent, name) {
-			e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: name, State: mpic.TimedOut, Asked: started, Closed: started,
+			e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: name, State: mpic.TimedOut,
+				Asked: started, Closed: started,
 				Problem: &va.Problem{Code: "perspective.timeout", Detail: name + " did not answer"}})
 			continue
 		}
-		report := g.report(name, e.Attempt.Probe)
+		report := g.report(name, probe)
 		e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: name, State: mpic.Answered, Report: &report,
 			Asked: started, Closed: started})
 	}
@@ -99,25 +102,26 @@ func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va
 
 func (g *gate) report(name string, probe va.Probe) va.Report {
 	req, now := probe.Request, time.Now().UTC().Round(0)
-	lookup := func(name, kind string) resolver.Lookup {
-		return resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", Started: now, Finished: now}
-	}
-	dcv := va.DCVFinding{Outcome: va.Pass, Queried: req.Queried(), Observed: g.sees(name, req), Started: now, Finished: now}
+	dcv := va.DCVFinding{Outcome: va.Pass, Queried: req.Queried(), Observed: g.sees(name, req),
+		Started: now, Finished: now}
 	if dcv.Observed != req.Expected() {
 		dcv.Outcome = va.Fail
-		dcv.Problem = &va.Problem{Code: "http.mismatch", Rules: []string{"DCV-17"},
+		dcv.Problem = &va.Problem{Code: "http.body", Rules: []string{"DCV-17"},
 			Detail: "http://" + req.FQDN() + "/ answered with something else than the key authorization"}
 	}
-	caa := va.CAAFinding{Outcome: va.Pass, Name: req.FQDN(), Started: now, Finished: now, FreshUntil: now.Add(8 * time.Hour)}
+	caa := va.CAAFinding{Outcome: va.Pass, Name: req.FQDN(), FreshUntil: now.Add(8 * time.Hour),
+		Started: now, Finished: now}
 	// Each name up to the root was asked for and has no record.
 	for climb := req.FQDN(); climb != ""; _, climb, _ = strings.Cut(climb, ".") {
-		caa.Lookups = append(caa.Lookups, lookup(climb, "CAA"))
+		caa.Lookups = append(caa.Lookups, resolver.Lookup{Name: climb + ".", Type: "CAA", Status: dnssec.Secure,
+			Rcode: "NOERROR", Started: now, Finished: now})
 	}
 	if slices.Contains(g.forbidding, name) {
-		caa.Outcome, caa.Problem = va.Fail, &va.Problem{Code: "caa.forbidden", Detail: req.FQDN() + ` has the CAA record 0 issue "other.test"`}
+		caa.Outcome, caa.Problem = va.Fail, &va.Problem{Code: "caa.forbidden",
+			Detail: req.FQDN() + ` has the CAA record 0 issue "other.test"`}
 	}
-	return va.Report{Perspective: name, Software: "test", Attempt: probe.Attempt, Nonce: probe.Nonce, Digest: probe.Digest(),
-		Started: now, Finished: now, DCV: dcv, CAA: caa}
+	return va.Report{Perspective: name, Software: "test",
+		Attempt: probe.Attempt, Nonce: probe.Nonce, Digest: probe.Digest(), Started: now, Finished: now, DCV: dcv, CAA: caa}
 }
 
 // all see what they should.
@@ -136,7 +140,8 @@ func allBut(blind ...string) func(string, va.Request) string {
 // TestTheTestsGateDecides keeps the double honest: it grants and refuses through Judge.
 func TestTheTestsGateDecides(t *testing.T) {
 	g := &gate{t: t, sees: all}
-	req := va.Request{Identifier: "shop.example.com", Method: va.HTTP01, Token: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA",
+	req := va.Request{Identifier: "shop.example.com", Method: va.HTTP01,
+		Token:            "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA",
 		KeyAuthorization: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.nP1qzpXGymHBrUEepNY9HCsQk7K8KhOypzEt62jcerQ",
 		TokenCreated:     time.Now().UTC().Add(-time.Minute).Round(0), AccountURI: "https://ca.test/my-account/1"}
 	r, err := g.Validate(t.Context(), mpic.Issuance, "acme:test", req)

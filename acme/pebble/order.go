@@ -15,8 +15,8 @@ import (
 // newOrder has Pebble make the order, and keeps back what the gate cannot validate: the client sees the order only
 // afterwards.
 func (s *Server) newOrder(r *http.Request, body []byte) *reply {
-	// DCV-12: Pebble keeps no time with a token. Taken before Pebble makes it, this one is never later than the token's own,
-	// so that no token passes for younger than it is.
+	// DCV-12: Pebble keeps no time with a token. Taken before Pebble makes it, this one is never later than the token's
+	// own, so that no token passes for younger than it is.
 	before := time.Now().UTC().Round(0)
 	out := s.ask(r, body)
 	if out.status != http.StatusCreated {
@@ -24,7 +24,7 @@ func (s *Server) newOrder(r *http.Request, body []byte) *reply {
 	}
 	order := s.store.GetOrderByID(strings.TrimPrefix(out.header.Get("Location"), s.base.String()+orderPath))
 	if order == nil {
-		return out.refuse(http.StatusInternalServerError, acme.Problem{Type: acme.ServerInternal, Detail: "the new order is not in the store"})
+		return out.refuse(internal("the new order is not in the store"))
 	}
 	order.RLock()
 	authorizations := order.AuthorizationObjects
@@ -39,7 +39,7 @@ func (s *Server) newOrder(r *http.Request, body []byte) *reply {
 			order.Error = toPebble(*problem) // the order is invalid from the start
 			order.Unlock()
 			out.header.Del("Location")
-			return out.refuse(problem.Status, *problem)
+			return out.refuse(*problem)
 		}
 	}
 	for _, authz := range authorizations {
@@ -56,11 +56,12 @@ func unfit(authz *core.Authorization, order *core.Order) *acme.Problem {
 			Detail: ident.Value + " is an identifier of type " + ident.Type + "; this CA validates DNS names only"}
 	}
 	if authz.Order != order {
-		// Pebble takes over a valid authorization of an earlier order even where it is told to do so in 0 of 100 cases: its dice
-		// include 0. Here each order's names have attempts of their own. A client sends a request again, by itself, for one
-		// error only (RFC 8555 section 6.5).
+		// Pebble takes over a valid authorization of an earlier order even where it is told to do so in 0 of 100 cases: its
+		// dice include 0. Here each order's names have attempts of their own. A client sends a request again, by itself, for
+		// one error only (RFC 8555 section 6.5).
 		return &acme.Problem{Type: acme.BadNonce, Status: acme.BadNonce.Status(), Identifier: ident,
-			Detail: "the order was set aside, because it came with an authorization of an earlier order; please send the request again with the new nonce"}
+			Detail: "the order was set aside, because it came with an authorization of an earlier order; " +
+				"please send the request again with the new nonce"}
 	}
 	return nil
 }

@@ -47,7 +47,8 @@ func TestAnUnsupportedChallengeIsRefused(t *testing.T) {
 			require.NoError(t, err)
 			a := client.post(path, "{}")
 			require.Equal(t, http.StatusBadRequest, a.status)
-			require.Contains(t, a.problem(t).Detail, kind+" is not offered here: this CA validates by [http-01 dns-01 tls-alpn-01]")
+			require.Contains(t, a.problem(t).Detail,
+				kind+" is not offered here: this CA validates by [http-01 dns-01 tls-alpn-01]")
 			s.settled()
 			require.Empty(t, g.asked())
 			require.Equal(t, "pending", client.fetchChallenge(path).Status)
@@ -83,7 +84,8 @@ func TestWhatCannotBeAskedIsRefused(t *testing.T) {
 func TestIPAddressesAreRefusedWhenOrdered(t *testing.T) {
 	s := start(t, (&gate{t: t, sees: all}).Validate)
 	client := s.newClient()
-	a := client.post(newOrderPath, `{"identifiers":[{"type":"dns","value":"shop.example.com"},{"type":"ip","value":"192.0.2.7"}]}`)
+	a := client.post(newOrderPath,
+		`{"identifiers":[{"type":"dns","value":"shop.example.com"},{"type":"ip","value":"192.0.2.7"}]}`)
 	require.Equal(t, http.StatusBadRequest, a.status)
 	p := a.problem(t)
 	require.Equal(t, "urn:ietf:params:acme:error:unsupportedIdentifier", p.Type)
@@ -115,7 +117,8 @@ func TestACME02_NoAuthorizationIsTakenOver(t *testing.T) {
 	// Pebble's front once more, over the same store, with dice that always take over.
 	t.Setenv("PEBBLE_AUTHZREUSE", "100")
 	log := log.New(io.Discard, "", 0)
-	always := wfe.New(log, s.store, pebbleva.New(log, 0, 0, false, "127.0.0.1:0", s.store), s.ca, []string{"ca.quorate.test"}, false, false, 0, 0)
+	deaf := pebbleva.New(log, 0, 0, false, "127.0.0.1:0", s.store)
+	always := wfe.New(log, s.store, deaf, s.ca, []string{"ca.quorate.test"}, false, false, 0, 0)
 	s.mu.Lock()
 	never := s.front
 	s.front = always.Handler()

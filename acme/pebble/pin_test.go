@@ -12,8 +12,9 @@ import (
 	pebbleacme "github.com/letsencrypt/pebble/v2/acme"
 )
 
-// TestPebbleBehavesAsAssumed holds everything of Pebble v2.10.1 that this package relies on and that no compiler checks. A
-// later version that fails here changes what the package means: read the comment of the case, not only the text.
+// TestPebbleBehavesAsAssumed holds everything of Pebble v2.10.1 that this package relies on and that no compiler
+// checks. A later version that fails here changes what the package means: read the comment of the case, not only the
+// text.
 func TestPebbleBehavesAsAssumed(t *testing.T) {
 	// Pebble's VA sleeps before it validates; this test would wait for it.
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
@@ -105,7 +106,8 @@ func TestPebblesOwnVAFailsClosed(t *testing.T) {
 			o, authz, ch := client.offered1("localhost.example.com", kind)
 			out := s.ask(s.behind(t, ch.URL), []byte(client.sign(ch.URL, client.nonce(), "{}")))
 			require.Equal(t, http.StatusOK, out.status, out.body.String())
-			require.Eventually(t, func() bool { return client.authorization(authz).Status != "pending" }, 30*time.Second, 5*time.Millisecond)
+			decided := func() bool { return client.authorization(authz).Status != "pending" }
+			require.Eventually(t, decided, 30*time.Second, 5*time.Millisecond)
 			require.Equal(t, "invalid", client.authorization(authz).Status)
 			require.Equal(t, "invalid", client.fetchOrder(o).Status)
 			require.Empty(t, g.asked())

@@ -57,18 +57,21 @@ func (p *reply) with(status int, contentType string, document any) *reply {
 }
 
 // refuse is with, for a problem document.
-func (p *reply) refuse(status int, problem acme.Problem) *reply {
-	problem.Status = status
-	return p.with(status, "application/problem+json; charset=utf-8", problem)
+func (p *reply) refuse(problem acme.Problem) *reply {
+	if problem.Status == 0 {
+		problem.Status = problem.Type.Status()
+	}
+	return p.with(problem.Status, "application/problem+json; charset=utf-8", problem)
 }
 
-// refusal is a problem document before Pebble was asked; it has no nonce, as the request's was not consumed.
-func refusal(status int, problem acme.Problem) *reply {
-	return newReply().refuse(status, problem)
+// malformed is the client's fault; status 0 stands for the usual one.
+func malformed(status int, format string, args ...any) acme.Problem {
+	return acme.Problem{Type: acme.Malformed, Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
-func malformed(format string, args ...any) acme.Problem {
-	return acme.Problem{Type: acme.Malformed, Detail: fmt.Sprintf(format, args...)}
+// internal is ours.
+func internal(detail string) acme.Problem {
+	return acme.Problem{Type: acme.ServerInternal, Detail: detail}
 }
 
 // ask puts a request to Pebble.
@@ -80,8 +83,8 @@ func (s *Server) ask(r *http.Request, body []byte) *reply {
 	return out
 }
 
-// askAt puts a request to Pebble under another path. Pebble compares the JWS's url with the request line, which stays the
-// client's.
+// askAt puts a request to Pebble under another path. Pebble compares the JWS's url with the request line, which stays
+// the client's.
 func (s *Server) askAt(r *http.Request, path string, body []byte) *reply {
 	r.URL.Path, r.URL.RawPath = path, ""
 	return s.ask(r, body)

@@ -1,5 +1,5 @@
-// Package pebble is an ACME certification authority for the sandbox and the tests: Pebble, unchanged, with Quorate's gate
-// in the place of its VA.
+// Package pebble is an ACME certification authority for the sandbox and the tests: Pebble, unchanged, with Quorate's
+// gate in the place of its VA.
 //
 // Pebble's front takes its own VA as a concrete type, so the gate stands before that front as an HTTP handler. All
 // requests go through to Pebble but one kind: a POST that tells a challenge to begin never reaches Pebble under the
@@ -58,8 +58,8 @@ const maxBody = 128 << 10
 
 // Config says where the server is, and who validates.
 type Config struct {
-	// URL is where clients reach the server: "https", a host and, if need be, a port; no path. Requests for another host are
-	// refused, because Pebble would make them into the account URLs that CAA's accounturi is compared with (CAA-04).
+	// URL is where clients reach the server: "https", a host and, if need be, a port; no path. Requests for another host
+	// are refused, because Pebble would make them into the account URLs that CAA's accounturi is compared with (CAA-04).
 	URL string
 	// Gate validates. It is a concrete type on purpose: nothing else can decide here (F1).
 	Gate *mpic.Coordinator
@@ -69,7 +69,8 @@ type Config struct {
 	// Logger gets Pebble's own lines at level Debug. Default: nothing is logged.
 	Logger *slog.Logger
 	// OnResult, if set, is called once for each validation when its record is durable, before the client can see the
-	// outcome. It may be called concurrently, and delays the outcome while it runs. err is the gate's; result is then empty.
+	// outcome. It may be called concurrently, and delays the outcome while it runs. err is the gate's; result is then
+	// empty.
 	OnResult func(order string, request va.Request, result mpic.Result, err error)
 }
 
@@ -84,8 +85,8 @@ type Server struct {
 	store *db.MemoryStore
 	ca    *ca.CAImpl
 	front http.Handler
-	// witness is the challenge that is for ever "processing", to which every request to begin a challenge is put. It belongs
-	// to no account, and no authorization of an order holds it.
+	// witness is the challenge that is for ever "processing", to which every request to begin a challenge is put. It
+	// belongs to no account, and no authorization of an order holds it.
 	witness *core.Challenge
 
 	// mu is held while Pebble handles a request and while a result is written to its store. Pebble's handlers race with
@@ -156,13 +157,13 @@ func parseBase(s string) (*url.URL, error) {
 func settleEnvironment() error {
 	// Whoever sets it expects a CA that validates nothing (F10); whatever its value is, they are in the wrong place.
 	if v, set := os.LookupEnv("PEBBLE_VA_ALWAYS_VALID"); set {
-		return fmt.Errorf("pebble: PEBBLE_VA_ALWAYS_VALID is set (%q): nothing is ever valid here without validation; unset it", v)
+		return fmt.Errorf("pebble: PEBBLE_VA_ALWAYS_VALID is set (%q): nothing is valid here without validation; unset it", v)
 	}
 	for name, value := range map[string]string{
 		// By default Pebble refuses 5 of 100 good nonces, to exercise clients. Here a refusal has to mean something.
 		"PEBBLE_WFE_NONCEREJECT": "0",
-		// By default every other order takes over a valid authorization. Each is to have an attempt of its own. 0 still leaves
-		// 1 of 100: see (*Server).newOrder.
+		// By default every other order takes over a valid authorization. Each is to have an attempt of its own. 0 still
+		// leaves 1 of 100: see (*Server).newOrder.
 		"PEBBLE_AUTHZREUSE": "0",
 	} {
 		if err := os.Setenv(name, value); err != nil {
@@ -196,17 +197,20 @@ func (s *Server) Close(ctx context.Context) error {
 
 // ServeHTTP answers one ACME request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	refused := newReply() // without a nonce: the request's was not consumed
 	if r.Host != s.base.Host {
-		refusal(http.StatusMisdirectedRequest, malformed("this server is %s; the request is for %q", s.base, r.Host)).send(w)
+		problem := malformed(http.StatusMisdirectedRequest, "this server is %s; the request is for %q", s.base, r.Host)
+		refused.refuse(problem).send(w)
 		return
 	}
-	// The body is read before the lock is taken, and the answer sent after it is given back: a slow client holds up nobody.
+	// The body is read before the lock is taken, and the answer sent after it is given back: a slow client holds up
+	// nobody.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		refusal(http.StatusRequestEntityTooLarge, malformed("the body is longer than %d bytes", maxBody)).send(w)
+		refused.refuse(malformed(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", maxBody)).send(w)
 		return
 	} else if err != nil {
-		refusal(http.StatusBadRequest, malformed("the body could not be read")).send(w)
+		refused.refuse(malformed(0, "the body could not be read")).send(w)
 		return
 	}
 	r = r.Clone(r.Context())

@@ -59,7 +59,9 @@ func acmezClient(t *testing.T, s *site, solver acmez.Solver) (*acmez.Client, acm
 	return c, account
 }
 
-func obtain(t *testing.T, c *acmez.Client, account acmeclient.Account, names ...string) ([]acmeclient.Certificate, error) {
+func obtain(t *testing.T, c *acmez.Client, account acmeclient.Account, names ...string) (
+	[]acmeclient.Certificate, error,
+) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -110,8 +112,8 @@ func parse(t *testing.T, chain []byte) (leaf, inter *x509.Certificate) {
 	return certs[0], certs[1]
 }
 
-// TestMPIC12_ValidExactlyWhenTheDecisionIsGranted goes through what perspectives can see. In none of these does a client
-// get further than the primary's own check and the quorum allow.
+// TestMPIC12_ValidExactlyWhenTheDecisionIsGranted goes through what perspectives can see. In none of these does a
+// client get further than the primary's own check and the quorum allow.
 //
 // Holds: MPIC-12, F1
 func TestMPIC12_ValidExactlyWhenTheDecisionIsGranted(t *testing.T) {
@@ -137,20 +139,29 @@ func TestMPIC12_ValidExactlyWhenTheDecisionIsGranted(t *testing.T) {
 		kind  string // of the error that the client sees
 		says  []string
 	}{
-		"all perspectives agree":          {sees: all, valid: true},
-		"one remote may fail":             {sees: allBut("tokyo"), valid: true},
-		"only the remotes see the token":  {sees: allBut(primaryName), kind: "incorrectResponse", says: []string{"http.mismatch: ", "attempt "}},
-		"only the primary sees the token": {sees: allBut(remoteNames...), kind: "incorrectResponse", says: []string{"quorum.missed: ", "0/5", "attempt "}},
-		"two remotes see something else":  {sees: allBut("tokyo", "virginia"), kind: "incorrectResponse", says: []string{"quorum.missed: ", "3/5", "tokyo"}},
-		"two remotes are silent": {sees: all, also: func(g *gate) { g.silent = []string{"tokyo", "virginia"} }, kind: "serverInternal",
+		"all perspectives agree": {sees: all, valid: true},
+		"one remote may fail":    {sees: allBut("tokyo"), valid: true},
+		"only the remotes see the token": {sees: allBut(primaryName), kind: "incorrectResponse",
+			says: []string{"http.body: ", "attempt "}},
+		"only the primary sees the token": {sees: allBut(remoteNames...), kind: "incorrectResponse",
+			says: []string{"quorum.missed: ", "0/5", "attempt "}},
+		"two remotes see something else": {sees: allBut("tokyo", "virginia"), kind: "incorrectResponse",
+			says: []string{"quorum.missed: ", "3/5", "tokyo"}},
+		"two remotes are silent": {sees: all, also: func(g *gate) { g.silent = []string{"tokyo", "virginia"} },
+			kind: "serverInternal",
 			says: []string{"quorum.missed: ", "3/5"}},
-		"the primary's CAA forbids": {sees: all, also: func(g *gate) { g.forbidding = []string{primaryName} }, kind: "caa",
+		"the primary's CAA forbids": {sees: all, also: func(g *gate) { g.forbidding = []string{primaryName} },
+			kind: "caa",
 			says: []string{"caa.forbidden: ", "other.test"}},
-		"two remotes' CAA forbids": {sees: all, also: func(g *gate) { g.forbidding = []string{"tokyo", "virginia"} }, kind: "caa",
+		"two remotes' CAA forbids": {sees: all, also: func(g *gate) { g.forbidding = []string{"tokyo", "virginia"} },
+			kind: "caa",
 			says: []string{"quorum.missed: CAA: 3/5"}},
-		"the gate cannot record":                       {sees: all, wrap: fails, kind: "serverInternal", says: []string{"gate.unavailable: "}},
-		"the gate grants and reports an error with it": {sees: all, wrap: grantsAndFails, kind: "serverInternal", says: []string{"gate.unavailable: "}},
-		"the gate panics":                              {sees: all, wrap: panics, kind: "serverInternal", says: []string{"gate.unavailable: "}},
+		"the gate cannot record": {sees: all, wrap: fails, kind: "serverInternal",
+			says: []string{"gate.unavailable: "}},
+		"the gate grants and reports an error with it": {sees: all, wrap: grantsAndFails, kind: "serverInternal",
+			says: []string{"gate.unavailable: "}},
+		"the gate panics": {sees: all, wrap: panics, kind: "serverInternal",
+			says: []string{"gate.unavailable: "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &gate{t: t, sees: c.sees}
@@ -205,8 +216,8 @@ func TestTheReasonReachesTheClient(t *testing.T) {
 	require.ErrorAs(t, err, &p)
 	require.Contains(t, p.Detail, g.asked()[0].result.Decision.Attempt())
 	require.Len(t, p.Subproblems, 2)
-	require.Contains(t, p.Subproblems[0].Detail, "virginia (remote), domain control: http.mismatch: ")
-	require.Contains(t, p.Subproblems[1].Detail, "tokyo (remote), domain control: http.mismatch: ")
+	require.Contains(t, p.Subproblems[0].Detail, "virginia (remote), domain control: http.body: ")
+	require.Contains(t, p.Subproblems[1].Detail, "tokyo (remote), domain control: http.body: ")
 	require.Equal(t, "shop.example.com", p.Subproblems[0].Identifier.Value)
 }
 
@@ -228,7 +239,7 @@ func TestARefusalHasEachPerspectivesPart(t *testing.T) {
 	require.Equal(t, []string{
 		"quorum.missed: CAA", // the second reason, then the perspectives in the roster's order
 		"virginia (remote): perspective.timeout",
-		"tokyo (remote), domain control: http.mismatch",
+		"tokyo (remote), domain control: http.body",
 		"tokyo (remote), CAA: caa.forbidden",
 		"stockholm (remote), CAA: caa.forbidden",
 	}, subs)
@@ -389,7 +400,8 @@ func TestRequestsThatAreNotForThisServer(t *testing.T) {
 	}
 	t.Run("a broken body", func(t *testing.T) {
 		w := httptest.NewRecorder()
-		r := httptest.NewRequest(http.MethodPost, s.base.String()+newOrderPath, io.MultiReader(strings.NewReader("{"), broken{}))
+		body := io.MultiReader(strings.NewReader("{"), broken{})
+		r := httptest.NewRequest(http.MethodPost, s.base.String()+newOrderPath, body)
 		s.Server.ServeHTTP(w, r)
 		require.Equal(t, http.StatusBadRequest, w.Code)
 	})
