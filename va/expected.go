@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"strings"
 )
 
 // Expected is the challenge information that a perspective must have seen for the request: what a passing
@@ -26,7 +27,19 @@ func (r Request) Expected() string {
 // for dns-01 (RFC 8555 section 8.4), otherwise the FQDN itself.
 func (r Request) Queried() string {
 	if r.Method == DNS01 {
-		return "_acme-challenge." + r.FQDN()
+		return underscored(acmeChallenge, r.FQDN())
 	}
 	return r.FQDN()
+}
+
+const acmeChallenge = "_acme-challenge"
+
+// underscored puts a label in front of an FQDN. It is the one place where such names are made. A label without underscore
+// gives the empty name, which no check accepts (BR 3.2.2.4.7; D2): anybody who can register a host name below the FQDN
+// could otherwise answer for it.
+func underscored(label, fqdn string) string {
+	if !strings.HasPrefix(label, "_") {
+		return ""
+	}
+	return label + "." + fqdn
 }

@@ -9,6 +9,8 @@ type Problem struct {
 	Detail string `json:"detail"`
 	// Rules are the ids of docs/requirements.tsv that refuse here, for example "DCV-16".
 	Rules []string `json:"rules,omitempty"`
+	// Field is the field of the Request that is refused, by its JSON name, where Admit refuses one.
+	Field string `json:"field,omitempty"`
 	// Name and Type are the DNS question concerned, if one is.
 	Name string `json:"name,omitempty"`
 	Type string `json:"type,omitempty"`

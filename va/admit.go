@@ -1,0 +1,141 @@
+package va
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// minToken is 132 bits in base64url: above the 112 bits of BR 1.6.1 and the 128 of RFC 8555 section 8.
+	minToken = 22
+	maxToken = 256
+	// thumbprint is the length of a SHA-256 in base64url without padding (RFC 7638, RFC 8555 section 8.1).
+	thumbprint = 43
+	// TokenLife is how long after its creation a token is good for (BR 1.6.1; BR 3.2.2.4.7, .19 and .20).
+	TokenLife = 30 * 24 * time.Hour
+	// TokenSkew is how far in the future a token's creation may lie, because another machine's clock told it.
+	TokenSkew = 5 * time.Minute
+)
+
+// Admit tells why a request cannot be validated at all; nil when it can. It does no I/O and reads no clock: the gate asks it
+// before the first packet, a perspective when the probe arrives, and the judge again from the record. at is the time of
+// asking. The problem's Field names the field of the request.
+func Admit(r Request, at time.Time) *Problem {
+	for _, field := range []struct {
+		name  string
+		check func(Request, time.Time) *Problem
+	}{
+		{"method", admitMethod},
+		{"identifier", admitIdentifier},
+		{"token", admitToken},
+		{"token_created", admitTokenAge},
+		{"key_authorization", admitKeyAuthorization},
+		{"account_uri", admitAccount},
+		{"issuers", admitIssuers},
+	} {
+		if p := field.check(r, at); p != nil {
+			p.Field = field.name
+			return p
+		}
+	}
+	return nil
+}
+
+// admitMethod: DCV-01, only methods that are here, and so permitted on every day on which this program runs.
+func admitMethod(r Request, _ time.Time) *Problem {
+	if r.Method.Section() == "" {
+		return refuse("request.method", "the method is none of http-01, dns-01 and tls-alpn-01")
+	}
+	return nil
+}
+
+func admitIdentifier(r Request, _ time.Time) *Problem {
+	if strings.Contains(r.FQDN(), "*") {
+		return refuse("name.wildcard", "%q: an asterisk may only be the whole leftmost label", r.Identifier)
+	}
+	if p := checkName(r.FQDN()); p != nil {
+		p.Name = r.Identifier
+		return p
+	}
+	if r.Method == DNS01 && len(r.Queried()) > maxName {
+		return refuse("name.syntax", "%s is too long to have an %s label in front", r.FQDN(), acmeChallenge)
+	}
+	if !r.Wildcard() {
+		return nil
+	}
+	if r.Method != DNS01 { // DCV-19
+		return refuse("name.wildcard", "%s is a Wildcard Domain Name; %s (BR %s) does not validate those, dns-01 does",
+			r.Identifier, r.Method, r.Method.Section())
+	}
+	return checkWildcardBase(r.FQDN())
+}
+
+// admitToken: DCV-12, RFC 8555 section 8.1. Entropy cannot be seen; a token too short to hold it can.
+func admitToken(r Request, _ time.Time) *Problem {
+	if len(r.Token) < minToken || len(r.Token) > maxToken {
+		return refuse("request.token", "the token has %d characters, and must have %d to %d", len(r.Token), minToken, maxToken)
+	}
+	if !base64url(r.Token) {
+		return refuse("request.token", "the token has characters outside the base64url alphabet")
+	}
+	return nil
+}
+
+// admitTokenAge: DCV-12 (D6).
+func admitTokenAge(r Request, at time.Time) *Problem {
+	switch {
+	case r.TokenCreated.IsZero():
+		return refuse("request.token-age", "it is not said when the token was created")
+	case r.TokenCreated.After(at.Add(TokenSkew)):
+		return refuse("request.token-age", "the token was created at %s, which is still to come at %s",
+			r.TokenCreated.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	case at.Sub(r.TokenCreated) >= TokenLife:
+		return refuse("request.token-age", "the token was created at %s; at %s it is 30 days old or older",
+			r.TokenCreated.UTC().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func admitKeyAuthorization(r Request, _ time.Time) *Problem {
+	rest, ok := strings.CutPrefix(r.KeyAuthorization, r.Token+".")
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(rest); !ok || err != nil || len(rest) != thumbprint || !base64url(rest) {
+		return refuse("request.key-authorization", "the key authorization is not the token, a dot and a thumbprint of %d characters", thumbprint)
+	}
+	return nil
+}
+
+func admitAccount(r Request, _ time.Time) *Problem {
+	u, err := url.Parse(r.AccountURI)
+	if err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" || !printable(r.AccountURI) || len(r.AccountURI) > 2048 {
+		return refuse("request.account", "%q is not an absolute URI", cut(r.AccountURI, 200))
+	}
+	return nil
+}
+
+func admitIssuers(r Request, _ time.Time) *Problem {
+	if len(r.Issuers) == 0 {
+		return refuse("request.issuers", "there is no issuer domain name, so that no CAA record could permit")
+	}
+	for _, issuer := range r.Issuers {
+		if len(issuer) > maxName || issuer != strings.ToLower(issuer) || !issuerDomain(issuer) {
+			return refuse("request.issuers", "%q is not an issuer domain name in lower case (RFC 8659 section 4.2)", cut(issuer, 200))
+		}
+	}
+	return nil
+}
+
+func base64url(s string) bool {
+	return strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
+// printable tells whether s is visible ASCII without spaces.
+func printable(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}

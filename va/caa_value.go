@@ -1,0 +1,222 @@
+package va
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// property is one CAA record (RFC 8659 section 4.1).
+type property struct {
+	flags uint8
+	// tag is in lower case: tags are matched without regard to case.
+	tag string
+	// value is the octets of the value, escapes resolved.
+	value string
+	// text is the record as it was given.
+	text string
+}
+
+// critical is the Issuer Critical flag; the other bits are reserved and ignored (RFC 8659 section 4.1).
+const critical = 0x80
+
+// inert are the known tags that say nothing about issuance of TLS certificates for a DNS name. Being known, they may carry
+// the critical flag (C7; RFC 8659 section 4.4; BR appendix A; RFC 9495; issuevmc of the BIMI requirements).
+var inert = []string{"iodef", "contactemail", "contactphone", "issuemail", "issuevmc"}
+
+// EvaluateCAA decides by RFC 8659 section 4 and RFC 8657 whether an RRset permits the issuance that the request asks for.
+// records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is empty
+// where there is none. permits is the record that permits, empty where none is needed. It is pure.
+//
+// Whatever cannot be read does not permit. A property with parameters that are not known permits: RFC 8659 section 4.2
+// leaves them to the issuer.
+func EvaluateCAA(records []string, req Request) (permits string, problem *Problem) {
+	var issue, wild []property
+	for _, r := range records {
+		p, err := parseProperty(r)
+		switch {
+		case err != nil:
+			return "", refuse("caa.malformed", "%q is not a CAA record: %v", cut(r, 300), err)
+		case p.tag == "issue":
+			issue = append(issue, p)
+		case p.tag == "issuewild":
+			wild = append(wild, p)
+		case slices.Contains(inert, p.tag):
+		case p.flags&critical != 0: // CAA-03
+			return "", refuse("caa.critical", "the property %q is critical and unknown, so that no certificate may be issued: %s", p.tag, p.text)
+		}
+	}
+	relevant := issue
+	if req.Wildcard() && len(wild) > 0 { // CAA-02, C2: issuewild replaces issue for wildcards, and is nothing to other names
+		relevant = wild
+	}
+	if len(relevant) == 0 {
+		return "", nil
+	}
+	var worst *Problem
+	for _, p := range relevant {
+		refusal := p.refuses(req)
+		if refusal == nil {
+			return p.text, nil
+		}
+		if worst == nil || weight(refusal) > weight(worst) {
+			worst = refusal
+		}
+	}
+	return "", worst
+}
+
+// weight orders refusals: the subscriber is told the one that came closest to permission.
+func weight(p *Problem) int {
+	return slices.Index([]string{"caa.forbidden", "caa.malformed", "caa.method", "caa.account"}, p.Code)
+}
+
+// refuses tells why an issue or issuewild property does not permit; nil when it does.
+func (p property) refuses(req Request) *Problem {
+	issuer, parameters, err := parseIssue(p.value)
+	if err != nil {
+		return refuse("caa.malformed", "%s permits nobody: %v", p.text, err)
+	}
+	if issuer == "" || !slices.Contains(req.Issuers, strings.ToLower(issuer)) { // C2: compared whole
+		return refuse("caa.forbidden", "the CAA records name other issuers than %s: %s", strings.Join(req.Issuers, ", "), p.text)
+	}
+	// CAA-04. C4: tags have no case, and two of a kind can not both be meant, so that nothing satisfies them.
+	account, method := pick(parameters, "accounturi"), pick(parameters, "validationmethods")
+	switch {
+	case len(account) > 1 || len(account) == 1 && (account[0] == "" || account[0] != req.AccountURI):
+		return refuse("caa.account", "%s permits another account than %s", p.text, req.AccountURI)
+	case len(method) > 1 || len(method) == 1 && !methodListed(method[0], req.Method):
+		return refuse("caa.method", "%s does not permit validation by %s", p.text, req.Method)
+	}
+	return nil
+}
+
+// methodListed reads the value of validationmethods (RFC 8657 section 4): labels with commas between them. The method's ACME
+// label counts, and the label ca-tbr-<n> after the last number of its BR section (Ballot SC-098v2). One bad label spoils
+// the whole list.
+func methodListed(list string, m Method) bool {
+	section := m.Section()
+	names := []string{m.String(), "ca-tbr-" + section[strings.LastIndexByte(section, '.')+1:]}
+	found := false
+	for label := range strings.SplitSeq(list, ",") {
+		if label == "" || strings.Trim(label, alphanumeric+"-") != "" {
+			return false
+		}
+		found = found || slices.Contains(names, strings.ToLower(label))
+	}
+	return found && section != ""
+}
+
+type parameter struct{ tag, value string }
+
+func pick(parameters []parameter, tag string) (values []string) {
+	for _, p := range parameters {
+		if strings.EqualFold(p.tag, tag) {
+			values = append(values, p.value)
+		}
+	}
+	return values
+}
+
+const (
+	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	wsp          = " \t"
+)
+
+// parseIssue reads the value of an issue or issuewild property by the grammar of RFC 8659 section 4.2. issuer is empty
+// where the value names nobody.
+func parseIssue(value string) (issuer string, parameters []parameter, err error) {
+	issuer, rest, hasParameters := strings.Cut(value, ";")
+	issuer = strings.Trim(issuer, wsp)
+	if issuer != "" && !issuerDomain(issuer) {
+		return "", nil, fmt.Errorf("%q is not an issuer domain name", issuer)
+	}
+	if !hasParameters || strings.Trim(rest, wsp) == "" {
+		return issuer, nil, nil
+	}
+	for text := range strings.SplitSeq(rest, ";") {
+		tag, v, ok := strings.Cut(strings.Trim(text, wsp), "=")
+		tag, v = strings.TrimRight(tag, wsp), strings.TrimLeft(v, wsp)
+		if !ok || !ldh(tag) || !printable(v) {
+			return "", nil, fmt.Errorf("%q is not a parameter", text)
+		}
+		parameters = append(parameters, parameter{tag, v})
+	}
+	return issuer, parameters, nil
+}
+
+// issuerDomain is issuer-domain-name of RFC 8659 section 4.2.
+func issuerDomain(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if !ldh(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// ldh is the label and the tag of RFC 8659 section 4.2: letters, digits, and hyphens between them.
+func ldh(s string) bool {
+	return s != "" && s[0] != '-' && s[len(s)-1] != '-' && strings.Trim(s, alphanumeric+"-") == ""
+}
+
+// parseProperty reads one record in presentation format (RFC 1035 section 5.1): owner, TTL, class, CAA, flags, tag, and the
+// value in quotes.
+func parseProperty(text string) (property, error) {
+	rest := text
+	var fields [6]string
+	for i := range fields {
+		rest = strings.TrimLeft(rest, wsp)
+		n := strings.IndexAny(rest, wsp)
+		if n <= 0 {
+			return property{}, fmt.Errorf("it has fewer than %d fields before the value", len(fields))
+		}
+		fields[i], rest = rest[:n], rest[n:]
+	}
+	if fields[2] != "IN" || fields[3] != "CAA" {
+		return property{}, fmt.Errorf("class and type are %s %s", fields[2], fields[3])
+	}
+	flags, err := strconv.ParseUint(fields[4], 10, 8)
+	if err != nil {
+		return property{}, fmt.Errorf("flags %q are not a number up to 255", fields[4])
+	}
+	value, err := unquote(strings.Trim(rest, wsp))
+	if err != nil {
+		return property{}, err
+	}
+	return property{flags: uint8(flags), tag: strings.ToLower(fields[5]), value: value, text: text}, nil
+}
+
+// unquote resolves the escapes of a quoted character-string: \DDD and \X.
+func unquote(s string) (string, error) {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return "", fmt.Errorf("the value is not in quotes")
+	}
+	s = s[1 : len(s)-1]
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return "", fmt.Errorf("a quote inside the value is not escaped")
+		case s[i] != '\\':
+			out = append(out, s[i])
+		case i+1 >= len(s):
+			return "", fmt.Errorf("the value ends in the middle of an escape")
+		case s[i+1] < '0' || s[i+1] > '9':
+			out = append(out, s[i+1])
+			i++
+		default:
+			if i+4 > len(s) {
+				return "", fmt.Errorf("the value ends in the middle of an escape")
+			}
+			n, err := strconv.ParseUint(s[i+1:i+4], 10, 8)
+			if err != nil {
+				return "", fmt.Errorf("%q is not an escape", s[i:i+4])
+			}
+			out = append(out, byte(n))
+			i += 3
+		}
+	}
+	return string(out), nil
+}
