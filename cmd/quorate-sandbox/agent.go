@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// doors are what the sandbox opens and the production binary cannot: another root, other ports, reserved addresses
+// (invariant 8 of docs/design.md). It is JSON, because the perspectives are processes of their own.
+type doors struct {
+	Hints []resolver.Hint `json:"hints"`
+	// Anchors is the trust anchor of the sandbox's own root, in presentation format.
+	Anchors  string `json:"anchors"`
+	DNSPort  uint16 `json:"dns_port"`
+	HTTPPort uint16 `json:"http_port"`
+	TLSPort  uint16 `json:"tls_port"`
+}
+
+// checker makes what one perspective checks with: a resolver of its own (MPIC-07), sending from its own address.
+func (d doors) checker(name string, source netip.Addr, log *slog.Logger) (*va.Checker, error) {
+	anchors, err := dnssec.ParseAnchors(strings.NewReader(d.Anchors))
+	if err != nil {
+		return nil, err
+	}
+	r, err := resolver.New(resolver.Config{Hints: d.Hints, Anchors: anchors, Port: d.DNSPort, AllowReserved: true,
+		SourceAddr: source, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return va.New(va.Config{Name: name, Software: software(), Resolver: r, SourceAddr: source, Logger: log,
+		World: va.World{HTTPPort: d.HTTPPort, TLSPort: d.TLSPort, AllowReserved: true}})
+}
+
+// agentConfig is all that a perspective's process is told, as JSON on its standard input.
+type agentConfig struct {
+	Name string `json:"name"`
+	// Listen is the address of its probe endpoint; Source is where its probes come from.
+	Listen  string             `json:"listen"`
+	Source  netip.Addr         `json:"source"`
+	Keys    perspective.Files  `json:"keys"`
+	Gates   []perspective.Gate `json:"gates"`
+	Doors   doors              `json:"doors"`
+	Verbose bool               `json:"verbose"`
+}
+
+// agentCmd is the hidden command that runs one perspective until its standard input ends: so that none outlives a sandbox
+// that was killed.
+type agentCmd struct{}
+
+func (agentCmd) Run() error {
+	in := bufio.NewReader(os.Stdin)
+	line, err := in.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("reading the perspective's configuration from standard input: %w", err)
+	}
+	var c agentConfig
+	if err := json.Unmarshal(line, &c); err != nil {
+		return fmt.Errorf("the perspective's configuration: %w", err)
+	}
+	log := logger(os.Stderr, c.Verbose).With("perspective", c.Name)
+	id, err := perspective.LoadIdentity(c.Keys)
+	if err != nil {
+		return err
+	}
+	checker, err := c.Doors.checker(c.Name, c.Source, log)
+	if err != nil {
+		return err
+	}
+	server, err := perspective.NewServer(perspective.Config{Checker: checker, Identity: id, Gates: c.Gates, Logger: log, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Println("ready"); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // until the sandbox closes it or is gone
+		stop()
+	}()
+	return server.Serve(ctx, listener)
+}
+
+// agent is a running perspective.
+type agent struct {
+	name  string
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	once  sync.Once
+	err   error
+}
+
+// startAgent starts a perspective as a process of its own, from this very program, and returns when it listens.
+func startAgent(ctx context.Context, c agentConfig, stderr io.Writer) (*agent, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "agent")
+	cmd.Stderr = stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("perspective %s: %w", c.Name, err)
+	}
+	a := &agent{name: c.Name, cmd: cmd, stdin: stdin}
+	if _, err := stdin.Write(append(text, '\n')); err != nil {
+		return nil, errors.Join(fmt.Errorf("perspective %s: %w", c.Name, err), a.stop())
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+		return nil, errors.Join(fmt.Errorf("perspective %s did not start: %q, %v", c.Name, line, err), a.stop())
+	}
+	return a, nil
+}
+
+// stop ends the perspective and waits for it. Later calls give the first one's result.
+func (a *agent) stop() error {
+	a.once.Do(func() {
+		_ = a.stdin.Close() // the perspective ends when its standard input does
+		if err := a.cmd.Wait(); err != nil {
+			a.err = fmt.Errorf("perspective %s: %w", a.name, err)
+		}
+	})
+	return a.err
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/quorate/quorate/cmd/internal/table"
+	"github.com/quorate/quorate/mpic"
+)
+
+// errUnexpected is told by the summary already.
+var errUnexpected = errors.New("an outcome was not the expected one")
+
+type demoCmd struct {
+	Dir     string `placeholder:"DIR" help:"Keep keys and journal in this directory, which must be empty or missing. Default: a temporary directory, removed at the end."`
+	Verbose bool   `short:"v" help:"Print the gate's and the perspectives' logs."`
+}
+
+// Run plays all scenarios and tells whether each came out as expected.
+func (d demoCmd) Run(ctx context.Context) error {
+	started := time.Now()
+	dir, remove, err := workDir(d.Dir)
+	if err != nil {
+		return err
+	}
+	p := printer{colour: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""}
+	p.line(p.bold("Quorate: a world on this machine"))
+	s, err := newSandbox(ctx, dir, d.Verbose, func(step string) { p.line("  starting " + step) })
+	if err != nil {
+		return errors.Join(err, remove())
+	}
+	failed, err := d.play(ctx, s, p)
+	err = errors.Join(err, s.Close(), remove())
+	p.line("")
+	p.line(fmt.Sprintf("%.1f s, %s", time.Since(started).Seconds(), memory()))
+	if d.Dir != "" {
+		p.line("records: quorate audit list --journal " + dir + "/journal.sqlite")
+	}
+	switch {
+	case err != nil:
+		return err
+	case failed > 0:
+		p.line(p.red(fmt.Sprintf("%d of %d outcomes were not the expected ones", failed, len(scenarios()))))
+		return errUnexpected
+	default:
+		p.line(p.green(fmt.Sprintf("all %d outcomes were the expected ones", len(scenarios()))))
+		return nil
+	}
+}
+
+func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, err error) {
+	a, err := newApplicant(ctx, s.acmeURL, s.roots)
+	if err != nil {
+		return 0, err
+	}
+	for i, sc := range scenarios() {
+		if err := ctx.Err(); err != nil {
+			return failed, err
+		}
+		p.line("")
+		p.line(p.bold(fmt.Sprintf("%d. %s", i+1, strings.ToUpper(sc.title[:1])+sc.title[1:])))
+		p.line("   " + sc.story)
+		result, issued, told, err := sc.run(ctx, s, a)
+		if err != nil {
+			return failed, fmt.Errorf("scenario %d, %s: %w", i+1, sc.title, err)
+		}
+		table.Write(os.Stdout, result, p.colour)
+		if told != nil {
+			p.line("   the ACME client was told: " + strings.ReplaceAll(told.Error(), "\n", " "))
+		}
+		if wrong := sc.unexpected(result.Decision, issued); wrong != "" {
+			failed++
+			p.line(p.red("   UNEXPECTED: " + wrong))
+		} else if issued {
+			p.line(p.green("   issued, as it must be"))
+		} else {
+			p.line(p.green("   refused, as it must be: " + sc.code))
+		}
+	}
+	return failed, nil
+}
+
+// unexpected says how an outcome differs from what the scenario demands; empty when it does not.
+func (sc scenario) unexpected(d mpic.Decision, issued bool) string {
+	switch {
+	case sc.code == "" && !d.Granted():
+		return "the gate refused"
+	case sc.code == "" && !issued:
+		return "the gate granted, and no certificate came"
+	case sc.code == "":
+		return ""
+	case issued:
+		return "a certificate was issued"
+	case d.Granted():
+		return "the gate granted"
+	}
+	var codes []string
+	for _, r := range d.Reasons() {
+		if r.Code == sc.code {
+			return ""
+		}
+		codes = append(codes, r.Code)
+	}
+	return fmt.Sprintf("refused for %v, not for %s", codes, sc.code)
+}
+
+// workDir gives the directory to work in, and what removes it if it is temporary.
+func workDir(dir string) (string, func() error, error) {
+	if dir == "" {
+		dir, err := os.MkdirTemp("", "quorate-sandbox-")
+		return dir, func() error { return os.RemoveAll(dir) }, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(entries) > 0 {
+		return "", nil, fmt.Errorf("%s is not empty: keys and records are never overwritten", dir)
+	}
+	return dir, func() error { return nil }, nil
+}
+
+// memory tells the peak resident memory of this process and of the largest perspective.
+func memory() string {
+	var self, children syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) != nil || syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) != nil {
+		return "memory unknown"
+	}
+	return fmt.Sprintf("peak memory: %d MB for world, gate and Pebble together, %d MB for the largest perspective", self.Maxrss/1024, children.Maxrss/1024)
+}
+
+// printer writes to standard output, in colour on a terminal.
+type printer struct{ colour bool }
+
+func (p printer) line(text string) { fmt.Println(text) }
+
+func (p printer) paint(code, text string) string {
+	if !p.colour {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p printer) bold(text string) string  { return p.paint("1", text) }
+func (p printer) red(text string) string   { return p.paint("31", text) }
+func (p printer) green(text string) string { return p.paint("32", text) }

@@ -1,0 +1,57 @@
+// Command quorate-sandbox is a whole world on one machine: a signed DNS of its own, a gate with its primary perspective,
+// five remote perspectives as processes of their own, and Pebble as the ACME CA. It needs no privilege, no network and no
+// other program. It is the only program that opens the doors that docs/design.md lists under invariant 8; nothing that it
+// issues is worth anything outside of it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func software() string { return "quorate-sandbox " + version }
+
+type commands struct {
+	Demo    demoCmd          `cmd:"" help:"Issue certificates and refuse attacks, from nothing; exit 0 if every outcome was the expected one, 1 if not."`
+	Up      upCmd            `cmd:"" help:"Start the same world, print how to use it with certbot, lego and curl, and keep it running until it is interrupted."`
+	Agent   agentCmd         `cmd:"" hidden:"" help:"Run one perspective; used by demo and up."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c commands
+	parser := kong.Must(&c, kong.Name("quorate-sandbox"), kong.UsageOnError(), kong.Vars{"version": software()},
+		kong.Description("A whole world on one machine: DNS, perspectives, gate and ACME CA."),
+		kong.BindTo(ctx, (*context.Context)(nil)))
+	call, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	if err := call.Run(); err != nil {
+		if !errors.Is(err, errUnexpected) {
+			fmt.Fprintln(os.Stderr, "quorate-sandbox:", err)
+		}
+		stop()
+		os.Exit(1)
+	}
+}
+
+// logger writes what operators want to know to w; only warnings, unless verbose.
+func logger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelError
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}

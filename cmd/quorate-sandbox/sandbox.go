@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/acme/pebble"
+	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/test/world"
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// issuer is the sandbox CA's Issuer Domain Name: what a CAA record must name to permit it.
+const issuer = "ca.quorate.net"
+
+// site is a perspective's place on Earth, as a roster has it, and its place on this machine.
+type site struct {
+	name, title         string
+	region              mpic.Region
+	latitude, longitude float64
+	// source is the loopback address that its packets come from: name servers and web hosts of the world tell perspectives
+	// apart by it.
+	source string
+}
+
+// sites are the primary and then the remotes. All are real cities, each in another's region but Prague and Stockholm, and
+// 500 km or more apart.
+var sites = [...]site{
+	{"prague", "Prague", mpic.RIPE, 50.08, 14.44, "127.1.0.100"},
+	{"ashburn", "Ashburn", mpic.ARIN, 39.04, -77.49, "127.1.0.1"},
+	{"sao-paulo", "São Paulo", mpic.LACNIC, -23.55, -46.63, "127.1.0.2"},
+	{"johannesburg", "Johannesburg", mpic.AFRINIC, -26.20, 28.05, "127.1.0.3"},
+	{"singapore", "Singapore", mpic.APNIC, 1.35, 103.82, "127.1.0.4"},
+	{"stockholm", "Stockholm", mpic.RIPE, 59.33, 18.07, "127.1.0.5"},
+}
+
+func (s site) member() mpic.Member {
+	p := mpic.Place{Region: s.region, Latitude: s.latitude, Longitude: s.longitude}
+	return mpic.Member{Name: s.name, Title: s.title, Place: p, Resolver: p}
+}
+
+func (s site) addr() netip.Addr { return netip.MustParseAddr(s.source) }
+
+// sandbox is the running world.
+type sandbox struct {
+	dir    string
+	log    *slog.Logger
+	stderr io.Writer
+	doors  doors
+
+	world   *world.World
+	gate    *perspective.Identity
+	keys    []perspective.Files // of the remotes, in the order of sites[1:]
+	agents  []*agent
+	roster  mpic.Roster
+	store   *db.Store
+	gateway *mpic.Coordinator
+	// links are the connections to the remotes.
+	links []*perspective.Remote
+
+	acme      *pebble.Server
+	acmeURL   string
+	roots     *x509.CertPool
+	rootsFile string
+	https     *http.Server
+	results   results
+}
+
+// newSandbox starts everything, in a directory of its own. Close ends it; the directory is the caller's.
+func newSandbox(ctx context.Context, dir string, verbose bool, step func(string)) (*sandbox, error) {
+	s := &sandbox{dir: dir, stderr: os.Stderr, log: logger(os.Stderr, verbose)}
+	for _, part := range []struct {
+		what  string
+		start func(context.Context) error
+	}{
+		{"a DNS of its own: signed root, top-level domains and zones", s.startWorld},
+		{"five remote perspectives, each a process with keys and a resolver of its own", s.startAgents},
+		{"the gate: primary perspective, roster, journal", s.startGate},
+		{"Pebble, with the gate in the place of its VA", s.startACME},
+	} {
+		step(part.what)
+		if err := part.start(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("starting %s: %w", part.what, err), s.Close())
+		}
+	}
+	return s, nil
+}
+
+func (s *sandbox) startWorld(context.Context) error {
+	w, err := newWorld()
+	if err != nil {
+		return err
+	}
+	s.world = w
+	s.doors = doors{Anchors: w.AnchorText(), DNSPort: w.Port(), HTTPPort: w.HTTPPort(), TLSPort: w.TLSPort()}
+	for _, h := range w.Hints() {
+		s.doors.Hints = append(s.doors.Hints, resolver.Hint{Name: h.Host, Addrs: []netip.Addr{h.Addr}})
+	}
+	return nil
+}
+
+// startAgents makes the keys, fills the roster and starts the remotes side by side.
+func (s *sandbox) startAgents(ctx context.Context) error {
+	var err error
+	if s.gate, err = perspective.GenerateGateIdentity("sandbox gate", time.Now()); err != nil {
+		return err
+	}
+	s.roster.Primary = sites[0].member()
+	for _, site := range sites[1:] {
+		id, err := perspective.GenerateIdentity(site.name, time.Now())
+		if err != nil {
+			return err
+		}
+		base := filepath.Join(s.dir, site.name)
+		files := perspective.Files{Certificate: base + ".crt", TLSKey: base + ".tls.key", SigningKey: base + ".signing.key"}
+		if err := id.Save(files); err != nil {
+			return err
+		}
+		port, err := freePort(site.source)
+		if err != nil {
+			return err
+		}
+		m := site.member()
+		m.URL, m.TLSKey, m.SigningKey = fmt.Sprintf("https://%s:%d", site.source, port), id.TLSKey(), id.SigningKey()
+		s.keys, s.roster.Remotes = append(s.keys, files), append(s.roster.Remotes, m)
+	}
+	s.agents = make([]*agent, len(s.roster.Remotes))
+	errs := make([]error, len(s.agents))
+	var group sync.WaitGroup
+	for i := range s.agents {
+		group.Go(func() { s.agents[i], errs[i] = s.startRemote(ctx, i, s.keys[i]) })
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// startRemote starts the remote at its place in the roster, with the keys given: in the demonstration also another's.
+func (s *sandbox) startRemote(ctx context.Context, i int, keys perspective.Files) (*agent, error) {
+	site, m := sites[i+1], s.roster.Remotes[i]
+	return startAgent(ctx, agentConfig{Name: m.Name, Listen: m.URL[len("https://"):], Source: site.addr(), Keys: keys, Doors: s.doors,
+		Gates: []perspective.Gate{{Name: "sandbox", TLSKey: s.gate.TLSKey()}}}, s.stderr)
+}
+
+// freePort finds a port that nothing listens on at an address.
+func freePort(addr string) (int, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+	if err != nil {
+		return 0, fmt.Errorf("this machine does not let us listen on %s (on Linux all of 127.0.0.0/8 is loopback): %w", addr, err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
+}
+
+func (s *sandbox) startGate(ctx context.Context) error {
+	var err error
+	if s.store, err = db.Open(ctx, db.Config{Path: filepath.Join(s.dir, "journal.sqlite"), Logger: s.log}); err != nil {
+		return err
+	}
+	for _, m := range s.roster.Remotes {
+		link, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: s.roster.Remotes, Identity: s.gate, Logger: s.log, Now: time.Now})
+		if err != nil {
+			return err
+		}
+		s.links = append(s.links, link)
+	}
+	s.gateway, err = s.coordinator(s.roster, time.Now)
+	return err
+}
+
+// coordinator makes a gate over the first of the remotes that a roster has.
+func (s *sandbox) coordinator(roster mpic.Roster, now func() time.Time) (*mpic.Coordinator, error) {
+	checker, err := s.doors.checker(roster.Primary.Name, sites[0].addr(), s.log)
+	if err != nil {
+		return nil, err
+	}
+	var remotes []mpic.Remote
+	for i := range roster.Remotes {
+		remotes = append(remotes, s.links[i])
+	}
+	return mpic.New(mpic.Config{Roster: roster, Primary: checker, Remotes: remotes, Journal: s.store.Journal(), Issuers: []string{issuer},
+		Software: software(), Logger: s.log, Now: now, Deadline: 10 * time.Second,
+		// A person looks at the table: it is worth a moment to have every perspective's view in it.
+		GrantGrace: time.Second, RefusalGrace: 4 * time.Second})
+}
+
+func (s *sandbox) startACME(context.Context) error {
+	cert, pool, pem, err := serverCertificate("127.0.0.1")
+	if err != nil {
+		return err
+	}
+	s.roots, s.rootsFile = pool, filepath.Join(s.dir, "acme-tls.pem")
+	if err := os.WriteFile(s.rootsFile, pem, 0o644); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	base := "https://" + listener.Addr().String()
+	s.acmeURL = base + pebble.DirectoryPath
+	s.acme, err = pebble.New(pebble.Config{URL: base, Gate: s.gateway, Issuers: []string{issuer}, Logger: s.log, OnResult: s.results.add})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	s.https = &http.Server{Handler: s.acme, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}}
+	go func() { _ = s.https.ServeTLS(listener, "", "") }() // ends with Close
+	return nil
+}
+
+// Close ends everything that newSandbox started, and waits for it.
+func (s *sandbox) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	var errs []error
+	if s.https != nil {
+		errs = append(errs, s.https.Close())
+	}
+	if s.acme != nil {
+		errs = append(errs, s.acme.Close(ctx))
+	}
+	if s.gateway != nil {
+		errs = append(errs, s.gateway.Close(ctx))
+	}
+	for _, l := range s.links {
+		l.Close()
+	}
+	for _, a := range s.agents {
+		if a != nil {
+			errs = append(errs, a.stop())
+		}
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.world != nil {
+		errs = append(errs, s.world.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// results collects what the gate decided, as the ACME front tells it.
+type results struct {
+	mu  sync.Mutex
+	all []mpic.Result
+	err error
+	// told, if set, is called with each result.
+	told func(va.Request, mpic.Result, error)
+}
+
+func (r *results) add(_ string, req va.Request, result mpic.Result, err error) {
+	r.mu.Lock()
+	told := r.told
+	if err != nil {
+		r.err = errors.Join(r.err, fmt.Errorf("%s: %w", req.Identifier, err))
+	} else {
+		r.all = append(r.all, result)
+	}
+	r.mu.Unlock()
+	if told != nil {
+		told(req, result, err)
+	}
+}
+
+// take gives what came since the last call.
+func (r *results) take() ([]mpic.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, err := r.all, r.err
+	r.all, r.err = nil, nil
+	return all, err
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/test/world"
+	"github.com/quorate/quorate/va"
+)
+
+// scenario is one application for a certificate, and what must come of it.
+type scenario struct {
+	title string
+	// story says in one or two sentences what happens and why it matters.
+	story           string
+	name, challenge string
+	// clients are who sees the challenge; everybody when it is empty.
+	clients []netip.Prefix
+	// prepare puts the attack in place, and gives what takes it away. nil: nothing to prepare.
+	prepare func(context.Context, *sandbox, *applicant) (undo func() error, err error)
+	// code is the problem code that must be the refusal's reason; empty when a certificate must be issued.
+	code string
+	// apply takes the place of the ACME client, where the gate itself is what the scenario is about.
+	apply func(context.Context, *sandbox, *applicant) (mpic.Result, error)
+}
+
+// client is the prefix of one perspective, by its place in sites.
+func client(i int) netip.Prefix { return world.Client(sites[i].addr()) }
+
+// remoteClients are all remotes.
+func remoteClients() []netip.Prefix {
+	var all []netip.Prefix
+	for i := range sites[1:] {
+		all = append(all, client(i+1))
+	}
+	return all
+}
+
+// scenarios are what the demonstration shows, in this order.
+func scenarios() []scenario {
+	return []scenario{
+		{title: "http-01, a signed zone (ECDSA, NSEC)", name: "shop.example.com", challenge: "http-01",
+			story: "CAA names this CA, this account and this method (RFC 8657).", prepare: caaForApplicant("shop.example.com")},
+		{title: "dns-01 for a wildcard, a signed zone (ECDSA, NSEC3)", name: "*.example.org", challenge: "dns-01",
+			story: "The TXT record and the CAA record are proven from the root at every perspective."},
+		{title: "tls-alpn-01, a signed zone (RSA)", name: "api.example.net", challenge: "tls-alpn-01",
+			story: "There is no CAA record, and the signed denial of each step of the climb proves it."},
+		{title: "http-01, an unsigned zone", name: "www.example.dev", challenge: "http-01",
+			story: "Insecure only because the parent's signed proof says that there is no DS."},
+
+		{title: "only the remotes see the token", name: "bank.example.com", challenge: "http-01", clients: remoteClients(),
+			story: "All five remotes agree. In 2026 two CAs issued on exactly this and revoked 1.7 million certificates.", code: "http.status"},
+		{title: "only the primary sees the token", name: "bank.example.com", challenge: "http-01", clients: []netip.Prefix{client(0)},
+			story: "An attacker has hijacked the route near the CA. The rest of the world sees the true server.", code: "quorum.missed"},
+		{title: "two remotes are hijacked", name: "www.example.dev", challenge: "http-01", prepare: hijack(2, 4),
+			story: "Two remotes are led to another address by forged DNS. One non-corroboration is allowed, two are not.", code: "quorum.missed"},
+		{title: "a bogus zone", name: "www.broken.com", challenge: "http-01",
+			story: "The token is there, but the zone's key does not fit the DS: nothing under it can be believed.", code: "dnssec.bogus"},
+		{title: "CAA names another CA", name: "pay.example.com", challenge: "http-01",
+			story: "The applicant controls the name; its owner lets only other-ca.example issue.", code: "caa.forbidden"},
+		{title: "CAA names another account of this CA", name: "blog.example.com", challenge: "http-01", prepare: caaForAnother("blog.example.com"),
+			story: "RFC 8657: the record permits this CA, for the account of somebody else.", code: "caa.account"},
+		{title: "two perspectives answer with each other's key", name: "shop.example.com", challenge: "http-01", prepare: swapKeys(1, 4),
+			story: "A mis-wired load balancer, or a stolen key: what they say is true, but not theirs to say.", code: "quorum.missed"},
+		{title: "fewer perspectives than the day's rule asks", name: "shop.example.com", challenge: "http-01", apply: onTheDayOfFive,
+			story: "Four remotes were enough when this gate started, on 2026-12-14. At midnight five are required.", code: "roster.too-few"},
+	}
+}
+
+// run carries the scenario out, and gives the gate's result. problem is what the ACME client was told, if it was refused.
+func (sc scenario) run(ctx context.Context, s *sandbox, a *applicant) (result mpic.Result, issued bool, problem error, err error) {
+	if sc.apply != nil {
+		result, err = sc.apply(ctx, s, a)
+		return result, false, nil, err
+	}
+	if sc.prepare != nil {
+		undo, failed := sc.prepare(ctx, s, a)
+		if undo != nil {
+			defer func() { err = errors.Join(err, undo()) }()
+		}
+		if failed != nil {
+			return mpic.Result{}, false, nil, fmt.Errorf("preparing: %w", failed)
+		}
+	}
+	provide, err := s.solver(sc.challenge, sc.clients)
+	if err != nil {
+		return mpic.Result{}, false, nil, err
+	}
+	certificate, told := a.obtain(ctx, sc.name, sc.challenge, provide)
+	all, err := s.results.take()
+	switch {
+	case err != nil:
+		return mpic.Result{}, false, told, err
+	case len(all) != 1:
+		return mpic.Result{}, false, told, fmt.Errorf("%d attempts were made for one application (%w)", len(all), told)
+	case told == nil && !slices.Equal(certificate.DNSNames, []string{sc.name}):
+		return all[0], false, nil, fmt.Errorf("the certificate is for %v", certificate.DNSNames)
+	}
+	return all[0], told == nil, told, nil
+}
+
+// solver provides challenges in the world: to everybody, or to some clients only.
+func (s *sandbox) solver(challenge string, clients []netip.Prefix) (acmez.Solver, error) {
+	host, err := s.world.Host(webHost)
+	if err != nil {
+		return nil, err
+	}
+	remove := map[string]func(){}
+	out := solver{cleanUp: func(c acme.Challenge) error {
+		if take := remove[c.Token]; take != nil {
+			take()
+		}
+		return nil
+	}}
+	switch challenge {
+	case "http-01":
+		out.present = func(c acme.Challenge) error {
+			remove[c.Token] = host.AddToken(c.Token, c.KeyAuthorization, clients...)
+			return nil
+		}
+	case "tls-alpn-01":
+		out.present = func(c acme.Challenge) error {
+			take, err := host.AddALPN(world.ALPN{Domain: c.Identifier.Value, KeyAuthorization: c.KeyAuthorization, Clients: clients})
+			remove[c.Token] = take
+			return err
+		}
+	case "dns-01":
+		out.present = func(c acme.Challenge) error {
+			return s.world.Add(c.DNS01TXTRecordName(), dns.TypeTXT, c.DNS01KeyAuthorization())
+		}
+		out.cleanUp = func(c acme.Challenge) error {
+			return s.world.Remove(c.DNS01TXTRecordName(), dns.TypeTXT, c.DNS01KeyAuthorization())
+		}
+	default:
+		return nil, fmt.Errorf("no solver for %q", challenge)
+	}
+	return out, nil
+}
+
+// caaForApplicant has the owner permit this very account and method.
+func caaForApplicant(name string) func(context.Context, *sandbox, *applicant) (func() error, error) {
+	return func(_ context.Context, s *sandbox, a *applicant) (func() error, error) {
+		err := s.world.Set(name, dns.TypeCAA, fmt.Sprintf(`0 issue "%s; accounturi=%s; validationmethods=http-01"`, issuer, a.uri()))
+		return func() error { return s.world.Remove(name, dns.TypeCAA) }, err
+	}
+}
+
+// caaForAnother has the owner permit another account.
+func caaForAnother(name string) func(context.Context, *sandbox, *applicant) (func() error, error) {
+	return func(_ context.Context, s *sandbox, a *applicant) (func() error, error) {
+		err := s.world.Set(name, dns.TypeCAA, fmt.Sprintf(`0 issue "%s; accounturi=%s0000"`, issuer, a.uri()))
+		return func() error { return s.world.Remove(name, dns.TypeCAA) }, err
+	}
+}
+
+// hijack leads some perspectives to the attacker's web host, by forged answers for an unsigned zone.
+func hijack(places ...int) func(context.Context, *sandbox, *applicant) (func() error, error) {
+	return func(_ context.Context, s *sandbox, _ *applicant) (func() error, error) {
+		if _, err := s.world.Host(attackerHost); err != nil {
+			return nil, err
+		}
+		var victims []netip.Prefix
+		for _, i := range places {
+			victims = append(victims, client(i))
+		}
+		view := s.world.View(victims...)
+		err := view.Set("www.example.dev", world.ByNobody, dns.TypeA, attackerHost.String())
+		return view.Close, err
+	}
+}
+
+// swapKeys starts two perspectives anew, each with the other's signing key and its own TLS key.
+func swapKeys(one, two int) func(context.Context, *sandbox, *applicant) (func() error, error) {
+	return func(ctx context.Context, s *sandbox, _ *applicant) (func() error, error) {
+		restart := func(i int, keys perspective.Files) error {
+			if err := s.agents[i-1].stop(); err != nil {
+				return err
+			}
+			var err error
+			s.agents[i-1], err = s.startRemote(ctx, i-1, keys)
+			return err
+		}
+		mine, other := s.keys[one-1], s.keys[two-1]
+		mine.SigningKey, other.SigningKey = other.SigningKey, mine.SigningKey
+		undo := func() error { return errors.Join(restart(one, s.keys[one-1]), restart(two, s.keys[two-1])) }
+		return undo, errors.Join(restart(one, mine), restart(two, other))
+	}
+}
+
+// onTheDayOfFive runs a gate with four remotes over midnight to 2026-12-15 (MPIC-02). The request comes as from an RA.
+func onTheDayOfFive(ctx context.Context, s *sandbox, a *applicant) (mpic.Result, error) {
+	midnight := time.Date(2026, 12, 15, 0, 0, 0, 0, time.UTC)
+	now := midnight.Add(-time.Minute)
+	four := mpic.Roster{Primary: s.roster.Primary, Remotes: s.roster.Remotes[:4]}
+	gate, err := s.coordinator(four, func() time.Time { return now })
+	if err != nil {
+		return mpic.Result{}, err
+	}
+	now = midnight.Add(time.Second)
+	const token = "gDwTdhGVTQWPVxpFLNQtWg8fKcvTnxYx7l1Z0q5m3bc"
+	result, err := gate.Validate(ctx, mpic.Issuance, "sandbox:demo", va.Request{Identifier: "shop.example.com", Method: va.HTTP01,
+		Token: token, KeyAuthorization: token + ".LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ", TokenCreated: now, AccountURI: a.uri()})
+	return result, errors.Join(err, gate.Close(ctx))
+}

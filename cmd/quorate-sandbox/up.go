@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/cmd/internal/table"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+type upCmd struct {
+	Dir     string `placeholder:"DIR" help:"Keep keys and journal in this directory, which must be empty or missing. Default: a temporary directory, removed at the end."`
+	State   string `placeholder:"FILE" help:"Write what clients need (URLs, ports, files) to this file as JSON, once everything runs."`
+	Verbose bool   `short:"v" help:"Print the gate's and the perspectives' logs."`
+}
+
+// state is what a client of the sandbox needs to know.
+type state struct {
+	// Directory is the ACME directory; CA the file with the certificate that its server is trusted by.
+	Directory string `json:"directory"`
+	CA        string `json:"ca"`
+	// Records is the URL below which DNS records are set: see docs/sandbox.md.
+	Records string `json:"records"`
+	// HTTPAddress and HTTPPort are where the web server of here.example.com and of every name below it is looked for.
+	HTTPAddress string `json:"http_address"`
+	HTTPPort    uint16 `json:"http_port"`
+	TLSPort     uint16 `json:"tls_port"`
+	Journal     string `json:"journal"`
+}
+
+// Run keeps the world running until ctx ends.
+func (u upCmd) Run(ctx context.Context) error {
+	dir, remove, err := workDir(u.Dir)
+	if err != nil {
+		return err
+	}
+	p := printer{}
+	s, err := newSandbox(context.WithoutCancel(ctx), dir, u.Verbose, func(step string) { p.line("starting " + step) })
+	if err != nil {
+		return errors.Join(err, remove())
+	}
+	return errors.Join(u.serve(ctx, s, p), s.Close(), remove())
+}
+
+func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	records := &http.Server{Handler: recordsHandler(s), ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = records.Serve(listener) }() // ends with Close below
+	defer func() { _ = records.Close() }()
+	st := state{Directory: s.acmeURL, CA: s.rootsFile, Records: "http://" + listener.Addr().String(), HTTPAddress: "127.0.0.1",
+		HTTPPort: s.doors.HTTPPort, TLSPort: s.doors.TLSPort, Journal: s.dir + "/journal.sqlite"}
+	s.results.mu.Lock()
+	s.results.told = func(req va.Request, result mpic.Result, err error) {
+		if err != nil {
+			p.line(fmt.Sprintf("%s: %v", req.Identifier, err))
+			return
+		}
+		table.Write(os.Stdout, result, false)
+	}
+	s.results.mu.Unlock()
+	p.line(instructions(st))
+	if u.State != "" {
+		text, err := json.MarshalIndent(st, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(u.State+".part", append(text, '\n'), 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(u.State+".part", u.State); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	p.line("stopping")
+	return nil
+}
+
+func instructions(st state) string {
+	return strings.NewReplacer("{dir}", st.Directory, "{ca}", st.CA, "{records}", st.Records, "{addr}", st.HTTPAddress,
+		"{http}", fmt.Sprint(st.HTTPPort), "{tls}", fmt.Sprint(st.TLSPort), "{journal}", st.Journal).Replace(`
+The sandbox runs. here.example.com and every name below it stand at {addr}: http-01 is looked for at port {http},
+tls-alpn-01 at port {tls}. DNS records are set below {records} (docs/sandbox.md).
+
+certbot, http-01:
+  REQUESTS_CA_BUNDLE={ca} certbot certonly --standalone --http-01-address {addr} --http-01-port {http} \
+    --server {dir} --register-unsafely-without-email --agree-tos -d a.here.example.com \
+    --config-dir cb --work-dir cb --logs-dir cb -n
+
+lego, http-01:
+  LEGO_CA_CERTIFICATES={ca} lego --server {dir} --accept-tos --email you@example.com --http --http.port {addr}:{http} \
+    -d b.here.example.com --path lego run
+
+lego, dns-01, also for wildcards:
+  LEGO_CA_CERTIFICATES={ca} HTTPREQ_ENDPOINT={records} lego --server {dir} --accept-tos --email you@example.com \
+    --dns httpreq --dns.disable-cp -d '*.here.example.com' --path lego run
+
+a CAA record that refuses:
+  curl -d '{"name":"here.example.com","type":"CAA","data":["0 issue \"other-ca.example\""]}' {records}/records
+
+what was decided, and why:
+  quorate audit list --journal {journal}
+
+Interrupt (Ctrl-C) to end.
+`)
+}
+
+// recordsHandler lets clients set DNS records: /present and /cleanup as lego's httpreq provider calls them, and /records
+// for anything.
+func recordsHandler(s *sandbox) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /present", func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ FQDN, Value string }
+		answer(w, r, &in, func() error { return s.world.Add(in.FQDN, dns.TypeTXT, in.Value) })
+	})
+	mux.HandleFunc("POST /cleanup", func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ FQDN, Value string }
+		answer(w, r, &in, func() error { return s.world.Remove(in.FQDN, dns.TypeTXT, in.Value) })
+	})
+	mux.HandleFunc("POST /records", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Name, Type string
+			// Data is the RDATA of each record in presentation format; none removes the RRset.
+			Data []string
+		}
+		answer(w, r, &in, func() error {
+			rrtype, known := dns.StringToType[strings.ToUpper(in.Type)]
+			if !known {
+				return fmt.Errorf("type: %q is no record type", in.Type)
+			}
+			return s.world.Set(in.Name, rrtype, in.Data...)
+		})
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, r *http.Request, in any, do func() error) {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(in)
+	if err == nil {
+		err = do()
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n") // a client that has gone is its own affair
+}
