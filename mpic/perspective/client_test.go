@@ -225,6 +225,10 @@ func TestRemoteTellsSilenceFromABrokenConnection(t *testing.T) {
 		{"the deadline had passed", silent, func(p *va.Probe) { p.Deadline = time.Now().Add(-time.Second) }, mpic.TimedOut, "perspective.timeout"},
 		{"no deadline", silent, func(p *va.Probe) { p.Deadline = time.Time{} }, mpic.TimedOut, "perspective.timeout"},
 		{"the connection breaks", breaks, func(*va.Probe) {}, mpic.Unreachable, "perspective.unreachable"},
+		{"the connection breaks in an error page", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			breaks(w, r)
+		}, func(*va.Probe) {}, mpic.Unreachable, "perspective.unreachable"},
 		{"a probe of no method", silent, func(p *va.Probe) { p.Request.Method = 0 }, mpic.Unreachable, "perspective.unreachable"},
 	}
 	for _, c := range cases {

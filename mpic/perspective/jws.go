@@ -70,13 +70,9 @@ func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Pr
 		return va.Report{}, &va.Problem{Code: code, Rules: []string{rule},
 			Detail: fmt.Sprintf("the reply of %s %s", member.Name, fmt.Sprintf(format, args...))}
 	}
-	key, payload, code, err := open(signed)
+	thumbprint, payload, code, err := open(signed)
 	if err != nil {
 		return refuse(code, "MPIC-08", "%s", err)
-	}
-	thumbprint, err := Thumbprint(key.Key)
-	if err != nil {
-		return refuse("perspective.garbage", "MPIC-08", "carries a key of which no thumbprint can be made")
 	}
 	// MPIC-08: the roster says whose answer this is, and the reply has no say in it.
 	if member.SigningKey == "" || thumbprint != member.SigningKey {
@@ -105,61 +101,61 @@ func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Pr
 	return report, nil
 }
 
-// open takes a compact JWS apart and verifies its signature by the key that it carries. Whose key that is, is for the
-// caller to find out. The error completes "the reply of X ...".
-func open(signed string) (key *jose.JSONWebKey, payload []byte, code string, err error) {
+// open takes a compact JWS apart, verifies its signature by the key that it carries, and gives that key's thumbprint. Whose
+// key it is, is for the caller to find out. The error completes "the reply of X ...".
+func open(signed string) (thumbprint string, payload []byte, code string, err error) {
 	if len(signed) > maxReply {
-		return nil, nil, "perspective.garbage", fmt.Errorf("has %d bytes; at most %d are read", len(signed), maxReply)
+		return "", nil, "perspective.garbage", fmt.Errorf("has %d bytes; at most %d are read", len(signed), maxReply)
 	}
 	if strings.HasPrefix(strings.TrimSpace(signed), "{") {
-		return nil, nil, "perspective.garbage", errors.New("is JSON, which can hold several signatures or none, and not a compact JWS")
+		return "", nil, "perspective.garbage", errors.New("is JSON, which can hold several signatures or none, and not a compact JWS")
 	}
 	if n := strings.Count(signed, "."); n != 2 {
-		return nil, nil, "perspective.garbage", fmt.Errorf("is no compact JWS: it has %d dots instead of 2", n)
+		return "", nil, "perspective.garbage", fmt.Errorf("is no compact JWS: it has %d dots instead of 2", n)
 	}
 	encoded, _, _ := strings.Cut(signed, ".")
 	text, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
-		return nil, nil, "perspective.garbage", errors.New("is no compact JWS: its header is not base64url")
+		return "", nil, "perspective.garbage", errors.New("is no compact JWS: its header is not base64url")
 	}
 	var header replyHeader
 	if err := decodeStrict(text, &header); err != nil {
-		return nil, nil, "perspective.garbage", fmt.Errorf("has an unusable header: %w", err)
+		return "", nil, "perspective.garbage", fmt.Errorf("has an unusable header: %w", err)
 	}
 	if header.Type != replyType {
-		return nil, nil, "perspective.garbage", fmt.Errorf("is of the type %q, and a report is of the type %q", cut(header.Type, 80), replyType)
+		return "", nil, "perspective.garbage", fmt.Errorf("is of the type %q, and a report is of the type %q", cut(header.Type, 80), replyType)
 	}
 	if a := jose.SignatureAlgorithm(header.Algorithm); a != jose.EdDSA && a != jose.ES256 {
-		return nil, nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q; only EdDSA and ES256 are taken", cut(header.Algorithm, 80))
+		return "", nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q; only EdDSA and ES256 are taken", cut(header.Algorithm, 80))
 	}
 	jws, err := jose.ParseSignedCompact(signed, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
 	if err != nil {
-		return nil, nil, "perspective.garbage", fmt.Errorf("is no usable JWS: %w", err)
+		return "", nil, "perspective.garbage", fmt.Errorf("is no usable JWS: %w", err)
 	}
 	if len(jws.Signatures) != 1 || jws.Signatures[0].Protected.JSONWebKey == nil {
-		return nil, nil, "perspective.garbage", errors.New("does not carry the one key that signed it")
+		return "", nil, "perspective.garbage", errors.New("does not carry the one key that signed it")
 	}
-	key = jws.Signatures[0].Protected.JSONWebKey
+	key := jws.Signatures[0].Protected.JSONWebKey
 	// The key's kind and the algorithm belong together (RFC 8725 section 3.1).
 	switch k := key.Key.(type) {
 	case ed25519.PublicKey:
 		if header.Algorithm != string(jose.EdDSA) {
-			return nil, nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an Ed25519 key", header.Algorithm)
+			return "", nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an Ed25519 key", header.Algorithm)
 		}
 	case *ecdsa.PublicKey:
 		if header.Algorithm != string(jose.ES256) || k.Curve != elliptic.P256() {
-			return nil, nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an ECDSA key on %s", header.Algorithm, k.Curve.Params().Name)
+			return "", nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an ECDSA key on %s", header.Algorithm, k.Curve.Params().Name)
 		}
 	default:
-		return nil, nil, "perspective.algorithm", errors.New("carries a key that is neither Ed25519 nor ECDSA on P-256")
+		return "", nil, "perspective.algorithm", errors.New("carries a key that is neither Ed25519 nor ECDSA on P-256")
 	}
-	if thumbprint, err := Thumbprint(key.Key); err != nil || thumbprint != header.KeyID {
-		return nil, nil, "perspective.garbage", errors.New("names another key than it carries")
+	if thumbprint, err = Thumbprint(key.Key); err != nil || thumbprint != header.KeyID {
+		return "", nil, "perspective.garbage", errors.New("names another key than it carries")
 	}
 	if payload, err = jws.Verify(key.Key); err != nil {
-		return nil, nil, "perspective.signature", errors.New("has a signature that does not hold")
+		return "", nil, "perspective.signature", errors.New("has a signature that does not hold")
 	}
-	return key, payload, "", nil
+	return thumbprint, payload, "", nil
 }
 
 // cut shortens what a peer sent, for use in a sentence.

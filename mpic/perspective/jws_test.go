@@ -212,6 +212,9 @@ func TestVerifyRefusesOtherForms(t *testing.T) {
 		{"P-384", seal(t, &Identity{thumbprint: thumb384}, jose.ES384, p384, nil, payload), "perspective.algorithm"},
 		{"P-384 called ES256", seal(t, &Identity{thumbprint: thumb384}, jose.ES384, p384, map[string]any{"alg": "ES256"}, payload), "perspective.algorithm"},
 		{"symmetric key inside", header(func(m map[string]any) { m["jwk"] = map[string]any{"kty": "oct", "k": "AAAA"} }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
+		{"RSA key inside", header(func(m map[string]any) {
+			m["jwk"] = map[string]any{"kty": "RSA", "e": "AQAB", "n": strings.Repeat("w", 342)}
+		}) + "." + parts[1] + "." + parts[2], "perspective.algorithm"},
 		{"no key inside", header(func(m map[string]any) { delete(m, "jwk") }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
 		{"private key inside", header(func(m map[string]any) { m["jwk"].(map[string]any)["d"] = strings.Repeat("A", 43) }) + "." + parts[1] + "." + parts[2], "perspective.garbage"},
 		{"another kid than key", sealEd25519(t, id, map[string]any{"kid": other.SigningKey()}, payload), "perspective.garbage"},
@@ -249,7 +252,8 @@ func TestSignRefusesAReportWithoutOutcome(t *testing.T) {
 	require.ErrorContains(t, err, "no outcome")
 }
 
-// FuzzVerify: whatever is sent, nothing but the member's own signature over a bound report with outcomes is taken.
+// FuzzVerify: whatever is sent, nothing but the member's own signature over a bound report with outcomes is taken. Give the
+// run -fuzzminimizetime 10x: by default Go spends its time on making long tokens shorter.
 func FuzzVerify(f *testing.F) {
 	id, other := fixedIdentity(f, "fra"), fixedIdentity(f, "nrt")
 	probe := probeAt(born)

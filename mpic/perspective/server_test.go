@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -327,6 +329,26 @@ func TestServeLetsProbesInFlightComeToTheirEnd(t *testing.T) {
 	}()
 	<-entered
 	t.Cleanup(func() { time.AfterFunc(20*time.Millisecond, func() { close(release) }) })
+}
+
+func TestServeGivesTheListenersError(t *testing.T) {
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	server, err := newServer(Config{Identity: newIdentity(t, "fra"), Gates: []Gate{{Name: "gate-1", TLSKey: gate.TLSKey()}},
+		Logger: (&journal{}).logger(), Now: time.Now}, pass)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	require.ErrorIs(t, server.Serve(t.Context(), listener), net.ErrClosed)
+
+	// A connection on which a slow body could not be cut off is not read from.
+	r := httptest.NewRequest(http.MethodPost, probePath, bytes.NewReader(marshal(t, newProbe())))
+	r.Header.Set("Content-Type", "application/json")
+	r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{gate.certificate.Leaf}}
+	recorder := httptest.NewRecorder()
+	server.ServeHTTP(recorder, r)
+	require.Equal(t, "perspective.internal", problemOf(t, recorder.Result()).Code)
 }
 
 func TestNewServerRefuses(t *testing.T) {
