@@ -211,7 +211,7 @@ func (s *Server) run(j job) {
 func (s *Server) decide(j job) (decision mpic.Decision, problem acme.Problem) {
 	log := s.log.With("order", j.order, "challenge", j.challenge.ID, "identifier", j.request.Identifier)
 	defer func() {
-		if p := recover(); p != nil { // ACME-02: a challenge is never left in processing
+		if p := recover(); p != nil { // a challenge is never left in processing
 			log.Error("the validation panicked", "panic", p, "stack", string(debug.Stack()))
 			decision, problem = mpic.Decision{}, acme.Unavailable(j.request.Identifier)
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // flip changes the last letter of a member of a flattened JWS to another one.
-func flip(t *testing.T, jws, member string) string {
+func flip(t testing.TB, jws, member string) string {
 	t.Helper()
 	var m map[string]string
 	require.NoError(t, json.Unmarshal([]byte(jws), &m))
@@ -95,7 +95,7 @@ func TestRFC8555_OnlyAGoodRequestBegins(t *testing.T) {
 		}, ns + "accountDoesNotExist", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gate{t: t, sees: all}
+			g := &gate{sees: all}
 			s := start(t, g.Validate)
 			x := setup{owner: s.newClient(), other: s.newClient()}
 			_, authz, ch := x.owner.offered1("shop.example.com", "http-01")
@@ -120,7 +120,7 @@ func TestRFC8555_OnlyAGoodRequestBegins(t *testing.T) {
 }
 
 func TestADeactivatedAccountBeginsNothing(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	_, _, ch := client.offered1("shop.example.com", "http-01")
@@ -132,7 +132,7 @@ func TestADeactivatedAccountBeginsNothing(t *testing.T) {
 }
 
 func TestRFC8555_7_5_1_TheAnswerIsTheChallengeInProcessing(t *testing.T) {
-	h := hold((&gate{t: t, sees: all}).Validate)
+	h := hold((&gate{sees: all}).Validate)
 	s := start(t, h.Validate)
 	client := s.newClient()
 	_, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -153,7 +153,7 @@ func TestRFC8555_7_5_1_TheAnswerIsTheChallengeInProcessing(t *testing.T) {
 }
 
 func TestReadingAChallengeBeginsNothing(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client, other := s.newClient(), s.newClient()
 	_, _, ch := client.offered1("shop.example.com", "http-01")
@@ -165,8 +165,8 @@ func TestReadingAChallengeBeginsNothing(t *testing.T) {
 	require.Equal(t, "pending", client.fetchChallenge(ch.URL).Status)
 }
 
-func TestACME02_ManyRequestsAtOnceBeginOneValidation(t *testing.T) {
-	g := &gate{t: t, sees: all}
+func TestRFC8555_7_1_6_ManyRequestsAtOnceBeginOneValidation(t *testing.T) {
+	g := &gate{sees: all}
 	h := hold(g.Validate)
 	s := start(t, h.Validate)
 	client := s.newClient()
@@ -202,7 +202,7 @@ func TestACME02_ManyRequestsAtOnceBeginOneValidation(t *testing.T) {
 }
 
 func TestAFailedChallengeIsNotBegunAgain(t *testing.T) {
-	g := &gate{t: t, sees: allBut(primaryName)}
+	g := &gate{sees: allBut(primaryName)}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	_, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -220,7 +220,7 @@ func TestAFailedChallengeIsNotBegunAgain(t *testing.T) {
 // TestAChallengeBesideAValidOneIsRefused: Pebble would begin it, and hang on the lock that it forgot when it showed the
 // authorization.
 func TestAChallengeBesideAValidOneIsRefused(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	_, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -242,7 +242,7 @@ func TestAnAuthorizationDeactivatedMeanwhileStaysSo(t *testing.T) {
 		"and its challenge cannot end where Pebble forgets": {true, "processing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := hold((&gate{t: t, sees: all}).Validate)
+			h := hold((&gate{sees: all}).Validate)
 			s := start(t, h.Validate)
 			client := s.newClient()
 			o, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -270,7 +270,7 @@ func TestAnAuthorizationDeactivatedMeanwhileStaysSo(t *testing.T) {
 }
 
 func TestTwoChallengesOfOneAuthorization(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	h := hold(g.Validate)
 	s := start(t, h.Validate)
 	client := s.newClient()
@@ -307,7 +307,7 @@ func TestWhatHasExpiredIsNotBegun(t *testing.T) {
 		}, "the order expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gate{t: t, sees: all}
+			g := &gate{sees: all}
 			s := start(t, g.Validate)
 			client := s.newClient()
 			_, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -322,7 +322,7 @@ func TestWhatHasExpiredIsNotBegun(t *testing.T) {
 }
 
 func TestAnOrderThatFailedBeginsNothingMore(t *testing.T) {
-	g := &gate{t: t, sees: func(name string, req va.Request) string {
+	g := &gate{sees: func(name string, req va.Request) string {
 		if req.Identifier == "bad.example.com" {
 			return ""
 		}
@@ -345,7 +345,7 @@ func TestAnOrderThatFailedBeginsNothingMore(t *testing.T) {
 
 // TestTheFirstFailureStaysTheOrdersError: both challenges are under way when the first fails.
 func TestTheFirstFailureStaysTheOrdersError(t *testing.T) {
-	h := hold((&gate{t: t, sees: allBut(primaryName)}).Validate)
+	h := hold((&gate{sees: allBut(primaryName)}).Validate)
 	s := start(t, h.Validate)
 	client := s.newClient()
 	o := client.order("a.example.com", "b.example.com")
@@ -368,7 +368,7 @@ func TestTheFirstFailureStaysTheOrdersError(t *testing.T) {
 // TestNoPathLeadsToPebblesVA: spellings of a challenge's path that Pebble might understand differently. start looks at
 // the end whether Pebble's VA was asked.
 func TestNoPathLeadsToPebblesVA(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	for name, c := range map[string]struct {
@@ -431,7 +431,7 @@ func TestAVouchedRequestNeedsItsAccount(t *testing.T) {
 		"no account": func(c *client, url string) string { return (&client{site: c.site, key: c.key}).sign(url, "n", "{}") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gate{t: t, sees: all}
+			g := &gate{sees: all}
 			s := start(t, g.Validate)
 			client := s.newClient()
 			_, _, ch := client.offered1("shop.example.com", "http-01")
@@ -456,7 +456,7 @@ func TestAVouchedRequestNeedsItsAccount(t *testing.T) {
 }
 
 func TestAnOrderInNoStatusBeginsNothing(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	_, authz, ch := client.offered1("shop.example.com", "http-01")

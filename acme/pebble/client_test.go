@@ -26,7 +26,7 @@ import (
 // site is a Server behind a real HTTPS socket.
 type site struct {
 	*Server
-	t    *testing.T
+	t    testing.TB
 	http *httptest.Server
 	logs *logs
 }
@@ -48,9 +48,17 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
+// take gives what was logged since it was last called.
+func (l *logs) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.buf.Reset()
+	return l.buf.String()
+}
+
 // start serves with a gate; change, if any, sees the configuration first. At the end of each test it looks whether
 // Pebble's own VA was ever given anything to do.
-func start(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
+func start(t testing.TB, validate validateFunc, change ...func(*Config)) *site {
 	t.Helper()
 	var s *site
 	t.Cleanup(func() { // runs last: all is closed by then
@@ -65,7 +73,7 @@ func start(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
 // vaWasAsked is what Pebble's VA logs for each validation (TestPebblesOwnVAFailsClosed).
 const vaWasAsked = "Pulled a task from the Tasks queue"
 
-func startUnwatched(t *testing.T, validate validateFunc, change ...func(*Config)) *site {
+func startUnwatched(t testing.TB, validate validateFunc, change ...func(*Config)) *site {
 	t.Helper()
 	h := httptest.NewUnstartedServer(nil)
 	l := new(logs)
@@ -104,7 +112,7 @@ type answer struct {
 	body   string
 }
 
-func (a answer) json(t *testing.T, into any) {
+func (a answer) json(t testing.TB, into any) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(a.body), into), a.body)
 }
@@ -117,7 +125,7 @@ type problem struct {
 	Subproblems  []problem
 }
 
-func (a answer) problem(t *testing.T) problem {
+func (a answer) problem(t testing.TB) problem {
 	t.Helper()
 	require.Contains(t, a.header.Get("Content-Type"), "application/problem+json", a.body)
 	var p problem
@@ -137,7 +145,7 @@ type authorization struct {
 	Challenges []challenge
 }
 
-func (a authorization) challenge(t *testing.T, kind string) challenge {
+func (a authorization) challenge(t testing.TB, kind string) challenge {
 	t.Helper()
 	for _, c := range a.Challenges {
 		if c.Type == kind {

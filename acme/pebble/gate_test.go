@@ -40,7 +40,6 @@ func roster() mpic.Roster {
 // gate decides as the real one does, by mpic.Judge and nothing else, over evidence in which each perspective saw what
 // the test says: a Decision can be had in no other way.
 type gate struct {
-	t *testing.T
 	// sees gives the challenge information that a perspective found; what is not the request's Expected fails there.
 	sees func(perspective string, req va.Request) string
 	// silent perspectives give no answer; forbidding ones find CAA records that name another CA.
@@ -139,7 +138,7 @@ func allBut(blind ...string) func(string, va.Request) string {
 
 // TestTheTestsGateDecides keeps the double honest: it grants and refuses through Judge.
 func TestTheTestsGateDecides(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	req := va.Request{Identifier: "shop.example.com", Method: va.HTTP01,
 		Token:            "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA",
 		KeyAuthorization: "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.nP1qzpXGymHBrUEepNY9HCsQk7K8KhOypzEt62jcerQ",

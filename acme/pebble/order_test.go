@@ -23,7 +23,7 @@ func types(a authorization) []string {
 }
 
 func TestOnlyWhatTheGateSupportsIsOffered(t *testing.T) {
-	s := start(t, (&gate{t: t, sees: all}).Validate)
+	s := start(t, (&gate{sees: all}).Validate)
 	client := s.newClient()
 	plain := client.authorization(client.order("shop.example.com").Authorizations[0])
 	require.ElementsMatch(t, []string{"http-01", "tls-alpn-01", "dns-01"}, types(plain))
@@ -35,7 +35,7 @@ func TestOnlyWhatTheGateSupportsIsOffered(t *testing.T) {
 func TestAnUnsupportedChallengeIsRefused(t *testing.T) {
 	for _, kind := range []string{"dns-persist-01", "dns-account-01", "tls-sni-01", ""} {
 		t.Run(kind, func(t *testing.T) {
-			g := &gate{t: t, sees: all}
+			g := &gate{sees: all}
 			s := start(t, g.Validate)
 			client := s.newClient()
 			_, _, ch := client.offered1("shop.example.com", "http-01")
@@ -63,7 +63,7 @@ func TestWhatCannotBeAskedIsRefused(t *testing.T) {
 		"a type of no one": func(c *core.Challenge) { c.Type = "dns-persist-01" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gate{t: t, sees: all}
+			g := &gate{sees: all}
 			s := start(t, g.Validate)
 			client := s.newClient()
 			_, _, ch := client.offered1("shop.example.com", "http-01")
@@ -82,7 +82,7 @@ func TestWhatCannotBeAskedIsRefused(t *testing.T) {
 }
 
 func TestIPAddressesAreRefusedWhenOrdered(t *testing.T) {
-	s := start(t, (&gate{t: t, sees: all}).Validate)
+	s := start(t, (&gate{sees: all}).Validate)
 	client := s.newClient()
 	a := client.post(newOrderPath,
 		`{"identifiers":[{"type":"dns","value":"shop.example.com"},{"type":"ip","value":"192.0.2.7"}]}`)
@@ -97,16 +97,16 @@ func TestIPAddressesAreRefusedWhenOrdered(t *testing.T) {
 }
 
 func TestAnOrderThatPebbleRefusesIsRefused(t *testing.T) {
-	s := start(t, (&gate{t: t, sees: all}).Validate)
+	s := start(t, (&gate{sees: all}).Validate)
 	a := s.newClient().post(newOrderPath, `{"identifiers":[{"type":"dns","value":"not a name"}]}`)
 	require.Equal(t, http.StatusBadRequest, a.status)
 	require.Equal(t, "urn:ietf:params:acme:error:malformed", a.problem(t).Type)
 }
 
-// TestACME02_NoAuthorizationIsTakenOver: each order's names have attempts of their own, even when Pebble's dice fall
+// TestNoAuthorizationIsTakenOver: each order's names have attempts of their own, even when Pebble's dice fall
 // otherwise; a client sends the order again by itself.
-func TestACME02_NoAuthorizationIsTakenOver(t *testing.T) {
-	g := &gate{t: t, sees: all}
+func TestNoAuthorizationIsTakenOver(t *testing.T) {
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	_, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -151,7 +151,7 @@ func TestACME02_NoAuthorizationIsTakenOver(t *testing.T) {
 
 // TestAMissingOrderIsAnError: Pebble says that it made an order, and the store has none.
 func TestAMissingOrderIsAnError(t *testing.T) {
-	s := start(t, (&gate{t: t, sees: all}).Validate)
+	s := start(t, (&gate{sees: all}).Validate)
 	s.mu.Lock()
 	s.front = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/my-order/none")
@@ -167,7 +167,7 @@ func TestAMissingOrderIsAnError(t *testing.T) {
 //
 // Holds: DCV-12
 func TestDCV12_ATokenIsNeverClaimedYounger(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	_, _, ch := client.offered1("shop.example.com", "http-01")

@@ -19,7 +19,7 @@ func TestPebbleBehavesAsAssumed(t *testing.T) {
 	// Pebble's VA sleeps before it validates; this test would wait for it.
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "100")
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient() // nonces are accepted although the environment asked for chaos
 	require.Equal(t, s.base.String()+accountPath, client.kid[:len(s.base.String()+accountPath)], "account URL")
@@ -100,7 +100,7 @@ func TestPebblesOwnVAFailsClosed(t *testing.T) {
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	for _, kind := range []string{"http-01", "dns-01", "tls-alpn-01"} {
 		t.Run(kind, func(t *testing.T) {
-			g := &gate{t: t, sees: all}
+			g := &gate{sees: all}
 			s := startUnwatched(t, g.Validate)
 			client := s.newClient()
 			o, authz, ch := client.offered1("localhost.example.com", kind)

@@ -14,6 +14,9 @@
 //
 // Pebble is a test server: it keeps everything in memory, keeps the root's key there too, and trusts the Host header.
 // Do not put it where others can reach it.
+//
+// BUG: a client that deactivates an authorization after it had the order finalized and before the certificate is signed
+// makes Pebble forget a lock (ca.CompleteOrder), and the whole server stands still from the next look at it.
 package pebble
 
 import (

@@ -81,7 +81,7 @@ func TestRFC8555_AClientGetsACertificateByHTTP01(t *testing.T) {
 		b, _ := io.ReadAll(resp.Body)
 		return string(b)
 	}
-	g := &gate{t: t, sees: fetch}
+	g := &gate{sees: fetch}
 	s := start(t, g.Validate)
 	c, account := acmezClient(t, s, solver)
 
@@ -164,7 +164,7 @@ func TestMPIC12_ValidExactlyWhenTheDecisionIsGranted(t *testing.T) {
 			says: []string{"gate.unavailable: "}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &gate{t: t, sees: c.sees}
+			g := &gate{sees: c.sees}
 			if c.also != nil {
 				c.also(g)
 			}
@@ -208,7 +208,7 @@ func TestMPIC12_ValidExactlyWhenTheDecisionIsGranted(t *testing.T) {
 
 // TestTheReasonReachesTheClient: what each perspective saw, in a client library's error.
 func TestTheReasonReachesTheClient(t *testing.T) {
-	g := &gate{t: t, sees: allBut("tokyo", "virginia")}
+	g := &gate{sees: allBut("tokyo", "virginia")}
 	s := start(t, g.Validate)
 	c, account := acmezClient(t, s, &tokens{m: map[string]string{}})
 	_, err := obtain(t, c, account, "shop.example.com")
@@ -222,7 +222,7 @@ func TestTheReasonReachesTheClient(t *testing.T) {
 }
 
 func TestARefusalHasEachPerspectivesPart(t *testing.T) {
-	g := &gate{t: t, sees: allBut("tokyo"), silent: []string{"virginia"}, forbidding: []string{"stockholm", "tokyo"}}
+	g := &gate{sees: allBut("tokyo"), silent: []string{"virginia"}, forbidding: []string{"stockholm", "tokyo"}}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	o, _, ch := client.offered1("shop.example.com", "http-01")
@@ -256,7 +256,7 @@ func csr(t *testing.T, name string) string {
 }
 
 func TestFinalizeBeforeValidIsRefused(t *testing.T) {
-	h := hold((&gate{t: t, sees: all}).Validate)
+	h := hold((&gate{sees: all}).Validate)
 	s := start(t, h.Validate)
 	client := s.newClient()
 	o, _, ch := client.offered1("shop.example.com", "http-01")
@@ -271,7 +271,7 @@ func TestFinalizeBeforeValidIsRefused(t *testing.T) {
 }
 
 func TestTheGateIsAskedForWhatTheOrderIs(t *testing.T) {
-	g := &gate{t: t, sees: all}
+	g := &gate{sees: all}
 	s := start(t, g.Validate)
 	client := s.newClient()
 	before := time.Now()
@@ -298,7 +298,7 @@ func TestOnResultComesBeforeTheClientSeesTheOutcome(t *testing.T) {
 	var ch challenge
 	var seen []string
 	var orders []string
-	s := start(t, (&gate{t: t, sees: all}).Validate, func(c *Config) {
+	s := start(t, (&gate{sees: all}).Validate, func(c *Config) {
 		c.OnResult = func(order string, req va.Request, r mpic.Result, err error) {
 			seen = append(seen, req.Identifier, client.fetchChallenge(ch.URL).Status)
 			orders = append(orders, order)
@@ -319,7 +319,7 @@ func TestOnResultComesBeforeTheClientSeesTheOutcome(t *testing.T) {
 
 func TestConfigurationIsRefused(t *testing.T) {
 	good := func() Config { return Config{URL: "https://127.0.0.1:14000", Issuers: []string{"ca.quorate.test"}} }
-	validate := (&gate{t: t, sees: all}).Validate
+	validate := (&gate{sees: all}).Validate
 	for name, c := range map[string]struct {
 		change func(*Config)
 		says   string
@@ -353,14 +353,14 @@ func TestF10_NothingIsValidWithoutValidation(t *testing.T) {
 		t.Run("PEBBLE_VA_ALWAYS_VALID="+v, func(t *testing.T) {
 			t.Setenv("PEBBLE_VA_ALWAYS_VALID", v)
 			_, err := newServer(Config{URL: "https://127.0.0.1:14000", Issuers: []string{"ca.quorate.test"}},
-				(&gate{t: t, sees: all}).Validate)
+				(&gate{sees: all}).Validate)
 			require.ErrorContains(t, err, "PEBBLE_VA_ALWAYS_VALID")
 		})
 	}
 }
 
 func TestCloseWaitsForRunningValidations(t *testing.T) {
-	h := hold((&gate{t: t, sees: all}).Validate)
+	h := hold((&gate{sees: all}).Validate)
 	s := start(t, h.Validate)
 	client := s.newClient()
 	_, authz, ch := client.offered1("shop.example.com", "http-01")
@@ -383,7 +383,7 @@ func TestCloseWaitsForRunningValidations(t *testing.T) {
 }
 
 func TestRequestsThatAreNotForThisServer(t *testing.T) {
-	s := start(t, (&gate{t: t, sees: all}).Validate)
+	s := start(t, (&gate{sees: all}).Validate)
 	for name, c := range map[string]struct {
 		change func(*http.Request)
 		body   string
