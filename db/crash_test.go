@@ -1,0 +1,200 @@
+package db_test
+
+import (
+	"bufio"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/db/dbtest"
+	"github.com/quorate/quorate/mpic"
+)
+
+// crashPath names, for a child of the test, the database that it writes to until it is killed.
+const crashPath = "QUORATE_TEST_CRASH_PATH"
+
+// TestCrashChild is the child's program: attempts without end by eight at once, a line for each that was acknowledged.
+func TestCrashChild(t *testing.T) {
+	path := os.Getenv(crashPath)
+	if path == "" {
+		t.Skip("runs only as a child of TestREC_05_KilledInTheMiddle")
+	}
+	s := openStore(t, path)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
+				e := dbtest.Evidence(t, dbtest.Attempt(id, "example.com", mpic.Issuance))
+				if i%3 == 2 {
+					dbtest.PrimaryFails(t, &e)
+				}
+				if _, err := s.Journal().Open(t.Context(), e.Attempt, e.Roster); err != nil {
+					fmt.Println("error", err)
+					return
+				}
+				fmt.Println("opened", id)
+				d := mpic.Judge(e)
+				if err := s.Journal().Close(t.Context(), e, d); err != nil {
+					fmt.Println("error", err)
+					return
+				}
+				fmt.Println(map[bool]string{true: "granted", false: "refused"}[d.Granted()], id)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// killed runs the child on a database, kills it after some lines, and gives what it had acknowledged.
+func killed(t *testing.T, path string, after int) map[string]db.Outcome {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
+	child.Env = append(os.Environ(), crashPath+"="+path)
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	acknowledged := map[string]db.Outcome{}
+	lines := bufio.NewScanner(out)
+	for n := 0; lines.Scan(); n++ {
+		if n == after {
+			require.NoError(t, child.Process.Kill()) // SIGKILL; what it had still said is read to its end
+		}
+		word, id, _ := strings.Cut(lines.Text(), " ")
+		switch word {
+		case "opened":
+			acknowledged[id] = db.StillOpen
+		case "granted", "refused":
+			acknowledged[id] = db.Outcome(word)
+		default:
+			t.Errorf("the child says %q", lines.Text())
+		}
+	}
+	require.ErrorContains(t, child.Wait(), "killed")
+	return acknowledged
+}
+
+// Holds: REC-05, F3, F4
+func TestREC_05_KilledInTheMiddle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.db")
+	all := map[string]db.Outcome{}
+	for round := range 6 {
+		for id, outcome := range killed(t, path, 20+37*round) {
+			all[id] = outcome
+		}
+		s, err := db.Open(t.Context(), db.Config{Path: path})
+		require.NoError(t, err)
+		dbtest.Whole(t, s)
+		for id, outcome := range all {
+			r, err := s.Attempt(t.Context(), id)
+			require.NoError(t, err, "an acknowledged attempt is lost")
+			if outcome != db.StillOpen {
+				require.Equal(t, outcome, r.Outcome, "an acknowledged decision is lost")
+			}
+		}
+		open, err := s.List(t.Context(), db.Filter{Outcome: db.StillOpen, Limit: db.MaxLimit})
+		require.NoError(t, err)
+		for _, o := range open {
+			require.Contains(t, []db.Outcome{"", db.StillOpen}, all[o.ID])
+		}
+		require.NoError(t, s.Close())
+		consistent(t, path)
+	}
+	require.Greater(t, len(all), 100)
+}
+
+// consistent asks the tables themselves.
+func consistent(t *testing.T, path string) {
+	t.Helper()
+	pool := hand(t, path, "")
+	for question, want := range map[string]string{
+		`PRAGMA integrity_check`:                        "ok",
+		`SELECT count(*) FROM pragma_foreign_key_check`: "0",
+		`SELECT max(number) - count(*) FROM attempts`:   "0",
+		`SELECT count(*) FROM attempts AS a WHERE (SELECT count(*) FROM perspectives WHERE attempt = a.number) <> 6`: "0",
+		`SELECT count(*) FROM decisions AS d WHERE (SELECT count(*) FROM reports WHERE attempt = d.attempt) <> 6`:    "0",
+		`SELECT count(*) FROM reports WHERE attempt NOT IN (SELECT attempt FROM decisions)`:                          "0",
+		`SELECT (SELECT count(*) FROM authorizations) - (SELECT count(*) FROM decisions WHERE outcome = 'granted')`:  "0",
+	} {
+		var got string
+		require.NoError(t, pool.QueryRow(question).Scan(&got))
+		require.Equal(t, want, got, question)
+	}
+}
+
+// A full disk is a limit of pages here: SQLite reports it the same way.
+//
+// Holds: REC-05, F4
+func TestREC_05_FullDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.db")
+	s := openStore(t, path)
+	_, d := dbtest.Record(t, s, dbtest.Evidence(t, dbtest.Attempt("FIRST", "example.com", mpic.Issuance)))
+	require.True(t, d.Granted())
+	e := dbtest.Evidence(t, dbtest.Attempt("SECOND", "example.com", mpic.Issuance))
+	_, err := s.Journal().Open(t.Context(), e.Attempt, e.Roster)
+	require.NoError(t, err)
+	var pages int
+	require.NoError(t, s.Pools()["reads"].QueryRow(`PRAGMA page_count`).Scan(&pages))
+	limit := func(n int) {
+		var got int
+		require.NoError(t, s.Pools()["writes"].QueryRow(fmt.Sprintf(`PRAGMA max_page_count = %d`, n)).Scan(&got))
+	}
+	limit(pages + 1)
+	require.ErrorContains(t, s.Journal().Close(t.Context(), e, mpic.Judge(e)), "full")
+	r, err := s.Attempt(t.Context(), "SECOND")
+	require.NoError(t, err)
+	require.Equal(t, db.StillOpen, r.Outcome)
+	consistent(t, path)
+	limit(1 << 30)
+	require.NoError(t, s.Journal().Close(t.Context(), e, mpic.Judge(e)), "service returns with the space")
+	dbtest.Whole(t, s)
+	consistent(t, path)
+}
+
+// Another process holds the lock until after the time-out; then the answer is no, and afterwards service returns.
+//
+// Holds: REC-05
+func TestREC_05_LockedByAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.db")
+	s := openStore(t, path)
+	_, err := s.Pools()["writes"].Exec(`PRAGMA busy_timeout = 1`)
+	require.NoError(t, err)
+	other, err := hand(t, path, "&_txlock=immediate").BeginTx(t.Context(), &sql.TxOptions{})
+	require.NoError(t, err)
+	a := dbtest.Attempt("A1", "example.com", mpic.Issuance)
+	_, err = s.Journal().Open(t.Context(), a, dbtest.Roster())
+	require.ErrorContains(t, err, "locked")
+	require.NoError(t, other.Rollback())
+	n, err := s.Journal().Open(t.Context(), a, dbtest.Roster())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+}
+
+// The transaction is committed with a foreign key broken: all calls in it are refused, and the next ones are not.
+//
+// Holds: REC-05
+func TestREC_05_FailedCommit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.db")
+	s := openStore(t, path)
+	_, err := hand(t, path, "").Exec(`CREATE TABLE x (y INTEGER REFERENCES attempts (number) DEFERRABLE INITIALLY DEFERRED);
+		CREATE TRIGGER break_commit AFTER INSERT ON attempts BEGIN INSERT INTO x VALUES (99); END`)
+	require.NoError(t, err)
+	a := dbtest.Attempt("A1", "example.com", mpic.Issuance)
+	_, err = s.Journal().Open(t.Context(), a, dbtest.Roster())
+	require.ErrorContains(t, err, "FOREIGN KEY")
+	_, err = s.Attempt(t.Context(), "A1")
+	require.ErrorIs(t, err, db.ErrNotFound)
+	_, err = hand(t, path, "").Exec(`DROP TRIGGER break_commit`)
+	require.NoError(t, err)
+	n, err := s.Journal().Open(t.Context(), a, dbtest.Roster())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+}
