@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mholt/acmez/v3/acme"
 	"golang.org/x/term"
 
 	"github.com/quorate/quorate/cmd/internal/table"
@@ -73,7 +74,7 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 		}
 		table.Write(os.Stdout, result, p.colour)
 		if told != nil {
-			p.line("   the ACME client was told: " + strings.ReplaceAll(told.Error(), "\n", " "))
+			p.line("   the ACME client was told: " + toldText(told))
 		}
 		if wrong := sc.unexpected(result.Decision, issued); wrong != "" {
 			failed++
@@ -109,6 +110,15 @@ func (sc scenario) unexpected(d mpic.Decision, issued bool) string {
 		codes = append(codes, r.Code)
 	}
 	return fmt.Sprintf("refused for %v, not for %s", codes, sc.code)
+}
+
+// toldText is what an ACME client shows to its user: the problem's type and its detail, without the subproblems.
+func toldText(err error) string {
+	var problem acme.Problem
+	if errors.As(err, &problem) {
+		return strings.TrimPrefix(problem.Type, "urn:ietf:params:acme:error:") + ": " + problem.Detail
+	}
+	return err.Error()
 }
 
 // workDir gives the directory to work in, and what removes it if it is temporary.

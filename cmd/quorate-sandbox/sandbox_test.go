@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// TestMain lets this test's binary be the perspectives' program as well: startAgent runs the program that it is part of.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "agent" {
+		if err := (agentCmd{}).Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "agent:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func start(tb testing.TB) *sandbox {
+	tb.Helper()
+	s, err := newSandbox(context.Background(), tb.TempDir(), false, func(string) {})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
+	return s
+}
+
+// request is a dns-01 request whose TXT record stands in the world.
+func request(tb testing.TB, s *sandbox, name string) va.Request {
+	tb.Helper()
+	const token = "gDwTdhGVTQWPVxpFLNQtWg8fKcvTnxYx7l1Z0q5m3bc"
+	req := va.Request{Identifier: name, Method: va.DNS01, Token: token, TokenCreated: time.Now(),
+		KeyAuthorization: token + ".LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ", AccountURI: "https://ca.quorate.net/acct/1"}
+	require.NoError(tb, s.world.Set(req.Queried(), dns.TypeTXT, req.Expected()))
+	return req
+}
+
+// BenchmarkValidation is a whole validation: primary and five remotes in processes of their own, dns-01 and CAA in a
+// signed zone, every record durable on SQLite. The number of validations in flight is in the name.
+func BenchmarkValidation(b *testing.B) {
+	for _, inFlight := range []int{1, 16} {
+		b.Run(fmt.Sprint("inflight=", inFlight), func(b *testing.B) {
+			s := start(b)
+			req := request(b, s, "www.example.org")
+			gate, err := s.coordinator(s.roster, time.Now)
+			require.NoError(b, err)
+			defer func() { require.NoError(b, gate.Close(context.Background())) }()
+			left := atomic.Int64{}
+			left.Store(int64(b.N))
+			done := make(chan error, inFlight)
+			b.ResetTimer()
+			for range inFlight {
+				go func() {
+					for left.Add(-1) >= 0 {
+						result, err := gate.Validate(context.Background(), mpic.Issuance, "bench", req)
+						if err == nil && !result.Decision.Granted() {
+							err = fmt.Errorf("refused: %v", result.Decision.Reasons()[0])
+						}
+						if err != nil {
+							done <- err
+							return
+						}
+					}
+					done <- nil
+				}()
+			}
+			for range inFlight {
+				require.NoError(b, <-done)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "validations/s")
+		})
+	}
+}
