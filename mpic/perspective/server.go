@@ -187,12 +187,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case r.URL.Path == "/livez":
 		w.Header().Set("Allow", "GET, HEAD")
-		s.refuse(w, r, gate.name, refusal(405, "request.method", "/livez is read with GET"))
+		s.refuse(w, r, gate.name, refusal(405, "request.verb", "/livez is read with GET"))
 	case r.URL.Path != probePath:
 		s.refuse(w, r, gate.name, refusal(404, "request.path", "a perspective answers POST "+probePath+" and GET /livez"))
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		s.refuse(w, r, gate.name, refusal(405, "request.method", "a probe is sent with POST"))
+		s.refuse(w, r, gate.name, refusal(405, "request.verb", "a probe is sent with POST"))
 	case !isMedia(r.Header.Get("Content-Type"), "application/json"):
 		s.refuse(w, r, gate.name, refusal(415, "request.content-type", "a probe is sent as application/json"))
 	default:

@@ -88,9 +88,9 @@ func TestServerRefusesOtherRequests(t *testing.T) {
 	}{
 		{"another path", "POST", "/v1/probes", "application/json", probe, 404, "request.path"},
 		{"below the path", "POST", "/v1/probe/x", "application/json", probe, 404, "request.path"},
-		{"GET", "GET", "/v1/probe", "", "", 405, "request.method"},
-		{"PUT", "PUT", "/v1/probe", "application/json", probe, 405, "request.method"},
-		{"livez by POST", "POST", "/livez", "application/json", probe, 405, "request.method"},
+		{"GET", "GET", "/v1/probe", "", "", 405, "request.verb"},
+		{"PUT", "PUT", "/v1/probe", "application/json", probe, 405, "request.verb"},
+		{"livez by POST", "POST", "/livez", "application/json", probe, 405, "request.verb"},
 		{"form", "POST", "/v1/probe", "application/x-www-form-urlencoded", probe, 415, "request.content-type"},
 		{"no type", "POST", "/v1/probe", "", probe, 415, "request.content-type"},
 		{"no JSON", "POST", "/v1/probe", "application/json", "hello", 400, "request.malformed"},
