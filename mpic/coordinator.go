@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -61,7 +60,7 @@ type Config struct {
 	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
 	GrantGrace time.Duration
 	// RefusalGrace is how long it waits when it can no longer be granted, so that the record has each perspective's view
-	// (CAA-08). Default (0): 2 s.
+	// (CAA-08). Default (0): 2 s, or the deadline if that is less.
 	RefusalGrace time.Duration
 	// MaxInFlight is how many attempts run at once; more wait for their turn. Default (0): 256.
 	MaxInFlight int
@@ -103,13 +102,13 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 		c.Now = time.Now
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Deadline == 0 {
 		c.Deadline = DefaultDeadline
 	}
 	if c.RefusalGrace == 0 {
-		c.RefusalGrace = DefaultRefusalGrace
+		c.RefusalGrace = min(DefaultRefusalGrace, c.Deadline)
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = DefaultMaxInFlight

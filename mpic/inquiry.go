@@ -55,12 +55,7 @@ func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, dea
 			Problem: perspectiveProblem("outstanding", "the decision did not need to wait for %s", m.Name)}
 		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, i, m, probe)} })
 	}
-	c.work.Go(func() {
-		// The primary is told to end a little before the deadline: its account of what it waited for belongs in the record.
-		own, cancel := context.WithDeadline(work, deadline.Add(-min(time.Second, c.config.Deadline/10)))
-		defer cancel()
-		q.replies <- reply{primary: c.askPrimary(own, e.Roster.Primary, probe)}
-	})
+	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
 	return q
 }
 
