@@ -98,22 +98,27 @@ func TestVerifyRefusesAnotherProbesReport(t *testing.T) {
 	asked := newProbe()
 	signed, err := id.sign(passing(asked))
 	require.NoError(t, err)
-	cases := map[string]func(*va.Probe){
-		"another attempt": func(p *va.Probe) { p.Attempt = "01JZ-other" },
-		"another nonce":   func(p *va.Probe) { p.Nonce = strings.Repeat("0b", 16) },
-		"no nonce":        func(p *va.Probe) { p.Nonce = "" },
-		"another name":    func(p *va.Probe) { p.Request.Identifier = "shop.example.com" },
-		"another token":   func(p *va.Probe) { p.Request.KeyAuthorization = "other" },
-		"another account": func(p *va.Probe) { p.Request.AccountURI = "https://ca.example/acct/2" },
-		"no method":       func(p *va.Probe) { p.Request.Method = 0 },
+	cases := []struct {
+		name   string
+		change func(*va.Probe)
+		detail string
+	}{
+		{"another attempt", func(p *va.Probe) { p.Attempt = "01JZ-other" }, "is for the attempt"},
+		{"another nonce", func(p *va.Probe) { p.Nonce = strings.Repeat("0b", 16) }, "repeats the nonce"},
+		{"no nonce", func(p *va.Probe) { p.Nonce = "" }, "repeats the nonce"},
+		{"another name", func(p *va.Probe) { p.Request.Identifier = "shop.example.com" }, "is for another request"},
+		{"another token", func(p *va.Probe) { p.Request.KeyAuthorization = "other" }, "is for another request"},
+		{"another account", func(p *va.Probe) { p.Request.AccountURI = "https://ca.example/acct/2" }, "is for another request"},
+		{"no method", func(p *va.Probe) { p.Request.Method = 0 }, "is for another request"},
 	}
-	for name, change := range cases {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			probe := asked
-			change(&probe)
+			c.change(&probe)
 			report, problem := Verify(signed, memberOf("fra", "", id), nil, probe)
 			require.NotNil(t, problem)
 			require.Equal(t, "perspective.replay", problem.Code)
+			require.Contains(t, problem.Detail, c.detail)
 			require.Contains(t, problem.Rules, "MPIC-09")
 			require.Zero(t, report)
 		})

@@ -256,7 +256,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (va.Probe, *proble
 	case err != nil:
 		return va.Probe{}, refusal(400, "request.body", "the probe could not be read to its end")
 	}
-	// A deadline left standing would end the request's context in the middle of the checks (HTTP/1.1).
+	// The deadline was for the body alone; the checks and the connection go on.
 	if err := control.SetReadDeadline(time.Time{}); err != nil {
 		return va.Probe{}, refusal(500, "perspective.internal", "the connection has no read deadline")
 	}
