@@ -217,10 +217,12 @@ func TestGatesShareAPerspectiveWithLimitsOfTheirOwn(t *testing.T) {
 }
 
 func TestServerDoesNotWaitForSlowBodies(t *testing.T) {
+	t.Parallel()
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := serve(t, pass, func(c *Config, w *world) {
-				c.BodyTimeout = 50 * time.Millisecond
+				c.BodyTimeout = 500 * time.Millisecond
 				c.Gates[0].InFlight = 1
 			})
 			client := w.bare(t, w.gate)
@@ -241,16 +243,18 @@ func TestServerDoesNotWaitForSlowBodies(t *testing.T) {
 
 // A check that takes longer than the time for the body is not disturbed by that time.
 func TestServerReadDeadlineEndsWithTheBody(t *testing.T) {
+	t.Parallel()
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := serve(t, func(ctx context.Context, p va.Probe) va.Report {
 				select {
 				case <-ctx.Done():
 					t.Error("the check's context ended with the body's deadline")
-				case <-time.After(150 * time.Millisecond):
+				case <-time.After(700 * time.Millisecond):
 				}
 				return passing(p)
-			}, func(c *Config, _ *world) { c.BodyTimeout = 100 * time.Millisecond })
+			}, func(c *Config, _ *world) { c.BodyTimeout = 500 * time.Millisecond })
 			client := w.bare(t, w.gate)
 			client.Transport.(*http.Transport).ForceAttemptHTTP2 = http2
 			response, _ := w.post(t, client, marshal(t, newProbe()))
@@ -260,6 +264,7 @@ func TestServerReadDeadlineEndsWithTheBody(t *testing.T) {
 }
 
 func TestServerBoundsTheChecks(t *testing.T) {
+	t.Parallel()
 	check := func(ctx context.Context, p va.Probe) va.Report {
 		<-ctx.Done()
 		r := passing(p)
@@ -276,7 +281,7 @@ func TestServerBoundsTheChecks(t *testing.T) {
 		skew := time.Hour // both clocks of this test run ahead, so only the difference can end the check
 		w := serve(t, check, func(c *Config, _ *world) { c.Now = func() time.Time { return time.Now().Add(skew) } })
 		probe := newProbe()
-		probe.Deadline = time.Now().Add(skew + 200*time.Millisecond)
+		probe.Deadline = time.Now().Add(skew + time.Second)
 		response, p := w.post(t, w.bare(t, w.gate), marshal(t, probe))
 		require.Equal(t, 200, response.StatusCode, p.Detail)
 	})
