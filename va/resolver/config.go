@@ -100,6 +100,8 @@ func (l Limits) complete() (Limits, error) {
 	return l, nil
 }
 
+var errNoRoot = errors.New("resolver: no root server has an address that may be asked")
+
 // New makes a Resolver with an empty cache. Errors: a limit, time or address outside its range, no root server or no trust
 // anchor, an anchor whose algorithm is not supported.
 func New(c Config) (*Resolver, error) {

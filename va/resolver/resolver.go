@@ -4,15 +4,28 @@ package resolver
 
 import (
 	"context"
+	"net"
+	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/quorate/quorate/va/dnssec"
 )
 
-// Resolver resolves and validates. It is safe for concurrent use.
+// Resolver resolves and validates. It is safe for concurrent use and keeps no sockets open.
 type Resolver struct {
 	config Config
+	stats  stats
+	root   *zone
+
+	mu    sync.Mutex
+	zones map[string]*zone // validated delegations, by name (never answers)
+	calls map[any]*call    // shared work in progress
+
+	routeMu   sync.Mutex
+	routeV6   bool
+	routeSeen time.Time
 }
 
 // Answer is the outcome of one lookup.
@@ -24,11 +37,92 @@ type Answer struct {
 	Records []dns.RR
 }
 
-func newResolver(c Config) (*Resolver, error) { return &Resolver{config: c}, nil }
+func newResolver(c Config) (*Resolver, error) {
+	r := &Resolver{config: c, zones: map[string]*zone{}, calls: map[any]*call{}}
+	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
+	if r.root.delegation == nil {
+		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")
+	}
+	forever := time.Unix(1<<40, 0)
+	for _, h := range c.Hints {
+		r.root.hosts = append(r.root.hosts, host{name: h.Name, addrs: h.Addrs, until: forever})
+	}
+	if servers, _ := r.root.addresses(r); len(servers) == 0 {
+		return nil, errNoRoot
+	}
+	return r, nil
+}
 
 // Lookup resolves name (presentation format, with or without trailing dot) and type, and validates the answer. It never
-// returns nil: each outcome, failures included, is data.
-func (r *Resolver) Lookup(_ context.Context, name string, qtype uint16) *Answer {
-	return &Answer{Lookup: Lookup{Name: name, Type: dns.TypeToString[qtype], Status: dnssec.Failure,
-		Why: "the resolver is not there yet", Code: "dns.failure"}}
+// returns nil: each outcome, failures included, is data. It ends when ctx does, or after the configured time.
+func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answer {
+	started := r.config.Now()
+	a := &Answer{Lookup: Lookup{Name: name, Type: dns.Type(qtype).String(), Started: started.UTC(),
+		Answers: []string{}, Queries: []Query{}, Chain: []Link{}}}
+	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
+	defer cancel()
+	res := &result{}
+	canonical, err := dnssec.Canonical(name)
+	switch {
+	case name == "" || err != nil:
+		res.verdict = failed(codeBadName, dnssec.EDEInvalidData, "%q is no domain name", name)
+	case !askable(qtype):
+		a.Lookup.Name = canonical
+		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
+	default:
+		a.Lookup.Name = canonical
+		w := &work{r: r, verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started)}
+		res = w.resolve(ctx, frame{}, canonical, qtype)
+		cancel()
+		w.running.Wait()
+		a.Lookup.Queries = append(a.Lookup.Queries, w.queries...)
+	}
+	a.fill(res)
+	a.Lookup.Finished = r.config.Now().UTC()
+	r.config.Logger.Debug("lookup", "name", a.Lookup.Name, "type", a.Lookup.Type, "status", a.Lookup.Status.String(),
+		"code", a.Lookup.Code, "packets", len(a.Lookup.Queries))
+	return a
+}
+
+func (a *Answer) fill(res *result) {
+	l := &a.Lookup
+	l.Status, l.Why, l.Code, l.EDE = res.verdict.Status, res.verdict.Reason.Text, res.verdict.Reason.Code, res.verdict.Reason.EDE
+	l.Chain = append(l.Chain, res.chain...)
+	if !res.verdict.Status.Usable() {
+		return
+	}
+	l.Rcode = rcodeName(res.rcode)
+	a.Aliases, a.Records = res.aliases, res.records
+	for _, rrs := range [][]dns.RR{res.aliases, res.records} {
+		for _, rr := range rrs {
+			l.Answers = append(l.Answers, rr.String())
+		}
+	}
+	if len(l.Answers) > 0 {
+		l.TTL = res.ttl
+	}
+}
+
+// askable tells whether a type is one of data: not a question type or meta type (RFC 6895 section 3.1), and no DNSSEC record
+// that only accompanies others.
+func askable(qtype uint16) bool {
+	switch qtype {
+	case dns.TypeNone, dns.TypeOPT, dns.TypeRRSIG, dns.TypeNSEC3:
+		return false
+	}
+	return qtype < 128 || qtype > 255
+}
+
+// ipv6 tells whether the host has a route to the IPv6 Internet. No packet is sent; the answer is kept for a minute.
+func (r *Resolver) ipv6() bool {
+	r.routeMu.Lock()
+	defer r.routeMu.Unlock()
+	if time.Since(r.routeSeen) > time.Minute {
+		conn, err := net.Dial("udp6", "[2001:500:2::c]:53")
+		if err == nil {
+			conn.Close()
+		}
+		r.routeV6, r.routeSeen = err == nil, time.Now()
+	}
+	return r.routeV6
 }

@@ -1,0 +1,238 @@
+package resolver
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// referred gives the child zone that a response to a question about name refers to, and whether it refers at all: name
+// servers strictly below the zone asked and not below the name, no answer, no SOA. Everything else in the authority section
+// is not this server's to say.
+func referred(m *dns.Msg, z *zone, name string) (string, bool) {
+	if m.Rcode != dns.RcodeSuccess || len(m.Answer) > 0 {
+		return "", false
+	}
+	child := ""
+	for _, rr := range m.Ns {
+		switch rr.Header().Rrtype {
+		case dns.TypeSOA:
+			return "", false
+		case dns.TypeNS:
+			owner := strings.ToLower(rr.Header().Name)
+			if !dnssec.Below(owner, z.name) || !dns.IsSubDomain(owner, name) || (child != "" && child != owner) {
+				return "", false
+			}
+			child = owner
+		}
+	}
+	return child, child != ""
+}
+
+// hosts reads a referral's name servers. Glue counts only for names inside the child zone: any other name is looked up.
+func (w *work) hosts(m *dns.Msg, child string) ([]host, uint32) {
+	ttl := ^uint32(0)
+	var list []host
+	index := map[string]int{}
+	for _, rr := range m.Ns {
+		ns, ok := rr.(*dns.NS)
+		if !ok {
+			continue
+		}
+		name := strings.ToLower(ns.Ns)
+		ttl = min(ttl, ns.Hdr.Ttl)
+		if _, dup := index[name]; !dup {
+			index[name] = len(list)
+			list = append(list, host{name: name})
+		}
+	}
+	until := w.r.config.Now().Add(w.r.config.CacheCap)
+	for _, rr := range m.Extra {
+		name := strings.ToLower(rr.Header().Name)
+		i, listed := index[name]
+		if !listed || !dns.IsSubDomain(child, name) {
+			continue
+		}
+		var ip []byte
+		switch rr := rr.(type) {
+		case *dns.A:
+			ip = rr.A.To4()
+		case *dns.AAAA:
+			ip = rr.AAAA.To16()
+		}
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			list[i].addrs, list[i].until = append(list[i].addrs, a), until
+		}
+	}
+	return list, ttl
+}
+
+// refer follows a referral from z: the child is signed when a DS set proves it, insecure when the denial of DS is proven,
+// and anything else is bogus. Where the referral itself proves nothing, the parent is asked for the DS set.
+func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
+	hosts, ttl := w.hosts(m, name)
+	if !z.signed() || dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
+		c := w.child(ctx, f, z, name, hosts, nil, z.verdict, ttl)
+		return c, usable
+	}
+	keys, v := w.zoneKeys(ctx, f, z)
+	if keys == nil {
+		return nil, v
+	}
+	authority := dnssec.Group(m.Ns)
+	if set := dnssec.Find(authority, name, dns.TypeDS); set != nil {
+		if sig := w.verifier.RRset(set, keys); sig.Status == dnssec.Secure && !sig.Expanded {
+			d := dnssec.FromDS(set)
+			return w.child(ctx, f, z, name, hosts, d, w.verifier.Delegated(d), min(ttl, set.TTL(), sig.TTL)), usable
+		} else if final(sig.Verdict) {
+			return nil, sig.Verdict
+		}
+	} else {
+		denial := w.verifier.Denial(authority, keys)
+		what, v := denial.NoDS(name)
+		if what == dnssec.NoDSCut || what == dnssec.NoDSOptOut {
+			return w.child(ctx, f, z, name, hosts, nil, v, min(ttl, denial.TTL())), usable
+		}
+		if final(v) {
+			return nil, v
+		}
+	}
+	c, what, v := w.askDS(ctx, f, z, name, hosts)
+	if c == nil && v.Status.Usable() {
+		v = bogus(dnssec.CodeDenialInvalid, dnssec.EDEBogus, "a server of %s refers to %s, and the zone proves that there is no "+
+			"delegation (%d)", z.name, name, what)
+	}
+	return c, v
+}
+
+// usable is the verdict with which a judge accepts a response: what it proves is judged further on.
+var usable = dnssec.Verdict{Status: dnssec.Secure}
+
+// askDS asks the signed zone z for the DS set of name. A zone comes back where a delegation is proven, signed or not; nil
+// and an existence where it is proven that none stands there. The zone has the given hosts, or those of z where none are
+// given: then parent and child share their servers, and no referral was to be seen.
+func (w *work) askDS(ctx context.Context, f frame, z *zone, name string, hosts []host) (*zone, dnssec.Existence,
+	dnssec.Verdict) {
+	keys, v := w.zoneKeys(ctx, f, z)
+	if keys == nil {
+		return nil, 0, v
+	}
+	if hosts == nil {
+		z.mu.Lock()
+		hosts = append(hosts, z.hosts...)
+		z.mu.Unlock()
+	}
+	var found *zone
+	var what dnssec.Existence
+	v = w.ask(ctx, f, z, name, dns.TypeDS, func(m *dns.Msg) dnssec.Verdict {
+		if child, ok := referred(m, z, name); ok && child != name {
+			c, v := w.refer(ctx, f, z, child, m)
+			found = c
+			return v
+		}
+		if !m.Authoritative {
+			return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
+		}
+		answer := dnssec.Group(m.Answer)
+		if set := dnssec.Find(answer, name, dns.TypeDS); set != nil {
+			sig := w.verifier.RRset(set, keys)
+			if sig.Status == dnssec.Secure && !sig.Expanded {
+				d := dnssec.FromDS(set)
+				found = w.child(ctx, f, z, name, hosts, d, w.verifier.Delegated(d), min(set.TTL(), sig.TTL))
+				return usable
+			}
+			return unlessExpanded(sig, name)
+		}
+		if set := dnssec.Find(answer, name, dns.TypeCNAME); set != nil { // an alias stands here, so no delegation does
+			what = dnssec.NoCut
+			return unlessExpanded(w.verifier.RRset(set, keys), name)
+		}
+		denial := w.verifier.Denial(dnssec.Group(m.Ns), keys)
+		e, v := denial.NoDS(name)
+		if e == dnssec.NoDSCut || e == dnssec.NoDSOptOut {
+			found = w.child(ctx, f, z, name, hosts, nil, v, denial.TTL())
+		}
+		what = e
+		return v
+	})
+	if !v.Status.Usable() {
+		return nil, 0, v
+	}
+	return found, what, v
+}
+
+func unlessExpanded(sig dnssec.Signature, name string) dnssec.Verdict {
+	if sig.Status == dnssec.Secure && sig.Expanded {
+		return bogus(dnssec.CodeSignatureInvalid, dnssec.EDEBogus, "the answer for %s was expanded from a wildcard", name)
+	}
+	return sig.Verdict
+}
+
+// findCut looks for a zone cut below the signed zone z on the way to name, by asking for DS from the top: a child on the
+// same servers shows no referral. Nil with a usable verdict means that it is proven that there is none.
+func (w *work) findCut(ctx context.Context, f frame, z *zone, name string, qtype uint16) (*zone, dnssec.Verdict) {
+	last := dns.CountLabel(name)
+	if qtype == dns.TypeDS {
+		last--
+	}
+	for n := dns.CountLabel(z.name) + 1; n <= last; n++ {
+		c, what, v := w.askDS(ctx, f, z, dnssec.Ancestor(name, n), nil)
+		if !v.Status.Usable() || c != nil {
+			return c, v
+		}
+		if what == dnssec.NoName {
+			break
+		}
+	}
+	return nil, usable
+}
+
+type cutKey struct {
+	z    *zone
+	name string
+}
+
+type cutResult struct {
+	zone    *zone
+	nothing bool
+	verdict dnssec.Verdict
+}
+
+// cut asks z about the name one label further (RFC 9156), to see whether it is delegated. The response counts only if it is
+// a referral: whatever else it says is judged when the whole question is asked. nothing tells that no further label is
+// worth asking about by itself.
+func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult {
+	return w.share(ctx, f, cutKey{z, name}, func() (any, bool) {
+		if c := w.r.closest(name, dns.TypeNone); c.name == name {
+			return cutResult{zone: c, verdict: usable}, true
+		}
+		var out cutResult
+		out.verdict = w.ask(ctx, f, z, name, dns.TypeA, func(m *dns.Msg) dnssec.Verdict {
+			if child, ok := referred(m, z, name); ok {
+				c, v := w.refer(ctx, f, z, child, m)
+				out.zone = c
+				return v
+			}
+			if !m.Authoritative {
+				return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
+			}
+			out.nothing = m.Rcode != dns.RcodeSuccess
+			return usable
+		})
+		if v := out.verdict; v.Status == dnssec.Failure && !final(v) {
+			// RFC 9156 section 2.3: some servers fail on names that they should know as empty non-terminals.
+			out = cutResult{nothing: true, verdict: usable}
+		}
+		if out.verdict.Status.Usable() && out.zone == nil && dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
+			z.mu.Lock()
+			hosts := append([]host(nil), z.hosts...)
+			z.mu.Unlock()
+			out.zone = w.child(ctx, f, z, name, hosts, nil, z.verdict, ^uint32(0))
+		}
+		return out, out.verdict.Status.Usable()
+	}).(cutResult)
+}

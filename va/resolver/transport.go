@@ -1,0 +1,259 @@
+package resolver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// udpSize is what DNS flag day 2020 recommends and RFC 9715 confirms: no fragments.
+const udpSize = 1232
+
+// maxStrays is how many datagrams that answer something else one socket tolerates before the question goes over TCP: a
+// flood of guesses (RFC 5452) must not be waited out.
+const maxStrays = 16
+
+// Errors of one exchange.
+var (
+	errStrays   = errors.New("too many datagrams that answer another question")
+	errCase     = errors.New("the response does not repeat the case of the question (0x20)")
+	errTrunc    = errors.New("truncated over UDP")
+	errMangled  = errors.New("the response is no DNS message")
+	errQuestion = errors.New("the response answers another question")
+)
+
+// newQuery makes a question with a random identifier and random case (RFC 5452, draft-vixie-dnsext-dns0x20).
+func newQuery(name string, qtype uint16, edns bool) *dns.Msg {
+	var seed [34]byte
+	rand.Read(seed[:])
+	mixed := []byte(name)
+	for i, c := range mixed {
+		if c >= 'a' && c <= 'z' && seed[2+i/8%32]>>(i%8)&1 == 1 {
+			mixed[i] = c - 'a' + 'A'
+		}
+	}
+	m := &dns.Msg{Question: []dns.Question{{Name: string(mixed), Qtype: qtype, Qclass: dns.ClassINET}}}
+	m.Id = binary.BigEndian.Uint16(seed[:])
+	if edns {
+		m.SetEdns0(udpSize, true)
+	}
+	return m
+}
+
+func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{}
+	if src := w.r.config.SourceAddr; src.IsValid() {
+		if network == "udp" {
+			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
+		} else {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
+		}
+	}
+	return d.DialContext(ctx, network, server.String())
+}
+
+// exchange puts one question to one server: over UDP from a fresh connected socket, and over TCP where UDP was truncated or
+// did not repeat the question's case. A truncated answer is never used (C3).
+func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
+	timeout time.Duration) (*dns.Msg, error) {
+	query := newQuery(name, qtype, edns)
+	m, err := w.recorded(ctx, "udp", server, query, timeout)
+	if errors.Is(err, errTrunc) || errors.Is(err, errCase) || errors.Is(err, errStrays) {
+		m, err = w.recorded(ctx, "tcp", server, query, 2*timeout)
+	}
+	return m, err
+}
+
+// recorded sends one query, within the limits of sends, and keeps the account of it.
+func (w *work) recorded(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg,
+	timeout time.Duration) (*dns.Msg, error) {
+	i, err := w.begin(transport, server, query)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var m *dns.Msg
+	conn, err := w.dial(ctx, transport, server)
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+		if transport == "udp" {
+			m, err = overUDP(conn, query)
+		} else {
+			m, err = overTCP(conn, query)
+		}
+		stop()
+		conn.Close()
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, errTrunc) && !errors.Is(err, errCase) {
+		err = fmt.Errorf("no response within %s", timeout)
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			err = errors.New("given up: no longer needed")
+		}
+	}
+	took := time.Since(began)
+	w.end(i, m, err, took)
+	if !errors.Is(context.Cause(ctx), context.Canceled) {
+		w.r.stats.note(server, took, m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
+	}
+	return m, err
+}
+
+func overUDP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
+	wire, err := query.Pack()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(wire); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 4096)
+	for range maxStrays {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		m, err := accept(buf[:n], query)
+		if err == nil && m.Truncated {
+			return nil, errTrunc
+		}
+		if err == nil || errors.Is(err, errCase) {
+			return m, err
+		}
+	}
+	return nil, errStrays
+}
+
+func overTCP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
+	wire, err := query.Pack()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(wire))), wire...)); err != nil {
+		return nil, err
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(conn, buf); err != nil {
+		return nil, err
+	}
+	m, err := accept(buf, query)
+	if err == nil && m.Truncated {
+		return nil, errors.New("truncated over TCP")
+	}
+	return m, err
+}
+
+// accept reads a response and tells whether it answers the query: identifier, response bit, opcode, and the question in its
+// very case. Octets after the last record, or fewer records than the header counts, are no DNS message; a truncated one
+// need not be whole.
+func accept(wire []byte, query *dns.Msg) (*dns.Msg, error) {
+	if len(wire) < 12 || binary.BigEndian.Uint16(wire) != query.Id {
+		return nil, errQuestion
+	}
+	const response, truncated = 0x80, 0x02
+	if wire[2]&response == 0 || wire[2]&0x78 != 0 {
+		return nil, errQuestion
+	}
+	m := new(dns.Msg)
+	if wire[2]&truncated != 0 {
+		if q, err := question(wire); err != nil || !sameQuestion(q, query.Question[0], true) {
+			return nil, errQuestion
+		}
+		m.Truncated = true
+		return m, nil
+	}
+	if !whole(wire) {
+		return nil, errMangled
+	}
+	if err := m.Unpack(wire); err != nil {
+		return nil, fmt.Errorf("%w: %w", errMangled, err)
+	}
+	if len(m.Question) == 0 && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
+		return m, nil // such servers do not get as far as the question; their answer is never used
+	}
+	if len(m.Question) != 1 || !sameQuestion(m.Question[0], query.Question[0], false) {
+		return nil, errQuestion
+	}
+	if m.Question[0].Name != query.Question[0].Name {
+		return nil, errCase
+	}
+	return m, nil
+}
+
+func question(wire []byte) (dns.Question, error) {
+	if binary.BigEndian.Uint16(wire[4:]) != 1 {
+		return dns.Question{}, errQuestion
+	}
+	name, off, err := dns.UnpackDomainName(wire, 12)
+	if err != nil || off+4 > len(wire) {
+		return dns.Question{}, errQuestion
+	}
+	return dns.Question{Name: name, Qtype: binary.BigEndian.Uint16(wire[off:]),
+		Qclass: binary.BigEndian.Uint16(wire[off+2:])}, nil
+}
+
+func sameQuestion(a, b dns.Question, exact bool) bool {
+	if exact && a.Name != b.Name {
+		return false
+	}
+	return strings.EqualFold(a.Name, b.Name) && a.Qtype == b.Qtype && a.Qclass == b.Qclass
+}
+
+// whole tells whether a message holds exactly the records that its header counts. The message library forgives less and
+// more.
+func whole(wire []byte) bool {
+	off := 12
+	for range int(binary.BigEndian.Uint16(wire[4:])) {
+		if off = skipName(wire, off); off < 0 || off+4 > len(wire) {
+			return false
+		}
+		off += 4
+	}
+	records := 0
+	for i := 6; i < 12; i += 2 {
+		records += int(binary.BigEndian.Uint16(wire[i:]))
+	}
+	for range records {
+		if off = skipName(wire, off); off < 0 || off+10 > len(wire) {
+			return false
+		}
+		off += 10 + int(binary.BigEndian.Uint16(wire[off+8:]))
+		if off > len(wire) {
+			return false
+		}
+	}
+	return off == len(wire)
+}
+
+func skipName(wire []byte, off int) int {
+	for off < len(wire) {
+		switch c := wire[off]; {
+		case c == 0:
+			return off + 1
+		case c&0xc0 == 0xc0:
+			if off+2 > len(wire) {
+				return -1
+			}
+			return off + 2
+		case c&0xc0 != 0:
+			return -1
+		default:
+			off += int(c) + 1
+		}
+	}
+	return -1
+}

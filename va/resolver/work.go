@@ -1,0 +1,158 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// work is the account and the budget of one lookup. Everything that the lookup causes is charged here, the lookups of name
+// servers' addresses included.
+type work struct {
+	r        *Resolver
+	verifier *dnssec.Verifier
+	running  sync.WaitGroup // goroutines of this lookup; all have ended before Lookup returns
+
+	mu      sync.Mutex
+	queries []Query
+	targets int
+	missing int
+	tried   map[tried]bool // name servers looked up so far
+}
+
+// frame is where in the nesting of address lookups a question is asked.
+type frame struct {
+	depth int
+	// resolving are the name servers whose addresses are being looked up: one of them again is a dependency cycle.
+	resolving []string
+}
+
+// errLimit is a limit of this lookup, reached.
+type errLimit struct{ what string }
+
+func (e errLimit) Error() string { return e.what }
+
+func (w *work) begin(transport string, server netip.AddrPort, query *dns.Msg) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queries) >= w.r.config.Limits.Sends {
+		return 0, errLimit{fmt.Sprintf("the lookup needs more than %d packets", w.r.config.Limits.Sends)}
+	}
+	q := query.Question[0]
+	w.queries = append(w.queries, Query{Server: server.String(), Transport: transport,
+		Question: strings.ToLower(q.Name) + " " + dns.Type(q.Qtype).String()})
+	return len(w.queries) - 1, nil
+}
+
+func (w *work) end(i int, m *dns.Msg, err error, took time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	q := &w.queries[i]
+	q.Milliseconds = float64(took.Microseconds()) / 1000
+	if err != nil {
+		q.Error = err.Error()
+	} else {
+		q.Rcode = rcodeName(m.Rcode)
+	}
+}
+
+// refuse notes why a response was not used, at the last query to the server that has no note yet.
+func (w *work) refuse(server netip.AddrPort, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(w.queries) - 1; i >= 0; i-- {
+		if w.queries[i].Server == server.String() && w.queries[i].Error == "" && w.queries[i].Rcode != "" {
+			w.queries[i].Error = why
+			return
+		}
+	}
+}
+
+func rcodeName(rcode int) string {
+	if s, ok := dns.RcodeToString[rcode]; ok {
+		return s
+	}
+	return fmt.Sprintf("RCODE%d", rcode)
+}
+
+func failed(code string, ede uint16, format string, args ...any) dnssec.Verdict {
+	return dnssec.Verdict{Status: dnssec.Failure,
+		Reason: dnssec.Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
+}
+
+func bogus(code string, ede uint16, format string, args ...any) dnssec.Verdict {
+	return dnssec.Verdict{Status: dnssec.Bogus,
+		Reason: dnssec.Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
+}
+
+// Codes of failures that are not DNSSEC's.
+const (
+	codeTimeout    = "dns.timeout"
+	codeNoServer   = "dns.no-server"
+	codeLimit      = "dns.limit"
+	codeSpecialUse = "dns.special-use"
+	codeBadName    = "dns.bad-name"
+	codeBadType    = "dns.bad-type"
+	codeAliasLoop  = "dns.alias-loop"
+	codeAliasLong  = "dns.alias-too-long"
+)
+
+// final tells that asking another server cannot help: a limit was reached, or the time is up.
+func final(v dnssec.Verdict) bool {
+	switch v.Reason.Code {
+	case codeLimit, codeTimeout, dnssec.CodeLimit, dnssec.CodeIterations, dnssec.CodeNoAnchor, codeSpecialUse:
+		return v.Status == dnssec.Failure
+	}
+	return false
+}
+
+// call is shared work in progress.
+type call struct {
+	done  chan struct{}
+	value any
+	ok    bool
+}
+
+// share does work that concurrent lookups would repeat once for all of them, within this one resolver (MPIC-07). Only
+// success is shared: who waited for a failure tries by itself. Nested address lookups never wait, so that no circle of
+// waiting can form.
+func (w *work) share(ctx context.Context, f frame, key any, do func() (any, bool)) any {
+	r := w.r
+	r.mu.Lock()
+	c := r.calls[key]
+	if c != nil && f.depth == 0 {
+		r.mu.Unlock()
+		select {
+		case <-c.done:
+			if c.ok {
+				return c.value
+			}
+		case <-ctx.Done():
+		}
+		v, _ := do()
+		return v
+	}
+	if c != nil {
+		r.mu.Unlock()
+		v, _ := do()
+		return v
+	}
+	c = &call{done: make(chan struct{})}
+	r.calls[key] = c
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.calls, key)
+		r.mu.Unlock()
+		close(c.done)
+	}()
+	c.value, c.ok = do()
+	return c.value
+}

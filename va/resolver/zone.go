@@ -1,0 +1,325 @@
+package resolver
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// zone is a delegation that was followed, with the parent's proven word on whether it is signed. It may be remembered; what
+// its servers say about the names in it is not.
+type zone struct {
+	name   string
+	parent *zone
+	// delegation holds the DS set or the anchors; nil where the chain has ended.
+	delegation *dnssec.Delegation
+	// verdict is Secure when keys must be had, Insecure with the proof that ended the chain, or Failure above every anchor.
+	verdict dnssec.Verdict
+	expires time.Time
+
+	mu     sync.Mutex
+	hosts  []host
+	keys   *dnssec.Keys
+	keysTo time.Time
+}
+
+// host is a name server of a zone. Addresses are those of in-domain glue, or were looked up and validated like any other
+// name's; they are good until the time given.
+type host struct {
+	name  string
+	addrs []netip.Addr
+	until time.Time
+}
+
+func (z *zone) signed() bool { return z.verdict.Status == dnssec.Secure }
+
+// closest gives the deepest remembered zone that name lies in. DS records belong to the parent (RFC 4035 section 2.4).
+func (r *Resolver) closest(name string, qtype uint16) *zone {
+	now := r.config.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	labels := dns.CountLabel(name)
+	if qtype == dns.TypeDS && labels > 0 {
+		labels--
+	}
+	for ; labels > 0; labels-- {
+		if z := r.zones[dnssec.Ancestor(name, labels)]; z != nil {
+			if now.Before(z.expires) {
+				return z
+			}
+			delete(r.zones, z.name)
+		}
+	}
+	return r.root
+}
+
+// maxZones bounds the memory; beyond it everything is forgotten, which costs time and nothing else.
+const maxZones = 50000
+
+// remember keeps a zone for its TTL, bounded by the cap and by its parent's.
+func (r *Resolver) remember(z *zone, ttl uint32) *zone {
+	now := r.config.Now()
+	z.expires = now.Add(min(time.Duration(ttl)*time.Second, r.config.CacheCap))
+	if z.parent.parent != nil && z.parent.expires.Before(z.expires) { // the root is built in and does not expire
+		z.expires = z.parent.expires
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.zones) >= maxZones {
+		clear(r.zones)
+	}
+	r.zones[z.name] = z
+	return z
+}
+
+// child makes the zone below parent that a proven delegation, or its proven absence of DS, describes, and begins to fetch
+// its keys, which are needed in any case.
+func (w *work) child(ctx context.Context, f frame, parent *zone, name string, hosts []host, d *dnssec.Delegation,
+	v dnssec.Verdict, ttl uint32) *zone {
+	if own := dnssec.FromAnchors(w.r.config.Anchors, name); own != nil {
+		d, v = own, w.verifier.Delegated(own)
+	}
+	z := w.r.remember(&zone{name: name, parent: parent, hosts: hosts, delegation: d, verdict: v}, ttl)
+	w.prefetch(ctx, f, z)
+	return z
+}
+
+func (w *work) prefetch(ctx context.Context, f frame, z *zone) {
+	if !z.signed() || f.depth > 0 {
+		return
+	}
+	w.running.Add(1)
+	go func() {
+		defer w.running.Done()
+		w.zoneKeys(ctx, f, z)
+	}()
+}
+
+type keysKey struct{ z *zone }
+
+type keysResult struct {
+	keys    *dnssec.Keys
+	verdict dnssec.Verdict
+}
+
+// zoneKeys gives the validated keys of a signed zone, asking for them where they are not remembered.
+func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dnssec.Verdict) {
+	remembered := func() *dnssec.Keys {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		if z.keys != nil && w.r.config.Now().Before(z.keysTo) {
+			return z.keys
+		}
+		return nil
+	}
+	if k := remembered(); k != nil {
+		return k, z.verdict
+	}
+	res := w.share(ctx, f, keysKey{z}, func() (any, bool) {
+		if k := remembered(); k != nil {
+			return keysResult{k, z.verdict}, true
+		}
+		k, v := w.fetchKeys(ctx, f, z)
+		return keysResult{k, v}, k != nil
+	}).(keysResult)
+	return res.keys, res.verdict
+}
+
+func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dnssec.Verdict) {
+	var keys *dnssec.Keys
+	v := w.ask(ctx, f, z, z.name, dns.TypeDNSKEY, func(m *dns.Msg) dnssec.Verdict {
+		if !m.Authoritative {
+			return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
+		}
+		set := dnssec.Find(dnssec.Group(m.Answer), z.name, dns.TypeDNSKEY)
+		k, v := w.verifier.Keys(set, z.delegation)
+		if k == nil {
+			return v
+		}
+		now := w.r.config.Now()
+		until := now.Add(min(time.Duration(set.TTL())*time.Second, w.r.config.CacheCap))
+		if k.Until.Before(until) {
+			until = k.Until
+		}
+		z.mu.Lock()
+		z.keys, z.keysTo = k, until
+		z.mu.Unlock()
+		keys = k
+		return v
+	})
+	if keys == nil && v.Status.Usable() {
+		v = failed(codeNoServer, 0, "the keys of the zone %s could not be had", z.name)
+	}
+	return keys, v
+}
+
+// servers gives the addresses of a zone's servers that may be asked. With more, the address of one more name server is
+// looked up, if there is one left; so it is, too, when none is known. A verdict with a status says why none was found.
+func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) ([]server, dnssec.Verdict) {
+	limits := w.r.config.Limits
+	list, unknown := z.addresses(w.r)
+	if len(list) > 0 && !more {
+		return list, dnssec.Verdict{}
+	}
+	why := dnssec.Verdict{}
+	for i, name := range unknown {
+		if i >= limits.TargetsPerDelegation {
+			return list, failed(codeLimit, 0, "the zone %s has more than %d name servers without a known address", z.name,
+				limits.TargetsPerDelegation)
+		}
+		if !w.mayResolve(f, z, name) {
+			continue
+		}
+		w.mu.Lock()
+		w.targets++
+		over := w.targets > limits.Targets || w.missing >= limits.MissingTargets
+		w.mu.Unlock()
+		if over {
+			return list, failed(codeLimit, 0, "the lookup needs the addresses of more than %d name servers, or %d that do not exist",
+				limits.Targets, limits.MissingTargets)
+		}
+		addrs, ttl, v := w.resolveHost(ctx, frame{f.depth + 1, append(slices.Clone(f.resolving), name)}, name)
+		if len(addrs) == 0 {
+			w.mu.Lock()
+			w.missing++
+			w.mu.Unlock()
+			why = failed(codeNoServer, dnssec.EDENoReachableAuthority, "no address of %s, a name server of %s, could be had: %s",
+				name, z.name, v.Reason.Text)
+			continue
+		}
+		z.learn(name, addrs, w.r.config.Now().Add(min(time.Duration(ttl)*time.Second, w.r.config.CacheCap)))
+		if list, _ = z.addresses(w.r); len(list) > 0 {
+			return list, dnssec.Verdict{}
+		}
+	}
+	return list, why
+}
+
+// mayResolve tells whether a name server's address may be looked up from here: once per lookup, not from within itself,
+// and not too deep.
+func (w *work) mayResolve(f frame, z *zone, name string) bool {
+	if name == z.name || dnssec.Below(name, z.name) || slices.Contains(f.resolving, name) ||
+		f.depth >= w.r.config.Limits.Depth {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := tried{z, name, f.depth}
+	if w.tried[id] {
+		return false
+	}
+	if w.tried == nil {
+		w.tried = map[tried]bool{}
+	}
+	w.tried[id] = true
+	return true
+}
+
+type tried struct {
+	z     *zone
+	name  string
+	depth int
+}
+
+// addresses gives the usable addresses of the hosts, and the names of those without a known address.
+func (z *zone) addresses(r *Resolver) (list []server, unknown []string) {
+	now := r.config.Now()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, h := range z.hosts {
+		if len(h.addrs) == 0 || !now.Before(h.until) {
+			unknown = append(unknown, h.name)
+			continue
+		}
+		for _, a := range h.addrs {
+			if ap, ok := r.usableAddr(a); ok {
+				list = append(list, server{h.name, ap})
+			}
+		}
+	}
+	return list, unknown
+}
+
+func (z *zone) learn(name string, addrs []netip.Addr, until time.Time) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for i := range z.hosts {
+		if z.hosts[i].name == name {
+			z.hosts[i].addrs, z.hosts[i].until = addrs, until
+		}
+	}
+}
+
+// resolveHost looks up the addresses of a name server, validated like every other answer.
+func (w *work) resolveHost(ctx context.Context, f frame, name string) ([]netip.Addr, uint32, dnssec.Verdict) {
+	types := []uint16{dns.TypeA}
+	if w.r.ipv6() {
+		types = append(types, dns.TypeAAAA)
+	}
+	results := make([]*result, len(types))
+	var both sync.WaitGroup
+	for i, t := range types {
+		both.Go(func() { results[i] = w.resolve(ctx, f, name, t) })
+	}
+	both.Wait()
+	var addrs []netip.Addr
+	ttl := ^uint32(0)
+	worst := failed(codeNoServer, 0, "%s has no address", name)
+	for _, res := range results {
+		if !res.verdict.Status.Usable() {
+			worst = res.verdict
+			continue
+		}
+		for _, rr := range res.records {
+			var ip []byte
+			switch rr := rr.(type) {
+			case *dns.A:
+				ip = rr.A.To4()
+			case *dns.AAAA:
+				ip = rr.AAAA.To16()
+			}
+			if a, ok := netip.AddrFromSlice(ip); ok {
+				addrs = append(addrs, a)
+				ttl = min(ttl, res.ttl)
+			}
+		}
+	}
+	return addrs, ttl, worst
+}
+
+// link describes the zone in the chain of trust. why is the verdict of the lookup that ended here.
+func (z *zone) link(why dnssec.Verdict) Link {
+	l := Link{Zone: z.name, Result: z.verdict.Status}
+	if z.delegation != nil {
+		l.DS = z.delegation.Tags()
+	}
+	z.mu.Lock()
+	keys := z.keys
+	z.mu.Unlock()
+	switch {
+	case !z.signed():
+		l.Why = z.verdict.Reason.Text
+	case keys != nil:
+		l.DNSKEY, l.Algorithm = keys.Tags, dnssec.AlgorithmName(keys.Algorithm)
+	default: // a signed zone whose keys were not had
+		l.Result, l.Why = dnssec.Failure, "the keys of the zone were not had"
+		if !why.Status.Usable() && why.Status != 0 {
+			l.Result, l.Why = why.Status, why.Reason.Text
+		}
+	}
+	return l
+}
+
+// chain is the links from the root to the zone.
+func (z *zone) chain(why dnssec.Verdict) []Link {
+	if z == nil {
+		return nil
+	}
+	return append(z.parent.chain(why), z.link(why))
+}
