@@ -18,7 +18,7 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// attack is what the adversary makes of one remote: how it answers, and what that says about control and permission at most.
+// attack is what the adversary makes of one remote: how it answers, and what that says of control and permission at most.
 type attack struct {
 	name string
 	says said
@@ -174,7 +174,8 @@ func (s *scene) compare(remotes []said, what string, also func(Result)) {
 		regions[i] = string(m.Place.Region)
 	}
 	primary := said{r.Decision.Views()[0].DCV == va.Pass, r.Decision.Views()[0].CAA == va.Pass}
-	require.Equal(s.t, plainRule("2026-12-20", primary, regions, remotes), r.Decision.Granted(), "%s: %v", what, r.Decision.Reasons())
+	want := plainRule("2026-12-20", primary, regions, remotes)
+	require.Equal(s.t, want, r.Decision.Granted(), "%s: %v", what, r.Decision.Reasons())
 	also(r)
 	s.close(c)
 }

@@ -154,7 +154,7 @@ func (c Config) validate() error {
 	}
 	for _, name := range c.Issuers {
 		if !validIssuer(name) {
-			refuse("issuer domain name %q: labels of lower case letters, digits and hyphens are needed (RFC 8659 section 4.2)", name)
+			refuse("issuer domain name %q: it is not in lower case, or not by RFC 8659 section 4.2", name)
 		}
 	}
 	if len(c.Remotes) != len(c.Roster.Remotes) {

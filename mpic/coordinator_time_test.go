@@ -14,6 +14,8 @@ import (
 
 const ms = time.Millisecond
 
+type ds = []time.Duration
+
 // after has each remote reply honestly after its delay, and the primary after its own.
 func (s *scene) after(primary time.Duration, remotes ...time.Duration) {
 	s.check = func(_ context.Context, p va.Probe) va.Report {
@@ -37,24 +39,24 @@ func states(e Evidence) []State {
 func TestCoordinatorAnswersWhenTheQuorumIsThere(t *testing.T) {
 	for name, c := range map[string]struct {
 		primary time.Duration
-		remotes []time.Duration
+		remotes ds
 		grace   time.Duration
 		takes   time.Duration
 		quorum  string
 		states  []State
 		late    int
 	}{
-		"at the fourth of five": {100 * ms, []time.Duration{500 * ms, 200 * ms, 400 * ms, 300 * ms, 9 * time.Second}, 0,
+		"at the fourth of five": {100 * ms, ds{500 * ms, 200 * ms, 400 * ms, 300 * ms, 9 * time.Second}, 0,
 			500 * ms, "4/5", []State{Answered, Answered, Answered, Answered, Outstanding}, 1},
-		"at the primary, when it is the slower": {700 * ms, []time.Duration{500 * ms, 200 * ms, 400 * ms, 300 * ms, 9 * time.Second}, 0,
+		"at the primary, when it is the slower": {700 * ms, ds{500 * ms, 200 * ms, 400 * ms, 300 * ms, 9 * time.Second}, 0,
 			700 * ms, "4/5", []State{Answered, Answered, Answered, Answered, Outstanding}, 1},
-		"with all, when they come in the grace": {100 * ms, []time.Duration{500 * ms, 200 * ms, 400 * ms, 300 * ms, 900 * ms}, time.Second,
+		"with all, when they come in the grace": {100 * ms, ds{500 * ms, 200 * ms, 400 * ms, 300 * ms, 900 * ms}, time.Second,
 			900 * ms, "5/5", []State{Answered, Answered, Answered, Answered, Answered}, 0},
-		"at the end of the grace": {100 * ms, []time.Duration{500 * ms, 200 * ms, 400 * ms, 300 * ms, 9 * time.Second}, time.Second,
+		"at the end of the grace": {100 * ms, ds{500 * ms, 200 * ms, 400 * ms, 300 * ms, 9 * time.Second}, time.Second,
 			1500 * ms, "4/5", []State{Answered, Answered, Answered, Answered, Outstanding}, 1},
-		"with all that are there at once": {100 * ms, []time.Duration{100 * ms, 100 * ms, 100 * ms, 100 * ms, 100 * ms}, ms,
+		"with all that are there at once": {100 * ms, ds{100 * ms, 100 * ms, 100 * ms, 100 * ms, 100 * ms}, ms,
 			100 * ms, "5/5", []State{Answered, Answered, Answered, Answered, Answered}, 0},
-		"with one that never replies": {100 * ms, []time.Duration{500 * ms, 200 * ms, 400 * ms, 300 * ms, time.Hour}, 0,
+		"with one that never replies": {100 * ms, ds{500 * ms, 200 * ms, 400 * ms, 300 * ms, time.Hour}, 0,
 			500 * ms, "4/5", []State{Answered, Answered, Answered, Answered, Outstanding}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

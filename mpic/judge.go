@@ -68,7 +68,8 @@ func before(e Evidence) []*va.Problem {
 		return []*va.Problem{{Code: "request.kind", Detail: "the attempt has no kind"}}
 	}
 	if e.Attempt.ID() == "" || e.Attempt.Probe.Nonce == "" { // a report that repeats an empty value is bound to nothing
-		return []*va.Problem{{Code: "request.unbound", Rules: []string{"MPIC-09"}, Detail: "the attempt has no identifier or no nonce"}}
+		return []*va.Problem{{Code: "request.unbound", Rules: []string{"MPIC-09"},
+			Detail: "the attempt has no identifier or no nonce"}}
 	}
 	if p := va.Admit(e.Attempt.Probe.Request, e.Attempt.Started); p != nil {
 		return []*va.Problem{p}
@@ -105,7 +106,7 @@ func judgeAttestation(probe va.Probe, digest string, m Member, a Attestation) Vi
 			problem = &va.Problem{Code: "perspective.silent", Rules: []string{"MPIC-03"},
 				Detail: fmt.Sprintf("%s gave no answer (%s)", m.Name, a.State)}
 		}
-		return View{Perspective: m.Name, Role: RemoteRole, DCV: va.Error, CAA: va.Error, DCVProblem: problem, CAAProblem: problem}
+		return View{Perspective: m.Name, Role: RemoteRole, DCV: va.Error, DCVProblem: problem, CAA: va.Error, CAAProblem: problem}
 	}
 	return judgeReport(probe, digest, *a.Report, m.Name, RemoteRole)
 }
@@ -134,12 +135,15 @@ func judgeDCV(req va.Request, f va.DCVFinding, name string) (va.Outcome, *va.Pro
 	case f.Problem != nil:
 		return va.Error, contradiction(name, "domain control", "a pass that carries the problem "+f.Problem.Code)
 	case f.Observed == "" || f.Observed != req.Expected():
-		return va.Error, contradiction(name, "domain control", "a pass without the challenge information that this request asks for")
+		return va.Error, contradiction(name, "domain control",
+			"a pass without the challenge information that this request asks for")
 	case f.Queried != req.Queried():
-		return va.Error, contradiction(name, "domain control", fmt.Sprintf("a pass for %q, where %q was to be asked", f.Queried, req.Queried()))
+		return va.Error, contradiction(name, "domain control",
+			fmt.Sprintf("a pass for %q, where %q was to be asked", f.Queried, req.Queried()))
 	}
 	for _, l := range f.Lookups {
-		if l.Status != dnssec.Failure && !l.Status.Usable() { // bogus, or no status at all; a failed AAAA beside an A is no contradiction
+		// Bogus, or no status at all. A failure may stand beside a pass: of AAAA beside A, or before the retry.
+		if l.Status != dnssec.Failure && !l.Status.Usable() {
 			return va.Error, contradiction(name, "domain control",
 				fmt.Sprintf("a pass over an answer for %s %s that is %s", l.Name, l.Type, l.Status))
 		}
@@ -163,7 +167,8 @@ func judgeCAA(req va.Request, f va.CAAFinding, name string) (va.Outcome, *va.Pro
 		return va.Error, contradiction(name, "CAA", "a permission that its own records do not give: "+problem.Detail)
 	}
 	if permits != f.Permits {
-		return va.Error, contradiction(name, "CAA", fmt.Sprintf("a permission by %q, where the records give %q", f.Permits, permits))
+		return va.Error, contradiction(name, "CAA",
+			fmt.Sprintf("a permission by %q, where the records give %q", f.Permits, permits))
 	}
 	return va.Pass, nil
 }

@@ -59,6 +59,8 @@ func TestJudgeRefusesAnAttemptAsAWhole(t *testing.T) {
 	require.Empty(t, Judge(e).Views())
 }
 
+const contradicts = "perspective.contradiction"
+
 // spoiled names what makes a report count for nothing in one check or in both.
 var spoiled = map[string]struct {
 	spoil    func(*va.Report)
@@ -70,46 +72,44 @@ var spoiled = map[string]struct {
 	"another request": {func(r *va.Report) { r.Digest = "00" }, true, true, "perspective.unbound"},
 	"no digest":       {func(r *va.Report) { r.Digest = "" }, true, true, "perspective.unbound"},
 
-	"DCV without outcome":          {func(r *va.Report) { r.DCV.Outcome = 0 }, true, false, "perspective.contradiction"},
-	"DCV with an unknown outcome":  {func(r *va.Report) { r.DCV.Outcome = 4 }, true, false, "perspective.contradiction"},
-	"DCV failed without a reason":  {func(r *va.Report) { r.DCV.Outcome = va.Fail }, true, false, "perspective.contradiction"},
-	"DCV passed with a problem":    {func(r *va.Report) { r.DCV.Problem = noToken }, true, false, "perspective.contradiction"},
-	"DCV passed and saw nothing":   {func(r *va.Report) { r.DCV.Observed = "" }, true, false, "perspective.contradiction"},
-	"DCV passed on another token":  {func(r *va.Report) { r.DCV.Observed += "x" }, true, false, "perspective.contradiction"},
-	"DCV passed for another name":  {func(r *va.Report) { r.DCV.Queried = "example.org" }, true, false, "perspective.contradiction"},
-	"DCV passed over bogus":        {dcvLookup(dnssec.Bogus), true, false, "perspective.contradiction"},
-	"DCV passed over no status":    {dcvLookup(0), true, false, "perspective.contradiction"},
-	"CAA without outcome":          {func(r *va.Report) { r.CAA.Outcome = 0 }, false, true, "perspective.contradiction"},
-	"CAA with an unknown outcome":  {func(r *va.Report) { r.CAA.Outcome = 255 }, false, true, "perspective.contradiction"},
-	"CAA error without a reason":   {func(r *va.Report) { r.CAA.Outcome = va.Error }, false, true, "perspective.contradiction"},
-	"CAA permits with a problem":   {func(r *va.Report) { r.CAA.Problem = forbidden }, false, true, "perspective.contradiction"},
-	"CAA for another name":         {func(r *va.Report) { r.CAA.Name = "example.org" }, false, true, "perspective.contradiction"},
-	"CAA by another property":      {func(r *va.Report) { r.CAA.Permits += "x" }, false, true, "perspective.contradiction"},
-	"CAA without lookups":          {func(r *va.Report) { r.CAA.Lookups = nil }, false, true, "perspective.contradiction"},
-	"CAA lookup of another name":   {func(r *va.Report) { r.CAA.Lookups[0].Name = "example.org." }, false, true, "perspective.contradiction"},
-	"CAA lookup of another type":   {func(r *va.Report) { r.CAA.Lookups[0].Type = "TXT" }, false, true, "perspective.contradiction"},
-	"CAA lookup bogus":             {func(r *va.Report) { r.CAA.Lookups[0].Status = dnssec.Bogus }, false, true, "perspective.contradiction"},
-	"CAA lookup failed":            {func(r *va.Report) { r.CAA.Lookups[0].Status = dnssec.Failure }, false, true, "perspective.contradiction"},
-	"CAA lookup without status":    {func(r *va.Report) { r.CAA.Lookups[0].Status = 0 }, false, true, "perspective.contradiction"},
-	"CAA answer hidden":            {func(r *va.Report) { r.CAA.Lookups[0].Answers = nil }, false, true, "perspective.contradiction"},
-	"CAA answer that is no record": {caaAnswers("example.com. nonsense"), false, true, "perspective.contradiction"},
-	"CAA answer that is a comment": {caaAnswers("; CAA"), false, true, "perspective.contradiction"},
-	"CAA records not those found": {caaAnswers("example.com.\t300\tIN\tCAA\t0 issue \"other.example\""), false, true,
-		"perspective.contradiction"},
-	"CAA records of a hidden owner": {caaAnswers(`a\ b\ c.example.com. 300 IN CAA 0 issue "other.example"`), false, true,
-		"perspective.contradiction"},
-	"CAA found elsewhere": {func(r *va.Report) { r.CAA.Found = "com" }, false, true, "perspective.contradiction"},
+	"DCV without outcome":           {func(r *va.Report) { r.DCV.Outcome = 0 }, true, false, contradicts},
+	"DCV with an unknown outcome":   {func(r *va.Report) { r.DCV.Outcome = 4 }, true, false, contradicts},
+	"DCV failed without a reason":   {func(r *va.Report) { r.DCV.Outcome = va.Fail }, true, false, contradicts},
+	"DCV passed with a problem":     {func(r *va.Report) { r.DCV.Problem = noToken }, true, false, contradicts},
+	"DCV passed and saw nothing":    {func(r *va.Report) { r.DCV.Observed = "" }, true, false, contradicts},
+	"DCV passed on another token":   {func(r *va.Report) { r.DCV.Observed += "x" }, true, false, contradicts},
+	"DCV passed for another name":   {func(r *va.Report) { r.DCV.Queried = "example.org" }, true, false, contradicts},
+	"DCV passed over bogus":         {dcvLookup(dnssec.Bogus), true, false, contradicts},
+	"DCV passed over no status":     {dcvLookup(0), true, false, contradicts},
+	"CAA without outcome":           {func(r *va.Report) { r.CAA.Outcome = 0 }, false, true, contradicts},
+	"CAA with an unknown outcome":   {func(r *va.Report) { r.CAA.Outcome = 255 }, false, true, contradicts},
+	"CAA error without a reason":    {func(r *va.Report) { r.CAA.Outcome = va.Error }, false, true, contradicts},
+	"CAA permits with a problem":    {func(r *va.Report) { r.CAA.Problem = forbidden }, false, true, contradicts},
+	"CAA for another name":          {func(r *va.Report) { r.CAA.Name = "example.org" }, false, true, contradicts},
+	"CAA by another property":       {func(r *va.Report) { r.CAA.Permits += "x" }, false, true, contradicts},
+	"CAA without lookups":           {func(r *va.Report) { r.CAA.Lookups = nil }, false, true, contradicts},
+	"CAA lookup of another name":    {func(r *va.Report) { r.CAA.Lookups[0].Name = "example.org." }, false, true, contradicts},
+	"CAA lookup of another type":    {func(r *va.Report) { r.CAA.Lookups[0].Type = "TXT" }, false, true, contradicts},
+	"CAA lookup bogus":              {func(r *va.Report) { r.CAA.Lookups[0].Status = dnssec.Bogus }, false, true, contradicts},
+	"CAA lookup failed":             {func(r *va.Report) { r.CAA.Lookups[0].Status = dnssec.Failure }, false, true, contradicts},
+	"CAA lookup without status":     {func(r *va.Report) { r.CAA.Lookups[0].Status = 0 }, false, true, contradicts},
+	"CAA answer hidden":             {func(r *va.Report) { r.CAA.Lookups[0].Answers = nil }, false, true, contradicts},
+	"CAA answer that is no record":  {caaAnswers("example.com. nonsense"), false, true, contradicts},
+	"CAA answer that is a comment":  {caaAnswers("; CAA"), false, true, contradicts},
+	"CAA records not those found":   {caaAnswers("example.com.\t300\tIN\tCAA\t0 issue \"other.example\""), false, true, contradicts},
+	"CAA records of a hidden owner": {caaAnswers(`a\ b\ c.example.com. 300 IN CAA 0 issue "other.example"`), false, true, contradicts},
+	"CAA found elsewhere":           {func(r *va.Report) { r.CAA.Found = "com" }, false, true, contradicts},
 	"CAA that forbids": {func(r *va.Report) {
 		const other = "example.com.\t300\tIN\tCAA\t0 issue \"other.example\""
 		r.CAA.Records, r.CAA.Lookups[0].Answers, r.CAA.Permits = []string{other}, []string{other}, other
-	}, false, true, "perspective.contradiction"},
+	}, false, true, contradicts},
 	"CAA records out of nothing": {func(r *va.Report) {
 		r.CAA.Lookups = []resolver.Lookup{caaLookup("example.com."), caaLookup("com.")}
 		r.CAA.Found = "org"
-	}, false, true, "perspective.contradiction"},
+	}, false, true, contradicts},
 	"CAA climb cut short": {func(r *va.Report) {
 		r.CAA.Lookups, r.CAA.Found, r.CAA.Records, r.CAA.Permits = []resolver.Lookup{caaLookup("example.com.")}, "", nil, ""
-	}, false, true, "perspective.contradiction"},
+	}, false, true, contradicts},
 }
 
 func dcvLookup(s dnssec.Status) func(*va.Report) {

@@ -147,7 +147,8 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 		}
 	}
 	if len(regions) < policy.MinRegions {
-		refuse("roster.regions", "MPIC-04", "the remotes stand in %d region(s); corroboration needs %d", len(regions), policy.MinRegions)
+		refuse("roster.regions", "MPIC-04", "the remotes stand in %d region(s); corroboration needs %d",
+			len(regions), policy.MinRegions)
 	}
 	for i, a := range all {
 		for _, b := range all[i+1:] {

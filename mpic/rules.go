@@ -29,7 +29,8 @@ func Rules() []Rule {
 	)
 	rules := []Rule{
 		{ID: "DCV-01", Text: "each FQDN is validated by a method that is permitted on the day", Sections: methods},
-		{ID: "DCV-01", From: day(2025, 7, 15), Text: "methods 3.2.2.4.2 and 3.2.2.4.15 are not permitted", Sections: sunsets},
+		{ID: "DCV-01", From: day(2025, 7, 15), Text: "methods 3.2.2.4.2 and 3.2.2.4.15 are not permitted",
+			Sections: sunsets},
 		{ID: "DCV-03", Until: march2026, Text: "a validation may be reused for 398 days", Sections: reuse},
 		{ID: "DCV-03", From: march2026, Until: march2027, Text: "a validation may be reused for 200 days", Sections: reuse},
 		{ID: "DCV-03", From: march2027, Until: march2029, Text: "a validation may be reused for 100 days", Sections: reuse},
@@ -41,11 +42,15 @@ func Rules() []Rule {
 			Sections: methods},
 		{ID: "DCV-10", From: day(2026, 7, 15), Text: "a record names what was validated, the Authorization Domain Name where " +
 			"it differs, and the method (SC-099)", Sections: methods},
-		{ID: "DCV-12", Text: "a Random Value has 112 bits of entropy and is refused 30 days after its creation", Sections: random},
+		{ID: "DCV-12", Text: "a Random Value has 112 bits of entropy and is refused 30 days after its creation",
+			Sections: random},
 		{ID: "DCV-14", From: march2026, Text: "method 3.2.2.4.8 is not permitted, nor is its old data", Sections: sunsets},
-		{ID: "DCV-25", From: march2027, Text: "methods 3.2.2.4.16 and .17 are not permitted, nor is their old data", Sections: sunsets},
-		{ID: "DCV-25", From: day(2028, 3, 15), Text: "methods 3.2.2.4.4, .13 and .14 are not permitted, nor is their old data", Sections: sunsets},
-		{ID: "DCV-26", From: march2027, Text: "methods 3.2.2.5.2, .3 and .5 are not permitted, nor is their old data", Sections: sunsets},
+		{ID: "DCV-25", From: march2027, Text: "methods 3.2.2.4.16 and .17 are not permitted, nor is their old data",
+			Sections: sunsets},
+		{ID: "DCV-25", From: day(2028, 3, 15), Text: "methods 3.2.2.4.4, .13 and .14 are not permitted, nor is their old data",
+			Sections: sunsets},
+		{ID: "DCV-26", From: march2027, Text: "methods 3.2.2.5.2, .3 and .5 are not permitted, nor is their old data",
+			Sections: sunsets},
 		{ID: "DCV-27", Text: "a wildcard directly below a registry-controlled name or public suffix is refused",
 			Sections: []Section{{Number: "3.2.2.6"}}},
 		{ID: "DCV-28", From: march2026, Text: "internal names, reserved addresses and names below in-addr.arpa or ip6.arpa are refused",
@@ -60,18 +65,22 @@ func Rules() []Rule {
 		{ID: "CAA-06", Text: "a CAA lookup failure is a refusal (the exception is never used here)", Sections: caa},
 		{ID: "CAA-07", From: march2026, Text: "a DNSSEC failure at the primary is never permission", Sections: caaCheck},
 		{ID: "CAA-08", Text: "a prevented issuance is recorded in full", Sections: caa},
-		{ID: "MPIC-01", From: remoteSteps[0].from, Text: "domain validation and CAA each reach the quorum", Sections: corrob},
+		{ID: "MPIC-01", From: remoteSteps[0].from, Text: "domain validation and CAA each reach the quorum",
+			Sections: corrob},
 		{ID: "MPIC-02", From: day(2025, 3, 15), Until: remoteSteps[0].from, Sections: corrob,
 			Text: "at least 2 remote perspectives are used, and a missed quorum does not block (here nothing is granted on these days)"},
 		{ID: "MPIC-03", From: remoteSteps[0].from, Sections: corrob,
 			Text: "1 of 2 to 5 remote perspectives, and 2 of 6 or more, may fail to corroborate"},
-		{ID: "MPIC-04", From: march2026, Text: "the corroborating remotes lie in the regions of two registries at least", Sections: corrob},
+		{ID: "MPIC-04", From: march2026, Text: "the corroborating remotes lie in the regions of two registries at least",
+			Sections: corrob},
 		{ID: "MPIC-05", Text: "perspectives are distinct from 500 km on", Sections: corrob},
-		{ID: "MPIC-06", Text: "a resolver stands in its perspective's region, 500 km or more from the others", Sections: corrob},
+		{ID: "MPIC-06", Text: "a resolver stands in its perspective's region, 500 km or more from the others",
+			Sections: corrob},
 		{ID: "MPIC-07", Text: "no result or cache of one perspective reaches another", Sections: corrob},
 		{ID: "MPIC-08", Text: "the channel to each remote is authenticated and encrypted", Sections: corrob},
 		{ID: "MPIC-09", Text: "a retry starts from nothing", Sections: corrob},
-		{ID: "MPIC-10", Text: "a remote corroborates only the challenge information that the primary saw", Sections: methods},
+		{ID: "MPIC-10", Text: "a remote corroborates only the challenge information that the primary saw",
+			Sections: methods},
 		{ID: "MPIC-11", Text: "for CAA a remote corroborates if its own answer means permission", Sections: caa},
 		{ID: "MPIC-12", Text: "nothing becomes valid on remote results alone", Sections: random},
 		{ID: "MPIC-12", From: march2026, Text: "CAA checking may not be delegated", Sections: []Section{{Number: "1.3.2"}}},
@@ -79,7 +88,8 @@ func Rules() []Rule {
 		{ID: "REC-02", Text: "the quorum result of each attempted name is recorded, for example 4/5", Sections: logging},
 	}
 	for i, s := range remoteSteps { // one list of numbers, for PolicyAt and for people
-		r := Rule{ID: "MPIC-02", From: s.from, Sections: corrob, Text: fmt.Sprintf("at least %d remote perspectives are used", s.remotes)}
+		r := Rule{ID: "MPIC-02", From: s.from, Sections: corrob,
+			Text: fmt.Sprintf("at least %d remote perspectives are used", s.remotes)}
 		if i+1 < len(remoteSteps) {
 			r.Until = remoteSteps[i+1].from
 		}
