@@ -137,7 +137,8 @@ type Attestation struct {
 	Problem *va.Problem `json:"problem,omitempty"`
 	// Report is set exactly when State is Answered.
 	Report *va.Report `json:"report,omitempty"`
-	// Signed is the reply as received, a compact JWS; kept also when the reply was rejected, cut at 64 KiB.
+	// Signed is the reply as received, a compact JWS: whole where State is Answered, so that its signature can be verified
+	// again; cut at 64 KiB where it was rejected.
 	Signed string `json:"signed,omitempty"`
 	// Asked and Closed are UTC by the gate's clock.
 	Asked  time.Time `json:"asked"`

@@ -11,7 +11,8 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// signedLimit is how much of a reply as received is kept, in bytes.
+// signedLimit is how much of a reply that is not believed is kept, in bytes. A usable one is kept whole: cut, its signature
+// could not be verified again (invariant 10).
 const signedLimit = 64 << 10
 
 // inquiry is one attempt between its first packet and the last reply. Its fields belong to the goroutine that runs
@@ -216,9 +217,8 @@ func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.P
 // vet turns an attestation that contradicts itself, or that speaks for another, into a rejected one. F9: who answered is
 // settled by the channel; a remote that names another has no answer.
 func vet(m Member, a Attestation) Attestation {
-	a.Signed = a.Signed[:min(len(a.Signed), signedLimit)]
 	reject := func(code, format string, args ...any) Attestation {
-		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: a.Signed}
+		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: a.Signed[:min(len(a.Signed), signedLimit)]}
 	}
 	if a.Perspective != m.Name {
 		return reject("identity", "%s was asked, and the answer is by %q", m.Name, a.Perspective)
@@ -240,6 +240,7 @@ func vet(m Member, a Attestation) Attestation {
 		if a.Problem == nil {
 			a.Problem = perspectiveProblem("silent", "%s gave no usable answer (%s)", m.Name, a.State)
 		}
+		a.Signed = a.Signed[:min(len(a.Signed), signedLimit)]
 	default: // not-asked and outstanding are the coordinator's own
 		return reject("contradiction", "what became of the question to %s is not known (%s)", m.Name, a.State)
 	}
