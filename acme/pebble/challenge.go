@@ -132,7 +132,7 @@ func (s *Server) claim(checked *reply, ch *core.Challenge, account *core.Account
 		closing.Status = http.StatusServiceUnavailable
 		return checked.refuse(closing)
 	}
-	// This Lock cannot wait for ever: see settle on Pebble's forgotten locks, which need an authorization that is not
+	// This Lock cannot wait for ever: see settleLate on Pebble's forgotten locks, which need an authorization that is not
 	// pending.
 	ch.Lock()
 	ch.Status = pebbleacme.StatusProcessing
