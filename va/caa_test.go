@@ -1,0 +1,138 @@
+package va
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+func caaOf(t *testing.T, s *table, req Request) CAAFinding {
+	t.Helper()
+	return checker(t, s).Check(t.Context(), probe(req)).CAA
+}
+
+// Holds: CAA-01, CAA-07
+func TestRFC8659_3_ClimbStopsAtFirstRRset(t *testing.T) {
+	const ours, theirs = `CAA 0 issue "ca.example"`, `CAA 0 issue "other.example"`
+	for what, c := range map[string]struct {
+		records map[string][]string
+		status  map[string]dnssec.Status
+		want    string
+		found   string
+		lookups int
+	}{
+		"none anywhere": {want: "ok", lookups: 3},
+		"at the name": {records: map[string][]string{"shop.example.com CAA": {ours}, "example.com CAA": {theirs}},
+			want: "ok", found: "shop.example.com", lookups: 1},
+		"at the name, against us": {records: map[string][]string{"shop.example.com CAA": {theirs}, "example.com CAA": {ours}},
+			want: "caa.forbidden", found: "shop.example.com", lookups: 1},
+		"at the parent": {records: map[string][]string{"example.com CAA": {ours}, "com CAA": {theirs}},
+			want: "ok", found: "example.com", lookups: 2},
+		"at the top-level domain": {records: map[string][]string{"com CAA": {theirs}}, want: "caa.forbidden", found: "com", lookups: 3},
+		"the root is not asked":   {records: map[string][]string{" CAA": {theirs}}, want: "ok", lookups: 3},
+		"records that say nothing of issuance end it too": {
+			records: map[string][]string{"shop.example.com CAA": {`CAA 0 iodef "mailto:a@example.com"`}, "example.com CAA": {theirs}},
+			want:    "ok", found: "shop.example.com", lookups: 1},
+		"bogus at the name": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Bogus}, want: "caa.bogus", lookups: 1},
+		"bogus below the records": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Bogus},
+			records: map[string][]string{"example.com CAA": {ours}}, want: "caa.bogus", lookups: 1},
+		"bogus above the records": {status: map[string]dnssec.Status{"com CAA": dnssec.Bogus},
+			records: map[string][]string{"example.com CAA": {ours}}, want: "ok", found: "example.com", lookups: 2},
+		"failure below the records": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Failure},
+			records: map[string][]string{"example.com CAA": {ours}}, want: "caa.lookup", lookups: 1},
+		"failure at the last step": {status: map[string]dnssec.Status{"com CAA": dnssec.Failure}, want: "caa.lookup", lookups: 3},
+		"an answer without status": {status: map[string]dnssec.Status{"shop.example.com CAA": 0}, want: "caa.lookup", lookups: 1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			f := caaOf(t, &table{records: c.records, status: c.status}, request(HTTP01))
+			require.Equal(t, c.want, code(f.Problem), "%v", f.Problem)
+			require.Equal(t, c.found, f.Found)
+			require.Len(t, f.Lookups, c.lookups)
+			require.Equal(t, c.want == "ok", f.Outcome == Pass)
+			if c.want == "caa.bogus" || c.want == "caa.lookup" {
+				require.Equal(t, Error, f.Outcome)
+				require.Contains(t, f.Problem.Rules, "CAA-07")
+			}
+		})
+	}
+}
+
+// Holds: CAA-05
+func TestBR_3_2_2_8_FreshForTheTTLOrEightHours(t *testing.T) {
+	for what, c := range map[string]struct {
+		ttl  uint32
+		want time.Duration
+	}{
+		"no records":           {0, 8 * time.Hour},
+		"a short TTL":          {60, 8 * time.Hour},
+		"eight hours":          {8 * 3600, 8 * time.Hour},
+		"a long TTL":           {86400, 24 * time.Hour},
+		"the longest TTL ever": {1<<32 - 1, (1<<32 - 1) * time.Second},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := &table{answer: func(name, qtype string, _ int) *resolver.Answer {
+				if c.ttl == 0 || name != "shop.example.com" {
+					return nil
+				}
+				a := answered(resolver.Lookup{Name: name + ".", Type: qtype, Status: dnssec.Secure}, `CAA 0 issue "ca.example"`)
+				a.Lookup.TTL = c.ttl
+				return a
+			}}
+			f := caaOf(t, s, request(DNS01))
+			require.Equal(t, Pass, f.Outcome)
+			require.Equal(t, c.ttl, f.TTL)
+			require.Equal(t, now.Add(c.want), f.FreshUntil)
+		})
+	}
+}
+
+// TestTheFindingIsForTheNameLookedUp: an answer for another question is none.
+//
+// Holds: C1
+func TestTheFindingIsForTheNameLookedUp(t *testing.T) {
+	s := &table{answer: func(_, qtype string, _ int) *resolver.Answer {
+		return answered(resolver.Lookup{Name: "permissive.example.com.", Type: qtype, Status: dnssec.Secure}, `CAA 0 issue "ca.example"`)
+	}}
+	f := caaOf(t, s, request(HTTP01))
+	require.Equal(t, Error, f.Outcome)
+	require.Equal(t, "caa.lookup", code(f.Problem))
+	require.Equal(t, "shop.example.com", f.Name)
+	require.Equal(t, "shop.example.com.", f.Lookups[0].Name)
+}
+
+// TestABackslashInAnIssueValuePermitsNobody: dns.CAA keeps octets as they are, and its presentation format reads a
+// backslash among them as an escape, so that "ca.example\059..." would look like "ca.example;...".
+//
+// Holds: CAA-02
+func TestABackslashInAnIssueValuePermitsNobody(t *testing.T) {
+	s := &table{records: map[string][]string{"shop.example.com CAA": {`CAA 0 issue "c\\097.example"`}}}
+	f := caaOf(t, s, request(HTTP01))
+	require.Equal(t, Fail, f.Outcome)
+	require.Equal(t, "caa.malformed", code(f.Problem))
+	require.Empty(t, f.Permits)
+}
+
+// TestWildcardsAreCheckedAtTheirBase: the climb begins below the asterisk.
+//
+// Holds: CAA-01
+func TestWildcardsAreCheckedAtTheirBase(t *testing.T) {
+	req := request(DNS01)
+	req.Identifier = "*.shop.example.com"
+	f := caaOf(t, &table{records: map[string][]string{"shop.example.com CAA": {`CAA 0 issuewild ";"`}}}, req)
+	require.Equal(t, "caa.forbidden", code(f.Problem))
+	require.Equal(t, "shop.example.com", f.Name)
+}
+
+func TestAResolverThatPanicsIsAFailure(t *testing.T) {
+	s := &table{answer: func(string, string, int) *resolver.Answer { panic("boom") }}
+	r := checker(t, s).Check(t.Context(), probe(request(DNS01)))
+	require.Equal(t, "caa.lookup", code(r.CAA.Problem))
+	require.Equal(t, "dns.lookup", code(r.DCV.Problem))
+	require.Equal(t, Error, r.CAA.Outcome)
+	require.Equal(t, Error, r.DCV.Outcome)
+	require.Equal(t, "perspective.panic", r.CAA.Lookups[0].Code)
+}
