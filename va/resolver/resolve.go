@@ -193,7 +193,7 @@ func (w *work) judge(ctx context.Context, f frame, z *zone, name string, qtype u
 	if s.next != nil || !s.verdict.Status.Usable() || set == nil {
 		return s
 	}
-	s.records = set.RRs
+	s.records = dns.Dedup(set.RRs, nil)
 	return follow(s, set, name, qtype)
 }
 
@@ -203,14 +203,14 @@ func follow(s step, set *dnssec.RRset, name string, qtype uint16) step {
 	if set.Type == qtype {
 		return s
 	}
-	if len(set.RRs) != 1 {
+	if len(s.records) != 1 {
 		s.verdict = bogus("dns.alias-ambiguous", dnssec.EDEInvalidData, "%s has more than one %s record", set.Name,
 			dns.Type(set.Type))
 		s.records = nil
 		return s
 	}
 	var target string
-	switch rr := set.RRs[0].(type) {
+	switch rr := s.records[0].(type) {
 	case *dns.CNAME:
 		target = rr.Target
 	case *dns.DNAME:
