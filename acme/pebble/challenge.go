@@ -37,7 +37,7 @@ var signatures = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, j
 // library, so it comes to the same answer; a body that cannot be read counts as a request to begin, which Pebble then
 // refuses.
 func isPostAsGet(body []byte) bool {
-	jws, err := jose.ParseSigned(string(body), signatures)
+	jws, err := jose.ParseSignedJSON(string(body), signatures)
 	return err == nil && len(jws.UnsafePayloadWithoutVerification()) == 0
 }
 
@@ -72,7 +72,7 @@ func inOrder(p *reply) bool {
 
 // account gives the account whose key signed a request that Pebble has verified: Pebble found the key by the same kid.
 func (s *Server) account(body []byte) (*core.Account, error) {
-	jws, err := jose.ParseSigned(string(body), signatures)
+	jws, err := jose.ParseSignedJSON(string(body), signatures)
 	if err != nil {
 		return nil, fmt.Errorf("reading the JWS again: %w", err)
 	}
