@@ -281,6 +281,27 @@ func TestBR_3_2_2_9_RetryCountsNothingOfAnEarlierAttempt(t *testing.T) {
 	})
 }
 
+func TestAReplyThatCountsIsKeptWholeAndAnyOtherCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, fiveRegions(), december)
+		long := strings.Repeat("x", 1<<20)
+		s.remotes[0].attest = func(ctx context.Context, p va.Probe) Attestation {
+			a := honest(t, "ashburn", 0)(ctx, p)
+			a.Signed = long
+			return a
+		}
+		s.remotes[1].attest = func(context.Context, va.Probe) Attestation {
+			return Attestation{Perspective: "tokyo", State: Rejected, Problem: noAnswer, Signed: long}
+		}
+		s.config.GrantGrace = time.Second
+		c := s.coordinator()
+		r := s.validate(c)
+		require.Len(t, r.Evidence.Remotes[0].Signed, len(long), "its signature can be verified again")
+		require.Len(t, r.Evidence.Remotes[1].Signed, 64<<10)
+		s.close(c)
+	})
+}
+
 // Holds: F9
 func TestAReplyThatNamesAnotherRaisesAnAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -218,7 +218,7 @@ func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.P
 // settled by the channel; a remote that names another has no answer.
 func vet(m Member, a Attestation) Attestation {
 	reject := func(code, format string, args ...any) Attestation {
-		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: a.Signed[:min(len(a.Signed), signedLimit)]}
+		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: cut(a.Signed)}
 	}
 	if a.Perspective != m.Name {
 		return reject("identity", "%s was asked, and the answer is by %q", m.Name, a.Perspective)
@@ -240,12 +240,14 @@ func vet(m Member, a Attestation) Attestation {
 		if a.Problem == nil {
 			a.Problem = perspectiveProblem("silent", "%s gave no usable answer (%s)", m.Name, a.State)
 		}
-		a.Signed = a.Signed[:min(len(a.Signed), signedLimit)]
+		a.Signed = cut(a.Signed)
 	default: // not-asked and outstanding are the coordinator's own
 		return reject("contradiction", "what became of the question to %s is not known (%s)", m.Name, a.State)
 	}
 	return a
 }
+
+func cut(signed string) string { return signed[:min(len(signed), signedLimit)] }
 
 // asRecorded gives a report as it will be read back from the record, so that Judge now and the auditor later read the
 // same. A report with a value that has no form there (an outcome that is none) is an error.
@@ -255,10 +257,8 @@ func asRecorded(r va.Report) (va.Report, error) {
 		return va.Report{}, err
 	}
 	var out va.Report
-	if err := json.Unmarshal(b, &out); err != nil {
-		return va.Report{}, err
-	}
-	return out, nil
+	err = json.Unmarshal(b, &out)
+	return out, err
 }
 
 // failedReport is the report of a primary that could not make one: both checks are errors, never passes.

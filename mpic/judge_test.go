@@ -22,6 +22,7 @@ func TestTheZeroDecisionGrantsNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(b), `"outcome":"refused"`)
 
+	//lint:ignore SA9005 that nothing can be decoded into it is what is shown
 	require.NoError(t, json.Unmarshal([]byte(`{"granted":true,"Granted":true,"outcome":"granted"}`), &d))
 	require.False(t, d.Granted(), "nobody makes a decision by decoding one")
 }

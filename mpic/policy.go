@@ -29,8 +29,8 @@ type Section struct {
 
 func day(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
 
-// remoteSteps are the phases of BR 3.2.2.9. The phase of 2025-03-15, in which a missed quorum did not block, is not here:
-// this program never grants without a quorum (MPIC-02).
+// remoteSteps are the phases of BR 3.2.2.9: dates and numbers stand here and nowhere else (F7). The phase of 2025-03-15,
+// in which a missed quorum did not block, is not here: this program never grants without a quorum (MPIC-02).
 var remoteSteps = []struct {
 	from             time.Time
 	remotes, regions int

@@ -91,7 +91,8 @@ type Roster struct {
 }
 
 // Check gives what keeps this roster from being used at a time, by the policy of that day: none when it may be used.
-// MPIC-02, MPIC-04, MPIC-05, MPIC-06, MPIC-08 (a remote without pinned keys has no authenticated channel).
+// MPIC-02, MPIC-04, MPIC-05, MPIC-06, MPIC-08 (a remote without pinned keys has no authenticated channel). All pairs are
+// measured, the primary's too, for perspectives and for resolvers (F8).
 func (r Roster) Check(at time.Time) []*va.Problem {
 	policy, problem := PolicyAt(at)
 	if problem != nil {
@@ -135,6 +136,9 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 			continue
 		}
 		regions[m.Place.Region] = true
+		if !strings.HasPrefix(m.URL, "https://") {
+			refuse("roster.plain-text", "MPIC-08", "%s: %q is no https URL; a remote is reached over an encrypted channel only", m.Name, m.URL)
+		}
 		for _, key := range []string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
 			if key == "" {
 				refuse("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)

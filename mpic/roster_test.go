@@ -48,6 +48,8 @@ func TestBR_3_2_2_9_RosterIsRefused(t *testing.T) {
 		"the first two":            {func(r *Roster) { r.Remotes[0].Place = r.Remotes[1].Place }, "roster.distance"},
 		"resolver near the first":  {func(r *Roster) { r.Remotes[4].Resolver = near }, "roster.resolver-distance"},
 		"two share a resolver":     {func(r *Roster) { r.Remotes[3].Resolver = r.Remotes[2].Resolver }, "roster.resolver-distance"},
+		"a URL in plain text":      {func(r *Roster) { r.Remotes[0].URL = "http://ashburn.perspectives.example" }, "roster.plain-text"},
+		"no URL":                   {func(r *Roster) { r.Remotes[4].URL = "" }, "roster.plain-text"},
 		"no TLS key":               {func(r *Roster) { r.Remotes[0].TLSKey = "" }, "roster.unauthenticated"},
 		"no signing key":           {func(r *Roster) { r.Remotes[4].SigningKey = "" }, "roster.unauthenticated"},
 		"a TLS key shared":         {func(r *Roster) { r.Remotes[0].TLSKey = r.Remotes[1].TLSKey }, "roster.shared-key"},

@@ -84,6 +84,7 @@ func Rules() []Rule {
 		{ID: "MPIC-11", Text: "for CAA a remote corroborates if its own answer means permission", Sections: caa},
 		{ID: "MPIC-12", Text: "nothing becomes valid on remote results alone", Sections: random},
 		{ID: "MPIC-12", From: march2026, Text: "CAA checking may not be delegated", Sections: []Section{{Number: "1.3.2"}}},
+		{ID: "MPIC-13", Text: "CAA corroboration may be reused for 398 days (here it never is)", Sections: corrob},
 		{ID: "REC-01", Text: "each perspective's attempt is recorded", Sections: logging},
 		{ID: "REC-02", Text: "the quorum result of each attempted name is recorded, for example 4/5", Sections: logging},
 	}

@@ -33,6 +33,7 @@ func TestValuesOutsideTheirNamesHaveNoForm(t *testing.T) {
 		var again Kind
 		require.NoError(t, json.Unmarshal(b, &again))
 		require.Equal(t, k, again)
+		require.Equal(t, string(b), `"`+k.String()+`"`)
 	}
 	for s := Answered; s <= NotAsked; s++ {
 		b, err := json.Marshal(s)
