@@ -1,202 +1,312 @@
-// Package table shows an attempt to a person: a line for each perspective, the quorum, and the reason.
+// Package table shows an attempt to people: one row per perspective with what it found and saw, the quorum as "4/5", the
+// record's number and the reasons. It is pure text over what the record holds.
 package table
 
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
-	"github.com/quorate/quorate/va/resolver"
 )
 
-// seenWidth is how much of what a perspective saw is shown, in characters. The record has all of it.
-const seenWidth = 100
-
-// row is one perspective's line.
-type row struct {
-	place, region, dcv, caa, time, seen string
+// Attempt is what is shown.
+type Attempt struct {
+	// Number is the record's.
+	Number   int64
+	Evidence mpic.Evidence
+	// Decision is nil while none is recorded.
+	Decision *mpic.RecordedDecision
 }
 
-// Write prints the attempt, with ANSI colours if colour is set. Errors of w are the writer's own affair: this is output
-// for a person, and the record is elsewhere.
-func Write(w io.Writer, r mpic.Result, colour bool) {
-	p := painter(colour)
-	probe := r.Evidence.Attempt.Probe
-	fmt.Fprintf(w, "   record %d  %s  %s  %s  %s\n", r.Number, p.bold(probe.Request.Identifier), probe.Request.Method,
-		r.Evidence.Attempt.Started.Format("2006-01-02T15:04:05.000Z"), probe.Attempt)
-	rows := []row{{"perspective", "region", "DCV", "CAA", "time", "what it saw"}}
-	views := r.Decision.Views()
-	for i, v := range views {
-		rows = append(rows, describe(r.Evidence, v, i))
-	}
-	if len(views) > 0 {
-		writeRows(w, rows, p)
-	}
-	writeVerdict(w, r.Decision, p)
+// Of gives the result of an attempt in the form that is shown.
+func Of(r mpic.Result) Attempt {
+	d := r.Decision.Recorded()
+	return Attempt{Number: r.Number, Evidence: r.Evidence, Decision: &d}
 }
 
-// describe gives the line of the view at place i: the primary first, then the remotes in the roster's order.
-func describe(e mpic.Evidence, v mpic.View, i int) row {
-	member, spent := e.Roster.Primary, time.Duration(0)
-	var report *va.Report
-	if v.Role == mpic.Primary {
-		own := e.Primary.Report()
-		report, spent = &own, own.Finished.Sub(own.Started)
-	} else {
-		member = e.Roster.Remotes[i-1]
-		for _, a := range e.Remotes {
-			if a.Perspective == member.Name {
-				report, spent = a.Report, a.Closed.Sub(a.Asked)
-			}
+// Colours of cells and words, as SGR parameters.
+const (
+	Green  = "32"
+	Red    = "31"
+	Yellow = "33"
+	Bold   = "1"
+	Dim    = "2"
+)
+
+// Paint puts text in a colour, or leaves it alone.
+func Paint(color bool, sgr, text string) string {
+	if !color || sgr == "" {
+		return text
+	}
+	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
+}
+
+// sawWidth is how much of a row's last column is shown, in characters; textWidth is where sentences are broken.
+const (
+	sawWidth  = 62
+	textWidth = 100
+)
+
+// cell is a text with a colour.
+type cell struct{ text, sgr string }
+
+// Write shows an attempt. With color it uses ANSI colours; without, the text alone carries everything.
+func Write(w io.Writer, a Attempt, color bool) error {
+	var b strings.Builder
+	head(&b, a, color)
+	rows := [][]cell{{{"", ""}, {"perspective", Dim}, {"region", Dim}, {"DCV", Dim}, {"CAA", Dim}, {"time", Dim}, {"what it saw", Dim}}}
+	rows = append(rows, a.row(mpic.Primary, 0, a.Evidence.Roster.Primary))
+	for i, m := range a.Evidence.Roster.Remotes {
+		rows = append(rows, a.row(mpic.RemoteRole, i, m))
+	}
+	if a.Decision != nil && len(a.Decision.Views) > 0 {
+		rows = append(rows, quorumRow(*a.Decision))
+	}
+	writeRows(&b, rows, color)
+	if a.Decision != nil {
+		for _, p := range a.Decision.Reasons {
+			reason(&b, p, color)
 		}
 	}
-	place := member.Title
-	if place == "" {
-		place = member.Name
-	}
-	if v.Role == mpic.Primary {
-		place += " (primary)"
-	}
-	return row{place, string(member.Place.Region), v.DCV.String(), v.CAA.String(), fmt.Sprintf("%d ms", spent.Milliseconds()), shorten(seen(report, v))}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
-// seen says in a few words what a perspective saw.
-func seen(r *va.Report, v mpic.View) string {
-	if v.DCVProblem != nil && v.CAAProblem != nil && *v.DCVProblem == *v.CAAProblem {
-		return brief(v.DCVProblem)
-	}
-	dcv, caa := "", ""
-	switch {
-	case v.DCVProblem != nil:
-		dcv = brief(v.DCVProblem)
-	case r != nil:
-		dcv = control(r.DCV)
-	}
-	switch {
-	case v.CAAProblem != nil:
-		caa = brief(v.CAAProblem)
-	case r != nil:
-		caa = permission(r.CAA)
-	}
-	if v.CAAProblem != nil && v.DCVProblem == nil { // the reason first
-		return caa + "; " + dcv
-	}
-	return dcv + "; " + caa
-}
-
-func brief(p *va.Problem) string { return p.Code + ": " + p.Detail }
-
-func control(f va.DCVFinding) string {
-	switch {
-	case len(f.Fetches) > 0:
-		last := f.Fetches[len(f.Fetches)-1]
-		if len(f.Fetches) > 1 {
-			return fmt.Sprintf("token at %s after %d redirects", last.Address, len(f.Fetches)-1)
+// head: what was asked, what came of it, and (REC-03) when, who and by which rules.
+func head(b *strings.Builder, a Attempt, color bool) {
+	e := a.Evidence.Attempt
+	verdict, sgr := "OPEN", Yellow
+	if a.Decision != nil {
+		verdict, sgr = "REFUSED", Red
+		if a.Decision.Outcome == "granted" {
+			verdict, sgr = "GRANTED", Green
 		}
-		return "token at " + last.Address
-	case len(f.Handshakes) > 0:
-		last := f.Handshakes[len(f.Handshakes)-1]
-		return fmt.Sprintf("%s at %s", last.Protocol, last.Address)
+	}
+	fmt.Fprintf(b, "%s  %s by %s, record %d", Paint(color, Bold+";"+sgr, verdict), Paint(color, Bold, Clean(e.Probe.Request.Identifier)),
+		e.Probe.Request.Method, a.Number)
+	if e.Kind == mpic.DryRun {
+		b.WriteString(" (dry run: nothing can be issued upon it)")
+	}
+	fmt.Fprintf(b, "\n%s\n", Paint(color, Dim, fmt.Sprintf("  %s, asked by %s, attempt %s%s", Time(e.Started), Clean(e.Caller),
+		Clean(e.ID()), policyText(a.Decision))))
+}
+
+func policyText(d *mpic.RecordedDecision) string {
+	if d == nil || d.Policy == "" {
+		return ""
+	}
+	return ", rules of " + d.Policy
+}
+
+// Time gives a time as REC-03 asks: UTC, RFC 3339, with milliseconds.
+func Time(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// row is one perspective's. The role, not the place in a list, says whose report is read (F2).
+func (a Attempt) row(role mpic.Role, i int, m mpic.Member) []cell {
+	title := m.Title
+	if title == "" {
+		title = m.Name
+	}
+	out := []cell{{role.String(), Dim}, {Clean(title), ""}, {string(m.Place.Region), ""}}
+	report, state, took := a.answer(role, i)
+	if a.Decision == nil {
+		return append(out, cell{"pending", Yellow}, cell{"pending", Yellow}, cell{}, cell{})
+	}
+	at := slices.IndexFunc(a.Decision.Views, func(v mpic.View) bool { return v.Role == role && v.Perspective == m.Name })
+	if at < 0 {
+		return append(out, cell{"–", Dim}, cell{"–", Dim}, cell{"–", Dim}, cell{"nothing was sent to it", Dim})
+	}
+	v := a.Decision.Views[at]
+	if state != 0 && state != mpic.Answered {
+		c := cell{"! " + state.String(), Yellow}
+		if state == mpic.Rejected {
+			c.sgr = Red
+		}
+		return append(out, c, c, cell{took, ""}, cell{short(problemText(v.DCVProblem)), ""})
+	}
+	return append(out, outcome(v.DCV), outcome(v.CAA), cell{took, ""}, cell{short(saw(v, report, a.Evidence.Attempt.Probe.Request)), ""})
+}
+
+// answer gives a perspective's report, nil where there is none, what became of the question, and how long it took.
+func (a Attempt) answer(role mpic.Role, i int) (report *va.Report, state mpic.State, took string) {
+	if role == mpic.Primary {
+		if a.Evidence.Primary == nil {
+			return nil, 0, "–"
+		}
+		r := a.Evidence.Primary.Report()
+		return &r, 0, milliseconds(r.Finished.Sub(r.Started))
+	}
+	if i >= len(a.Evidence.Remotes) {
+		return nil, 0, "–"
+	}
+	x := a.Evidence.Remotes[i]
+	took = "–"
+	if !x.Asked.IsZero() && x.State != mpic.Outstanding {
+		took = milliseconds(x.Closed.Sub(x.Asked))
+	}
+	return x.Report, x.State, took
+}
+
+func milliseconds(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
+
+func outcome(o va.Outcome) cell {
+	switch o {
+	case va.Pass:
+		return cell{"✓ pass", Green}
+	case va.Fail:
+		return cell{"✗ fail", Red}
+	case va.Error:
+		return cell{"! error", Yellow}
 	default:
-		return "TXT at " + f.Queried + security(f.Lookups, f.Queried)
+		return cell{o.String(), Yellow}
 	}
 }
 
-func permission(f va.CAAFinding) string {
-	if f.Found == "" {
-		return "no CAA" + security(f.Lookups, f.Name)
+// saw says in a few words what a perspective saw, the trouble first.
+func saw(v mpic.View, r *va.Report, req va.Request) string {
+	switch {
+	case v.DCVProblem != nil && v.CAAProblem != nil && v.DCVProblem.Code != v.CAAProblem.Code:
+		return v.DCVProblem.Code + ", " + problemText(v.CAAProblem)
+	case v.DCVProblem != nil:
+		return problemText(v.DCVProblem)
+	case v.CAAProblem != nil:
+		return problemText(v.CAAProblem)
+	case r == nil:
+		return ""
 	}
-	return "CAA at " + f.Found + " permits" + security(f.Lookups, f.Found)
+	parts := []string{control(r.DCV, req)}
+	if r.CAA.Found == "" {
+		parts = append(parts, "no CAA")
+	} else {
+		parts = append(parts, "CAA at "+Clean(r.CAA.Found))
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
 
-// security gives the DNSSEC status of the lookup for a name, in brackets.
-func security(all []resolver.Lookup, name string) string {
-	for _, l := range all {
-		if strings.EqualFold(l.Name, name+".") {
-			return " (" + l.Status.String() + ")"
+func control(f va.DCVFinding, req va.Request) string {
+	switch {
+	case req.Method == va.HTTP01 && len(f.Fetches) > 0:
+		last := f.Fetches[len(f.Fetches)-1]
+		text := fmt.Sprintf("token at %s, status %d", Clean(last.Address), last.Status)
+		if n := len(f.Fetches) - 1; n > 0 {
+			text += fmt.Sprintf(" after %d redirect(s)", n)
 		}
+		return text
+	case req.Method == va.DNS01:
+		return fmt.Sprintf("TXT %.12s… (%s)", Clean(f.Observed), lookupStatus(f))
+	case req.Method == va.TLSALPN01 && len(f.Handshakes) > 0:
+		last := f.Handshakes[len(f.Handshakes)-1]
+		return fmt.Sprintf("%s at %s", Clean(last.Protocol), Clean(last.Address))
 	}
-	return ""
+	return fmt.Sprintf("%.12s…", Clean(f.Observed))
 }
 
-func shorten(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if utf8.RuneCountInString(s) <= seenWidth {
-		return s
+func lookupStatus(f va.DCVFinding) string {
+	if len(f.Lookups) == 0 {
+		return "no lookup"
 	}
-	return strings.TrimRight(string([]rune(s)[:seenWidth-1]), " ") + "…"
+	return f.Lookups[len(f.Lookups)-1].Status.String()
 }
 
-func writeRows(w io.Writer, rows []row, p painter) {
-	var width [5]int
-	for _, r := range rows {
-		for i, cell := range []string{r.place, r.region, r.dcv, r.caa, r.time} {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+func problemText(p *va.Problem) string {
+	if p == nil {
+		return ""
+	}
+	return Clean(p.Code + ": " + p.Detail)
+}
+
+// quorumRow: REC-02, the counts as corroborated/attempted.
+func quorumRow(d mpic.RecordedDecision) []cell {
+	paint := func(q mpic.Quorum) cell {
+		if q.Attempted > 0 && q.Attempted-q.Corroborated <= q.Allowed {
+			return cell{q.String(), Bold + ";" + Green}
 		}
+		return cell{q.String(), Bold + ";" + Red}
 	}
-	for i, r := range rows {
-		line := "   " + pad(r.place, width[0]) + "  " + pad(r.region, width[1]) + "  "
+	return []cell{{"", ""}, {"quorum", Bold}, {"", ""}, paint(d.DCV), paint(d.CAA), {"", ""},
+		{fmt.Sprintf("%d of %d may fail to corroborate; DCV in %d region(s), CAA in %d", d.DCV.Allowed, d.DCV.Attempted,
+			len(d.DCV.Regions), len(d.CAA.Regions)), Dim}}
+}
+
+func reason(b *strings.Builder, p *va.Problem, color bool) {
+	rules := ""
+	if len(p.Rules) > 0 {
+		rules = " (" + strings.Join(p.Rules, ", ") + ")"
+	}
+	for i, line := range Wrap(Clean(p.Detail+rules), textWidth) {
 		if i == 0 {
-			line += pad(r.dcv, width[2]) + "  " + pad(r.caa, width[3]) + "  " + pad(r.time, width[4]) + "  " + r.seen
-			fmt.Fprintln(w, p.dim(line))
+			fmt.Fprintf(b, "  %s %s\n    %s\n", Paint(color, Red, "because"), Paint(color, Bold, Clean(p.Code)), line)
 			continue
 		}
-		left := strings.Repeat(" ", width[4]-utf8.RuneCountInString(r.time)) + r.time
-		fmt.Fprintln(w, line+p.outcome(pad(r.dcv, width[2]))+"  "+p.outcome(pad(r.caa, width[3]))+"  "+left+"  "+r.seen)
+		fmt.Fprintf(b, "    %s\n", line)
 	}
 }
 
-func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
-}
-
-func writeVerdict(w io.Writer, d mpic.Decision, p painter) {
-	verdict := p.red("REFUSED")
-	if d.Granted() {
-		verdict = p.green("GRANTED")
-	}
-	quorum := ""
-	if len(d.Views()) > 0 {
-		quorum = fmt.Sprintf("  quorum: DCV %s, CAA %s", d.DCV(), d.CAA())
-	} else {
-		quorum = "  before the first packet"
-	}
-	fmt.Fprintf(w, "   %s%s\n", verdict, quorum)
-	for _, r := range d.Reasons() {
-		rules := ""
-		if len(r.Rules) > 0 {
-			rules = " [" + strings.Join(r.Rules, ", ") + "]"
+func writeRows(b *strings.Builder, rows [][]cell, color bool) {
+	var width []int
+	for _, row := range rows {
+		for i, c := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(c.text))
 		}
-		fmt.Fprintf(w, "   because %s: %s%s\n", p.bold(r.Code), r.Detail, rules)
+	}
+	for _, row := range rows {
+		line := " "
+		for i, c := range row {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text))
+			line += " " + Paint(color, c.sgr, c.text)
+			if i < len(row)-1 {
+				line += pad + " "
+			}
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 }
 
-// painter colours text, or leaves it as it is.
-type painter bool
-
-func (p painter) paint(code, s string) string {
-	if !p {
+func short(s string) string {
+	r := []rune(s)
+	if len(r) <= sawWidth {
 		return s
 	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
+	return string(r[:sawWidth-1]) + "…"
 }
 
-func (p painter) bold(s string) string  { return p.paint("1", s) }
-func (p painter) dim(s string) string   { return p.paint("2", s) }
-func (p painter) red(s string) string   { return p.paint("31", s) }
-func (p painter) green(s string) string { return p.paint("32", s) }
-
-func (p painter) outcome(s string) string {
-	switch strings.TrimSpace(s) {
-	case va.Pass.String():
-		return p.green(s)
-	case va.Fail.String():
-		return p.red(s)
-	default:
-		return p.paint("33", s)
+// Wrap breaks a text at spaces into lines of at most width characters, where its words allow it.
+func Wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
 	}
+	return append(lines, line)
+}
+
+// Clean makes what came from outside harmless on a terminal: control characters, among them escape sequences and those
+// that turn the direction of writing, become U+FFFD.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) || r == 0x200e || r == 0x200f {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }

@@ -1,0 +1,191 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/mpic/rest"
+	"github.com/quorate/quorate/va"
+)
+
+// Gate is a gate that is put together.
+type Gate struct {
+	Coordinator *mpic.Coordinator
+	Store       *db.Store
+	// Handler is the REST front.
+	Handler *rest.Server
+
+	remotes  []*perspective.Remote
+	log      *slog.Logger
+	attempt  time.Duration
+	shutdown time.Duration
+}
+
+const defaultShutdown = 30 * time.Second
+
+// NewGate refuses a configuration that does not meet the rules in force. It listens to nothing yet. Close ends it.
+func NewGate(ctx context.Context, c config.Gate, software string, doors Doors, log *slog.Logger) (*Gate, error) {
+	g := &Gate{log: log, attempt: c.Limits.Attempt, shutdown: c.Limits.Shutdown}
+	if g.attempt == 0 {
+		g.attempt = mpic.DefaultDeadline
+	}
+	if g.shutdown == 0 {
+		g.shutdown = defaultShutdown
+	}
+	if err := g.build(ctx, c, software, doors); err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors Doors) error {
+	primary, err := checker(identity{c.Primary.Name, software, c.SourceAddress, c.Limits.Resolution, g.attempt}, doors, g.log)
+	if err != nil {
+		return err
+	}
+	id, err := perspective.LoadIdentity(perspective.Files{Certificate: c.Identity.Certificate, TLSKey: c.Identity.Key})
+	if err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	roster := c.Roster()
+	var remotes []mpic.Remote
+	for _, m := range roster.Remotes {
+		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
+		if err != nil {
+			return err
+		}
+		g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+	}
+	if breaks := roster.Check(doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
+		return rosterError(breaks)
+	}
+	if g.Store, err = db.Open(ctx, db.Config{Path: c.Journal.SQLite, Logger: g.log, Now: doors.clock()}); err != nil {
+		return err
+	}
+	g.Coordinator, err = mpic.New(mpic.Config{Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
+		Issuers: c.Issuers, Software: software, Now: doors.Now, Logger: g.log, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace,
+		RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+	if err != nil {
+		return err
+	}
+	var clients []rest.Client
+	for _, client := range c.Clients {
+		clients = append(clients, rest.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
+			InFlight: client.InFlight})
+	}
+	g.Handler, err = rest.New(rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: clients,
+		MaxInFlight: c.Limits.InFlight, Logger: g.log})
+	return err
+}
+
+// rosterError tells all that keeps a roster from being used, a line for each.
+func rosterError(breaks []*va.Problem) error {
+	errs := []error{errors.New("the perspectives do not meet the rules in force (quorate policy --config shows them):")}
+	for _, p := range breaks {
+		errs = append(errs, fmt.Errorf("  %w %v", p, p.Rules))
+	}
+	return errors.Join(errs...)
+}
+
+// Serve answers at the configured address until ctx ends. Then it takes no new requests, lets running attempts come to
+// their end, within the time that the configuration allows, and returns. ready is told the address when it listens.
+func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)) error {
+	certificate, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	server := &http.Server{
+		Handler:           g.Handler,
+		TLSConfig:         rest.TLSConfig(certificate),
+		ReadHeaderTimeout: 10 * time.Second,
+		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it.
+		WriteTimeout:   g.attempt + 45*time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		BaseContext:    func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(listener, "", "") }()
+	ready(listener.Addr().String())
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	g.log.Info("shutting down: running attempts come to their end", "within", g.shutdown)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.shutdown)
+	defer cancel()
+	if err := server.Shutdown(ending); err != nil {
+		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close())
+	}
+	return nil
+}
+
+// Close lets running attempts come to their end, within the time that the configuration allows, and closes the records.
+func (g *Gate) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+	defer cancel()
+	return errors.Join(g.Coordinator.Close(ctx), g.close())
+}
+
+func (g *Gate) close() error {
+	for _, r := range g.remotes {
+		r.Close()
+	}
+	if g.Store == nil {
+		return nil
+	}
+	return g.Store.Close()
+}
+
+// records lets the REST front read what package db keeps.
+type records struct{ store *db.Store }
+
+func (r records) Ready(ctx context.Context) error { return r.store.Ping(ctx) }
+
+func (r records) Record(ctx context.Context, key string) (rest.Record, error) {
+	stored, err := r.store.Attempt(ctx, key)
+	if errors.Is(err, db.ErrNotFound) {
+		return rest.Record{}, rest.ErrNotFound
+	} else if err != nil {
+		return rest.Record{}, err
+	}
+	decision, late, err := Recorded(stored)
+	return rest.Record{Number: stored.Number, Evidence: stored.Evidence, Decision: decision, Late: late}, err
+}
+
+// Recorded decodes what a record holds as documents: the decision, nil while the attempt is open, and the late replies.
+func Recorded(stored db.Record) (*mpic.RecordedDecision, []mpic.Attestation, error) {
+	var late []mpic.Attestation
+	for _, l := range stored.Late {
+		var a mpic.Attestation
+		if err := json.Unmarshal(l.Document.Bytes, &a); err != nil {
+			return nil, nil, fmt.Errorf("record %d: the late reply of %s: %w", stored.Number, l.Perspective, err)
+		}
+		late = append(late, a)
+	}
+	if len(stored.Decision) == 0 {
+		return nil, late, nil
+	}
+	var d mpic.RecordedDecision
+	if err := json.Unmarshal(stored.Decision, &d); err != nil {
+		return nil, nil, fmt.Errorf("record %d: the decision: %w", stored.Number, err)
+	}
+	return &d, late, nil
+}

@@ -1,0 +1,110 @@
+// Package node puts a gate and a perspective together from their configurations: resolver, checker, roster, remotes,
+// records, coordinator and front.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// Doors are what a world in a box needs and the real one must not have: another DNS root, other ports, reserved addresses,
+// another clock (docs/design.md, invariant 8). The zero Doors are closed. No file, flag or environment variable reaches
+// them; cmd/quorate gives the zero value alone, which a test of this package holds it to (F10).
+type Doors struct {
+	Hints   []resolver.Hint
+	Anchors []dnssec.Anchor
+	DNSPort uint16
+	// AllowReserved lets name servers stand at reserved addresses; World does so for web hosts.
+	AllowReserved bool
+	World         va.World
+	// Now is the clock; nil for time.Now.
+	Now func() time.Time
+}
+
+func (d Doors) clock() func() time.Time {
+	if d.Now == nil {
+		return time.Now
+	}
+	return d.Now
+}
+
+// identity is what a node is called, from where it sends, and for how long.
+type identity struct {
+	name, software, source string
+	resolution, check      time.Duration
+}
+
+// checker makes what one perspective checks with. Its resolver is its own and shares nothing (MPIC-07).
+func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
+	var source netip.Addr
+	if id.source != "" {
+		var err error
+		if source, err = netip.ParseAddr(id.source); err != nil {
+			return nil, fmt.Errorf("source_address: %w", err)
+		}
+	}
+	r, err := resolver.New(resolver.Config{Hints: doors.Hints, Anchors: doors.Anchors, Port: doors.DNSPort,
+		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.resolution, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return va.New(va.Config{Name: id.name, Software: id.software, Resolver: r, SourceAddr: source, Now: doors.Now, Logger: log,
+		Timeout: id.check, World: doors.World})
+}
+
+// Perspective is a remote perspective that is ready to serve.
+type Perspective struct {
+	server   *perspective.Server
+	listener net.Listener
+}
+
+// NewPerspective loads the keys and begins to listen; Serve answers.
+func NewPerspective(ctx context.Context, c config.Perspective, software string, doors Doors, log *slog.Logger) (*Perspective, error) {
+	check, err := checker(identity{c.Name, software, c.SourceAddress, c.Limits.Resolution, c.Limits.Check}, doors, log)
+	if err != nil {
+		return nil, err
+	}
+	id, err := perspective.LoadIdentity(perspective.Files{Certificate: c.TLS.Certificate, TLSKey: c.TLS.Key, SigningKey: c.SigningKey})
+	if err != nil {
+		return nil, err
+	}
+	var gates []perspective.Gate
+	for _, g := range c.Gates {
+		gates = append(gates, perspective.Gate{Name: g.Name, TLSKey: g.TLSKey, InFlight: g.InFlight})
+	}
+	server, err := perspective.NewServer(perspective.Config{Checker: check, Identity: id, Gates: gates, MaxCheck: c.Limits.Check,
+		Logger: log, Now: doors.clock()})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return &Perspective{server: server, listener: listener}, nil
+}
+
+// Addr is where the perspective listens.
+func (p *Perspective) Addr() string { return p.listener.Addr().String() }
+
+// Serve answers probes until ctx ends, and lets those in flight come to their end.
+func (p *Perspective) Serve(ctx context.Context) error { return p.server.Serve(ctx, p.listener) }
+
+// Close gives the address back where Serve was not called.
+func (p *Perspective) Close() error {
+	if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
+	"github.com/quorate/quorate/cmd/internal/table"
+	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+type auditCmd struct {
+	List listCmd `cmd:"" help:"List records, the newest first."`
+	Show showCmd `cmd:"" help:"Show one record: what each perspective saw, and why it was enough or not."`
+}
+
+// recordsFlags say where the records are. They are opened for reading alone, also beside a running gate.
+type recordsFlags struct {
+	Config   string `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"The gate's configuration, which names the records."`
+	Database string `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"The SQLite database of records."`
+	JSON     bool   `name:"json" help:"Print JSON."`
+}
+
+func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
+	path := f.Database
+	if f.Config != "" {
+		g, err := config.LoadGate(f.Config)
+		if err != nil {
+			return nil, err
+		}
+		path = g.Journal.SQLite
+	}
+	return db.Open(ctx, db.Config{Path: path, ReadOnly: true})
+}
+
+type listCmd struct {
+	recordsFlags
+	Name    string    `help:"This identifier, or all below this FQDN's plain and wildcard form."`
+	Account string    `placeholder:"URI" help:"This account."`
+	Since   time.Time `placeholder:"RFC3339" help:"Started at this time or later."`
+	Until   time.Time `placeholder:"RFC3339" help:"Started before this time."`
+	Outcome string    `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
+	Method  string    `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
+	Kind    string    `enum:",issuance,dry-run" default:"" help:"issuance or dry-run."`
+	Before  int64     `placeholder:"NUMBER" help:"Records below this number: the next page."`
+	Limit   int       `default:"100" help:"How many at most (${default})."`
+}
+
+// listed is one line of `quorate audit list --json`.
+type listed struct {
+	Number     int64     `json:"number"`
+	Attempt    string    `json:"attempt"`
+	Kind       mpic.Kind `json:"kind"`
+	Started    time.Time `json:"started"`
+	Caller     string    `json:"caller"`
+	Identifier string    `json:"identifier"`
+	Method     va.Method `json:"method"`
+	AccountURI string    `json:"account_uri"`
+	Outcome    string    `json:"outcome"`
+	DCV        string    `json:"dcv_quorum"`
+	CAA        string    `json:"caa_quorum"`
+	Policy     string    `json:"policy"`
+	Reasons    []string  `json:"reasons"`
+}
+
+func (c listCmd) Run(ctx context.Context, out console) (err error) {
+	f := db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since, Until: c.Until,
+		Outcome: db.Outcome(c.Outcome), BeforeNumber: c.Before, Limit: c.Limit}
+	if c.Limit < 1 || c.Limit > db.MaxLimit {
+		return fmt.Errorf("--limit: %d is not between 1 and %d", c.Limit, db.MaxLimit)
+	}
+	if c.Method != "" {
+		if f.Method, err = va.ParseMethod(c.Method); err != nil {
+			return fmt.Errorf("--method: %w", err)
+		}
+	}
+	if c.Kind != "" {
+		if err := f.Kind.UnmarshalText([]byte(c.Kind)); err != nil {
+			return fmt.Errorf("--kind: %w", err)
+		}
+	}
+	store, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	records, err := store.List(ctx, f)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		lines := []listed{}
+		for _, r := range records {
+			lines = append(lines, listed{r.Number, r.ID, r.Kind, r.Started.UTC(), r.Caller, r.Identifier, r.Method, r.AccountURI, string(r.Outcome),
+				r.DCVQuorum, r.CAAQuorum, r.Policy, append([]string{}, r.Reasons...)})
+		}
+		return writeJSON(out.stdout, lines)
+	}
+	return writeList(out.stdout, records)
+}
+
+// writeList: REC-03 asks for date and time, identity and description on each record; they are shown on each line.
+func writeList(w io.Writer, records []db.Summary) error {
+	if len(records) == 0 {
+		_, err := fmt.Fprintln(w, "no records")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "record\tstarted (UTC)\tkind\tcaller\tidentifier\tmethod\toutcome\tDCV\tCAA\treasons") // a tabwriter fails in Flush
+	for _, r := range records {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), r.Kind, table.Clean(r.Caller),
+			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(r.Reasons, " "))
+	}
+	return t.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+type showCmd struct {
+	Record string `arg:"" help:"The attempt's identifier, or the record's number."`
+	recordsFlags
+}
+
+// shown is what `quorate audit show --json` prints: the documents, decoded, with the digests of their stored bytes.
+type shown struct {
+	Number         int64              `json:"number"`
+	Evidence       mpic.Evidence      `json:"evidence"`
+	Decision       json.RawMessage    `json:"decision"`
+	Late           []mpic.Attestation `json:"late"`
+	OpeningSHA256  string             `json:"opening_sha256"`
+	DecisionSHA256 string             `json:"decision_sha256,omitempty"`
+}
+
+func (c showCmd) Run(ctx context.Context, out console) (err error) {
+	store, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	r, err := store.Attempt(ctx, c.Record)
+	if err != nil {
+		return err
+	}
+	decision, late, err := node.Recorded(r)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		if len(r.Decision) == 0 {
+			r.Decision = json.RawMessage("null")
+		}
+		return writeJSON(out.stdout, shown{r.Number, r.Evidence, r.Decision, append([]mpic.Attestation{}, late...), r.Opening.SHA256, r.Closing.SHA256})
+	}
+	a := table.Attempt{Number: r.Number, Evidence: r.Evidence, Decision: decision}
+	if err := table.Write(out.stdout, a, out.color); err != nil {
+		return err
+	}
+	return writeDetail(out.stdout, a, late, out.color)
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/quorate/quorate/cmd/internal/table"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// writeDetail shows, below the table, what each perspective asked and what came back.
+func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bool) error {
+	var b strings.Builder
+	req := a.Evidence.Attempt.Probe.Request
+	fmt.Fprintf(&b, "\n%s\n  identifier  %s\n  validated   %s, by %s (BR %s), at %s\n  account     %s\n  issuers     %s\n  token made  %s\n  software    %s\n",
+		table.Paint(color, table.Bold, "asked"), table.Clean(req.Identifier), table.Clean(req.FQDN()), req.Method, req.Method.Section(),
+		table.Clean(req.Queried()), table.Clean(req.AccountURI), strings.Join(req.Issuers, ", "), table.Time(req.TokenCreated),
+		table.Clean(a.Evidence.Attempt.Software))
+	if a.Evidence.Primary != nil {
+		r := a.Evidence.Primary.Report()
+		writeReport(&b, mpic.Primary, a.Evidence.Roster.Primary.Name, mpic.Answered.String(), &r, color)
+	}
+	for _, x := range a.Evidence.Remotes {
+		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String(), x.Report, color)
+	}
+	for _, x := range late {
+		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String()+", late: it changed nothing", x.Report, color)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeReport(b *strings.Builder, role mpic.Role, name, state string, r *va.Report, color bool) {
+	fmt.Fprintf(b, "\n%s (%s, %s)\n", table.Paint(color, table.Bold, table.Clean(name)), role, state)
+	if r == nil {
+		return
+	}
+	fmt.Fprintf(b, "  DCV %s at %s, %s to %s\n", r.DCV.Outcome, table.Clean(r.DCV.Queried), table.Time(r.DCV.Started), table.Time(r.DCV.Finished))
+	writeProblem(b, r.DCV.Problem)
+	if r.DCV.Observed != "" {
+		fmt.Fprintf(b, "    saw %s\n", table.Clean(r.DCV.Observed))
+	}
+	for _, f := range r.DCV.Fetches {
+		fmt.Fprintf(b, "    GET %s at %s: status %d, %d bytes%s%s\n", table.Clean(f.URL), dash(f.Address), f.Status, f.Bytes,
+			behind(" to ", f.Location), behind(", ", f.Error))
+	}
+	for _, h := range r.DCV.Handshakes {
+		fmt.Fprintf(b, "    TLS at %s for %s: %s %s, names %s%s\n", dash(h.Address), table.Clean(h.ServerName), dash(h.Version), table.Clean(h.Protocol),
+			table.Clean(strings.Join(h.Names, " ")), behind(", ", h.Error))
+	}
+	writeLookups(b, r.DCV.Lookups)
+	fmt.Fprintf(b, "  CAA %s for %s, %s to %s\n", r.CAA.Outcome, table.Clean(r.CAA.Name), table.Time(r.CAA.Started), table.Time(r.CAA.Finished))
+	writeProblem(b, r.CAA.Problem)
+	if r.CAA.Permits != "" {
+		fmt.Fprintf(b, "    permitted by %s\n", table.Clean(strings.ReplaceAll(r.CAA.Permits, "\t", " ")))
+	}
+	writeLookups(b, r.CAA.Lookups)
+}
+
+func writeProblem(b *strings.Builder, p *va.Problem) {
+	if p != nil {
+		fmt.Fprintf(b, "    %s: %s\n", p.Code, table.Clean(p.Detail))
+	}
+}
+
+func writeLookups(b *strings.Builder, lookups []resolver.Lookup) {
+	for _, l := range lookups {
+		fmt.Fprintf(b, "    %s %s: %s %s, %d queries%s\n", table.Clean(l.Name), l.Type, l.Status, l.Rcode, len(l.Queries), behind(", ", l.Code))
+		for _, record := range l.Answers {
+			fmt.Fprintf(b, "      %s\n", table.Clean(strings.ReplaceAll(record, "\t", " ")))
+		}
+	}
+}
+
+// behind gives a text with something in front, and nothing where there is no text.
+func behind(front, text string) string {
+	if text == "" {
+		return ""
+	}
+	return front + table.Clean(text)
+}

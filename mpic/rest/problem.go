@@ -1,0 +1,72 @@
+package rest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// Problem is a refusal in the form of RFC 9457. Code is stable; docs/rest.md lists the codes.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Code   string `json:"code"`
+	// Errors has one entry for each member of the request that is wrong.
+	Errors []FieldError `json:"errors,omitempty"`
+	// Validation is what a validation came to that was carried out and refused, with all that was found.
+	*Validation
+
+	retryAfter int
+	challenge  bool
+	allow      string
+}
+
+// FieldError says what is wrong with one member of the request.
+type FieldError struct {
+	// Pointer names it by RFC 6901, for example "/identifier/value".
+	Pointer string `json:"pointer"`
+	Code    string `json:"code"`
+	Detail  string `json:"detail"`
+}
+
+func refusal(status int, code, detail string) *Problem {
+	return &Problem{Type: "urn:quorate:problem:" + code, Title: http.StatusText(status), Status: status, Detail: detail, Code: code}
+}
+
+// overload asks the caller to come again.
+func overload(status int, code, detail string, seconds int) *Problem {
+	p := refusal(status, code, detail)
+	p.retryAfter = seconds
+	return p
+}
+
+// write answers with the problem. The error is the connection's.
+func (p *Problem) write(w http.ResponseWriter) error {
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	if p.challenge {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="quorate"`)
+	}
+	if p.allow != "" {
+		w.Header().Set("Allow", p.allow)
+	}
+	return writeJSON(w, p.Status, "application/problem+json", p)
+}
+
+func writeJSON(w http.ResponseWriter, status int, contentType string, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, err = w.Write(append(body, '\n'))
+	return err
+}

@@ -1,0 +1,193 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/quorate/quorate/va"
+)
+
+const (
+	// maxBody is how long a request may be, in bytes: a token, a key authorization, a name and a URI fit many times.
+	maxBody = 16 << 10
+	// maxDepth is how deep values may nest; the form itself has two levels.
+	maxDepth = 8
+)
+
+// settled are members that other interfaces have and that no caller can set here: F7, docs/design.md, invariant 6.
+var settled = []string{"issuers", "issuer", "caa_domains", "quorum", "quorum_count", "quorumCount", "perspective_count",
+	"perspectiveCount", "perspectives", "remotes", "policy", "kind", "checks", "check_type", "skip_caa", "dnssec", "port", "is_valid"}
+
+// decode reads a validation request. It gives everything that is wrong with it, not the first thing alone. What a name or
+// a token must be like is the coordinator's to judge, so that such a refusal is on record.
+func decode(body []byte) (va.Request, *Problem) {
+	if !utf8.Valid(body) {
+		return va.Request{}, refusal(http.StatusBadRequest, "request.json", "the body is not UTF-8")
+	}
+	f := &form{}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	value, err := f.read(d, "", 0)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something follows the JSON object")
+		}
+	}
+	if err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("the JSON text is empty or ends too early")
+		}
+		return va.Request{}, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object: "+err.Error())
+	}
+	top, ok := value.(map[string]any)
+	if !ok {
+		return va.Request{}, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object")
+	}
+	req := f.request(top)
+	if len(f.errs) > 0 {
+		first := f.errs[0]
+		p := refusal(http.StatusBadRequest, first.Code, fmt.Sprintf("%s: %s", first.Pointer, first.Detail))
+		p.Errors = f.errs
+		return va.Request{}, p
+	}
+	return req, nil
+}
+
+// form collects what is wrong.
+type form struct{ errs []FieldError }
+
+func (f *form) wrong(pointer, code, format string, args ...any) {
+	f.errs = append(f.errs, FieldError{Pointer: pointer, Code: code, Detail: fmt.Sprintf(format, args...)})
+}
+
+// read gives one JSON value. encoding/json would take the last of two members of one name, so this takes objects apart.
+func (f *form) read(d *json.Decoder, pointer string, depth int) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	delim, ok := t.(json.Delim)
+	if !ok {
+		return t, nil
+	}
+	if depth == maxDepth {
+		return nil, fmt.Errorf("values nest deeper than %d levels", maxDepth)
+	}
+	if delim == '[' {
+		list := []any{}
+		for d.More() {
+			v, err := f.read(d, fmt.Sprintf("%s/%d", pointer, len(list)), depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err = d.Token()
+		return list, err
+	}
+	object := map[string]any{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := key.(string) // the decoder takes nothing else in its place
+		at := pointer + "/" + escape(name)
+		v, err := f.read(d, at, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := object[name]; twice {
+			f.wrong(at, "request.duplicate", "the member stands twice")
+		}
+		object[name] = v
+	}
+	_, err = d.Token()
+	return object, err
+}
+
+func (f *form) request(top map[string]any) va.Request {
+	f.only(top, "", "identifier", "method", "token", "key_authorization", "token_created", "account_uri")
+	req := va.Request{
+		Token:            f.text(top, "", "token"),
+		KeyAuthorization: f.text(top, "", "key_authorization"),
+		AccountURI:       f.text(top, "", "account_uri"),
+	}
+	identifier, ok := top["identifier"].(map[string]any)
+	switch {
+	case ok:
+		f.only(identifier, "/identifier", "type", "value")
+		if kind := f.text(identifier, "/identifier", "type"); kind != "" && kind != "dns" {
+			f.wrong("/identifier/type", "request.identifier-type", "%q is not supported; \"dns\" is", kind)
+		}
+		req.Identifier = f.text(identifier, "/identifier", "value")
+	case top["identifier"] == nil:
+		f.wrong("/identifier", "request.missing", "the member is required")
+	default:
+		f.wrong("/identifier", "request.type", "an object with type and value is needed")
+	}
+	if label := f.text(top, "", "method"); label != "" {
+		var err error
+		if req.Method, err = va.ParseMethod(label); err != nil {
+			f.wrong("/method", "request.method", "%q is none of http-01, dns-01, tls-alpn-01", label)
+		}
+	}
+	if created := f.text(top, "", "token_created"); created != "" {
+		at, err := time.Parse(time.RFC3339, created)
+		if err != nil || at.Year() < 2000 || at.Year() > 9999 {
+			f.wrong("/token_created", "request.time", "%q is no time by RFC 3339, for example 2026-11-21T05:30:00Z", created)
+		}
+		req.TokenCreated = at.UTC()
+	}
+	return req
+}
+
+// only refuses members that are not among the known ones.
+func (f *form) only(object map[string]any, pointer string, known ...string) {
+	var unknown []string
+	for name := range object {
+		if !slices.Contains(known, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		at := pointer + "/" + escape(name)
+		if slices.Contains(settled, name) {
+			f.wrong(at, "request.settled", "this is settled by the gate's configuration and the rules of the day; a request cannot ask for it")
+			continue
+		}
+		f.wrong(at, "request.unknown-member", "unknown member; known here: %s", strings.Join(known, ", "))
+	}
+}
+
+// text takes a required text that is not empty.
+func (f *form) text(object map[string]any, pointer, name string) string {
+	v, there := object[name]
+	s, ok := v.(string)
+	switch {
+	case !there || v == nil:
+		f.wrong(pointer+"/"+name, "request.missing", "the member is required")
+	case !ok:
+		f.wrong(pointer+"/"+name, "request.type", "a text is needed")
+	case s == "":
+		f.wrong(pointer+"/"+name, "request.missing", "the text is empty")
+	}
+	return s
+}
+
+// escape makes a name part of a JSON pointer (RFC 6901 section 3); very long ones are cut.
+func escape(name string) string {
+	if len(name) > 64 {
+		name = strings.ToValidUTF8(name[:64], "") + "..."
+	}
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+}

@@ -1,0 +1,291 @@
+// Package rest is the gate's native front: HTTP and JSON for any RA. docs/rest.md describes it with examples.
+//
+// A request can say what is to be validated, and nothing about how: issuers, quorum, policy and checks are settled
+// elsewhere. The answer is given only when the record is durable.
+package rest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// ErrNotFound is what a Records returns for a key that is no record's.
+var ErrNotFound = errors.New("rest: no such record")
+
+// Validator carries out attempts: the Coordinator, or in this package's tests another.
+type Validator interface {
+	// Validate is mpic.Coordinator's, errors included.
+	Validate(ctx context.Context, kind mpic.Kind, caller string, req va.Request) (mpic.Result, error)
+}
+
+// Records reads what is kept.
+type Records interface {
+	// Record finds a record by the attempt's identifier or by the record's number in decimal. It returns ErrNotFound when
+	// there is none.
+	Record(ctx context.Context, key string) (Record, error)
+	// Ready tells whether the records can be read.
+	Ready(ctx context.Context) error
+}
+
+// Record is one attempt as it is kept.
+type Record struct {
+	Number   int64
+	Evidence mpic.Evidence
+	// Decision is nil while the attempt is open.
+	Decision *mpic.RecordedDecision
+	Late     []mpic.Attestation
+}
+
+// Config is what New needs. All but MaxInFlight is required.
+type Config struct {
+	Validator Validator
+	Records   Records
+	Clients   []Client
+	// MaxInFlight is how many validations run at a time over all clients; 0 means 256. What is more gets status 503.
+	MaxInFlight int
+	Logger      *slog.Logger
+}
+
+// bodyTimeout is how long a request's body may take to arrive.
+const bodyTimeout = 10 * time.Second
+
+// validations is the path of the collection.
+const validations = "/v1/validations"
+
+// Server is the front's http.Handler. It is to be served over TLS with TLSConfig.
+type Server struct {
+	validator Validator
+	records   Records
+	clients   []*member
+	slots     chan struct{}
+	log       *slog.Logger
+}
+
+// New refuses a configuration that lacks something, and clients that cannot be told apart.
+func New(c Config) (*Server, error) {
+	switch {
+	case c.Validator == nil || c.Records == nil:
+		return nil, errors.New("rest: there is no validator, or there are no records")
+	case c.Logger == nil:
+		return nil, errors.New("rest: there is no logger")
+	case c.MaxInFlight < 0:
+		return nil, fmt.Errorf("rest: %d validations in flight", c.MaxInFlight)
+	case c.MaxInFlight == 0:
+		c.MaxInFlight = mpic.DefaultMaxInFlight
+	}
+	clients, err := newMembers(c.Clients)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{validator: c.Validator, records: c.Records, clients: clients, slots: make(chan struct{}, c.MaxInFlight), log: c.Logger}, nil
+}
+
+// TLSConfig shows a certificate, and asks clients for theirs without requiring one: some have an API key. A certificate
+// that is shown is proven by the handshake; whose it is, authenticate finds by its key.
+func TLSConfig(certificate tls.Certificate) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequestClientCert,
+		SessionTicketsDisabled: true}
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.ErrorContext(r.Context(), "a request broke down", "panic", v, "stack", string(debug.Stack()))
+			s.refuse(w, r, "", refusal(http.StatusInternalServerError, "gate.failed", "the request could not be carried out by a fault in the gate"))
+		}
+	}()
+	switch path := r.URL.Path; {
+	case path == "/livez" || path == "/readyz":
+		s.health(w, r, path)
+	case path == validations:
+		s.authenticated(w, r, http.MethodPost, s.post)
+	case strings.HasPrefix(path, validations+"/") && !strings.Contains(path[len(validations)+1:], "/"):
+		s.authenticated(w, r, http.MethodGet, s.get)
+	default:
+		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", "there are POST "+validations+", GET "+validations+
+			"/{id or number}, GET /livez and GET /readyz"))
+	}
+}
+
+// health needs no credentials, and tells nothing but whether.
+func (s *Server) health(w http.ResponseWriter, r *http.Request, path string) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		p := refusal(http.StatusMethodNotAllowed, "request.method", path+" is read with GET")
+		p.allow = "GET, HEAD"
+		s.refuse(w, r, "", p)
+		return
+	}
+	if path == "/readyz" {
+		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+		defer cancel()
+		if err := s.records.Ready(ctx); err != nil {
+			s.log.ErrorContext(r.Context(), "the gate is not ready", "error", err)
+			s.refuse(w, r, "", overload(http.StatusServiceUnavailable, "gate.not-ready", "the records cannot be reached", 5))
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if _, err := io.WriteString(w, "ok\n"); err != nil {
+		s.log.DebugContext(r.Context(), "writing an answer", "error", err)
+	}
+}
+
+// authenticated finds out who asks before it looks at anything else of the request.
+func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method string, serve func(http.ResponseWriter, *http.Request, *member)) {
+	client, problem := s.authenticate(r)
+	switch {
+	case problem != nil:
+		s.refuse(w, r, "", problem)
+	case r.Method != method:
+		p := refusal(http.StatusMethodNotAllowed, "request.method", r.URL.Path+" takes "+method)
+		p.allow = method
+		s.refuse(w, r, client.name, p)
+	default:
+		serve(w, r, client)
+	}
+}
+
+func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
+	req, problem := s.readRequest(w, r)
+	if problem != nil {
+		s.refuse(w, r, client.name, problem)
+		return
+	}
+	leave, problem := s.enter(client)
+	if problem != nil {
+		s.refuse(w, r, client.name, problem)
+		return
+	}
+	defer leave()
+	result, err := s.validator.Validate(r.Context(), mpic.Issuance, "rest:"+client.name, req)
+	if err != nil { // REC-05: whatever was seen, the answer is no
+		s.log.ErrorContext(r.Context(), "a validation could not be carried out", "client", client.name, "identifier", req.Identifier, "error", err)
+		s.refuse(w, r, client.name, notDone(err))
+		return
+	}
+	d := result.Decision.Recorded()
+	v := describe(Record{Number: result.Number, Evidence: result.Evidence, Decision: &d})
+	w.Header().Set("Location", validations+"/"+v.Attempt)
+	if !result.Decision.Granted() {
+		s.refuse(w, r, client.name, refused(v))
+		return
+	}
+	s.answer(w, r, http.StatusCreated, v)
+}
+
+// readRequest reads and decodes the body, within its size and its time.
+func (s *Server) readRequest(w http.ResponseWriter, r *http.Request) (va.Request, *Problem) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return va.Request{}, refusal(http.StatusUnsupportedMediaType, "request.content-type", "the body is sent as application/json")
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return va.Request{}, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
+	}
+	deadline := http.NewResponseController(w)
+	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return va.Request{}, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d bytes", maxBody))
+		}
+		return va.Request{}, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+bodyTimeout.String())
+	}
+	if err := deadline.SetReadDeadline(time.Time{}); err != nil { // the validation takes longer than the body may
+		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
+	}
+	return decode(body)
+}
+
+// enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
+func (s *Server) enter(client *member) (leave func(), problem *Problem) {
+	select {
+	case client.slots <- struct{}{}:
+	default:
+		return nil, overload(http.StatusTooManyRequests, "client.overload",
+			fmt.Sprintf("%d validations of this client are in flight, which is its share", cap(client.slots)), 1)
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		<-client.slots
+		return nil, overload(http.StatusServiceUnavailable, "gate.overload", fmt.Sprintf("%d validations are in flight", cap(s.slots)), 2)
+	}
+	return func() { <-s.slots; <-client.slots }, nil
+}
+
+// notDone maps the coordinator's errors. Internals stay in the log.
+func notDone(err error) *Problem {
+	switch {
+	case errors.Is(err, mpic.ErrRecord):
+		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so nothing was validated", 5)
+	case errors.Is(err, mpic.ErrClosed):
+		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
+	case errors.Is(err, mpic.ErrRequest):
+		return refusal(http.StatusBadRequest, "request.invalid", "this is not a request for a validation")
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return overload(http.StatusServiceUnavailable, "gate.overload", "the caller went away before the attempt began", 2)
+	default:
+		return refusal(http.StatusInternalServerError, "gate.failed", "the validation could not be carried out")
+	}
+}
+
+// refused is the answer to a validation that was carried out and not granted: the weightiest reason, and all findings.
+func refused(v *Validation) *Problem {
+	code, detail := "decision.refused", "the validation was not granted"
+	if len(v.Reasons) > 0 {
+		code, detail = v.Reasons[0].Code, v.Reasons[0].Detail
+	}
+	p := refusal(http.StatusUnprocessableEntity, code, detail)
+	p.Validation = v
+	return p
+}
+
+// get shows a client its own record. Another's is not there: that it exists is nobody else's business.
+func (s *Server) get(w http.ResponseWriter, r *http.Request, client *member) {
+	key := strings.TrimPrefix(r.URL.Path, validations+"/")
+	missing := refusal(http.StatusNotFound, "record.not-found", "this client has no validation of that identifier or number")
+	if key == "" || len(key) > 128 {
+		s.refuse(w, r, client.name, missing)
+		return
+	}
+	record, err := s.records.Record(r.Context(), key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.refuse(w, r, client.name, missing)
+	case err != nil:
+		s.log.ErrorContext(r.Context(), "a record could not be read", "client", client.name, "key", key, "error", err)
+		s.refuse(w, r, client.name, overload(http.StatusServiceUnavailable, "record.unreadable", "the record could not be read", 5))
+	case record.Evidence.Attempt.Caller != "rest:"+client.name:
+		s.refuse(w, r, client.name, missing)
+	default:
+		s.answer(w, r, http.StatusOK, describe(record))
+	}
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v *Validation) {
+	if err := writeJSON(w, status, "application/json", v); err != nil {
+		s.log.WarnContext(r.Context(), "writing an answer", "attempt", v.Attempt, "error", err)
+	}
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, client string, p *Problem) {
+	s.log.InfoContext(r.Context(), "refused a request", "client", client, "method", r.Method, "path", r.URL.Path, "status", p.Status, "code", p.Code)
+	if err := p.write(w); err != nil {
+		s.log.WarnContext(r.Context(), "writing a refusal", "error", err)
+	}
+}

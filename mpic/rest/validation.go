@@ -1,0 +1,125 @@
+package rest
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// Validation is one attempt as the API tells it.
+type Validation struct {
+	// Attempt identifies it for ever; Number is the record's.
+	Attempt string `json:"attempt"`
+	Number  int64  `json:"number"`
+	Kind    string `json:"kind"`
+	// Outcome is "granted", "refused", or "open" while there is no decision.
+	Outcome    string     `json:"outcome"`
+	Identifier Identifier `json:"identifier"`
+	Method     va.Method  `json:"method"`
+	// Section is the method's in the Baseline Requirements.
+	Section    string    `json:"section"`
+	AccountURI string    `json:"account_uri"`
+	Started    time.Time `json:"started"`
+	Caller     string    `json:"caller"`
+	Software   string    `json:"software"`
+	// Policy names the rules that were in force: the day on which their newest phase began.
+	Policy string `json:"policy,omitempty"`
+	// DCV and CAA are the counts over the remotes; null while there is no decision, or when nothing was asked.
+	DCV *Quorum `json:"dcv"`
+	CAA *Quorum `json:"caa"`
+	// Reasons say why it is not granted, the weightiest first.
+	Reasons []*va.Problem `json:"reasons"`
+	// Perspectives has the primary first, then the remotes in the roster's order.
+	Perspectives []Perspective `json:"perspectives"`
+	// Late are replies that came after the decision and changed nothing.
+	Late []mpic.Attestation `json:"late,omitempty"`
+}
+
+// Identifier is that of RFC 8555 section 9.7.7.
+type Identifier struct {
+	Type  string `json:"type"`
+	Value string `json:"value"`
+}
+
+// Quorum is mpic.Quorum with the form of BR 5.4.1, for example "4/5".
+type Quorum struct {
+	Count string `json:"quorum"`
+	mpic.Quorum
+}
+
+// Perspective is what one perspective found, and what the decision made of it.
+type Perspective struct {
+	Name   string      `json:"name"`
+	Title  string      `json:"title"`
+	Role   mpic.Role   `json:"role"`
+	Region mpic.Region `json:"region"`
+	// State is what became of the question: "answered", "timed-out" and so on; "not-asked" when the attempt was refused first.
+	State string `json:"state"`
+	// DCV and CAA are the decision's view: only "pass" counts. Null where there is none.
+	DCV        *va.Outcome `json:"dcv"`
+	CAA        *va.Outcome `json:"caa"`
+	DCVProblem *va.Problem `json:"dcv_problem,omitempty"`
+	CAAProblem *va.Problem `json:"caa_problem,omitempty"`
+	Asked      *time.Time  `json:"asked,omitempty"`
+	Closed     *time.Time  `json:"closed,omitempty"`
+	// DCVFinding and CAAFinding are the perspective's own account, whole.
+	DCVFinding *va.DCVFinding `json:"dcv_finding,omitempty"`
+	CAAFinding *va.CAAFinding `json:"caa_finding,omitempty"`
+}
+
+// describe tells a record. Who is who comes from the roster and the role, never from the order or from a report (F2).
+func describe(r Record) *Validation {
+	a := r.Evidence.Attempt
+	req := a.Probe.Request
+	v := &Validation{Attempt: a.ID(), Number: r.Number, Kind: a.Kind.String(), Outcome: "open",
+		Identifier: Identifier{Type: "dns", Value: req.Identifier}, Method: req.Method, Section: req.Method.Section(),
+		AccountURI: req.AccountURI, Started: a.Started, Caller: a.Caller, Software: a.Software, Reasons: []*va.Problem{}, Late: r.Late}
+	var views []mpic.View
+	if d := r.Decision; d != nil {
+		v.Outcome, v.Policy = d.Outcome, d.Policy
+		v.Reasons = append(v.Reasons, d.Reasons...)
+		if views = d.Views; len(views) > 0 {
+			v.DCV, v.CAA = &Quorum{d.DCV.String(), d.DCV}, &Quorum{d.CAA.String(), d.CAA}
+		}
+	}
+	primary := newPerspective(r.Evidence.Roster.Primary, mpic.Primary, views)
+	if r.Evidence.Primary != nil {
+		report := r.Evidence.Primary.Report()
+		primary.State = mpic.Answered.String()
+		primary.add(&report)
+		primary.Asked, primary.Closed = &report.Started, &report.Finished
+	}
+	v.Perspectives = append(v.Perspectives, primary)
+	for _, m := range r.Evidence.Roster.Remotes {
+		p := newPerspective(m, mpic.RemoteRole, views)
+		for _, x := range r.Evidence.Remotes {
+			if x.Perspective != m.Name {
+				continue
+			}
+			p.State = x.State.String()
+			if !x.Asked.IsZero() {
+				p.Asked, p.Closed = &x.Asked, &x.Closed
+			}
+			p.add(x.Report)
+		}
+		v.Perspectives = append(v.Perspectives, p)
+	}
+	return v
+}
+
+func newPerspective(m mpic.Member, role mpic.Role, views []mpic.View) Perspective {
+	p := Perspective{Name: m.Name, Title: m.Title, Role: role, Region: m.Place.Region, State: mpic.NotAsked.String()}
+	for _, view := range views {
+		if view.Role == role && view.Perspective == m.Name {
+			p.DCV, p.CAA, p.DCVProblem, p.CAAProblem = &view.DCV, &view.CAA, view.DCVProblem, view.CAAProblem
+		}
+	}
+	return p
+}
+
+func (p *Perspective) add(r *va.Report) {
+	if r != nil {
+		p.DCVFinding, p.CAAFinding = &r.DCV, &r.CAA
+	}
+}
