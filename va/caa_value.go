@@ -18,16 +18,19 @@ type property struct {
 	text string
 }
 
+// String gives the record on one line for people: the library writes it with tabs.
+func (p property) String() string { return strings.ReplaceAll(p.text, "\t", " ") }
+
 // critical is the Issuer Critical flag; the other bits are reserved and ignored (RFC 8659 section 4.1).
 const critical = 0x80
 
-// inert are the known tags that say nothing about issuance of TLS certificates for a DNS name. Being known, they may carry
-// the critical flag (C7; RFC 8659 section 4.4; BR appendix A; RFC 9495; issuevmc of the BIMI requirements).
+// inert are the known tags that say nothing about issuance of TLS certificates for a DNS name. Being known, they may
+// carry the critical flag (C7; RFC 8659 section 4.4; BR appendix A; RFC 9495; issuevmc of the BIMI requirements).
 var inert = []string{"iodef", "contactemail", "contactphone", "issuemail", "issuevmc"}
 
-// EvaluateCAA decides by RFC 8659 section 4 and RFC 8657 whether an RRset permits the issuance that the request asks for.
-// records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is empty
-// where there is none. permits is the record that permits, empty where none is needed. It is pure.
+// EvaluateCAA decides by RFC 8659 section 4 and RFC 8657 whether an RRset permits the issuance that the request asks
+// for. records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is
+// empty where there is none. permits is the record that permits, empty where none is needed. It is pure.
 //
 // Whatever cannot be read does not permit. A property with parameters that are not known permits: RFC 8659 section 4.2
 // leaves them to the issuer.
@@ -44,11 +47,13 @@ func EvaluateCAA(records []string, req Request) (permits string, problem *Proble
 			wild = append(wild, p)
 		case slices.Contains(inert, p.tag):
 		case p.flags&critical != 0: // CAA-03
-			return "", refuse("caa.critical", "the property %q is critical and unknown, so that no certificate may be issued: %s", p.tag, p.text)
+			return "", refuse("caa.critical",
+				"the property %q is critical and unknown, so that no certificate may be issued: %s", p.tag, p)
 		}
 	}
 	relevant := issue
-	if req.Wildcard() && len(wild) > 0 { // CAA-02, C2: issuewild replaces issue for wildcards, and is nothing to other names
+	// CAA-02, C2: issuewild replaces issue for wildcards, and is nothing to other names.
+	if req.Wildcard() && len(wild) > 0 {
 		relevant = wild
 	}
 	if len(relevant) == 0 {
@@ -76,25 +81,25 @@ func weight(p *Problem) int {
 func (p property) refuses(req Request) *Problem {
 	issuer, parameters, err := parseIssue(p.value)
 	if err != nil {
-		return refuse("caa.malformed", "%s permits nobody: %v", p.text, err)
+		return refuse("caa.malformed", "%s permits nobody: %v", p, err)
 	}
 	if issuer == "" || !slices.Contains(req.Issuers, strings.ToLower(issuer)) { // C2: compared whole
-		return refuse("caa.forbidden", "the CAA records name other issuers than %s: %s", strings.Join(req.Issuers, ", "), p.text)
+		return refuse("caa.forbidden", "the CAA records name other issuers than %s: %s", strings.Join(req.Issuers, ", "), p)
 	}
 	// CAA-04. C4: tags have no case, and two of a kind can not both be meant, so that nothing satisfies them.
 	account, method := pick(parameters, "accounturi"), pick(parameters, "validationmethods")
 	switch {
 	case len(account) > 1 || len(account) == 1 && (account[0] == "" || account[0] != req.AccountURI):
-		return refuse("caa.account", "%s permits another account than %s", p.text, req.AccountURI)
+		return refuse("caa.account", "%s permits another account than %s", p, req.AccountURI)
 	case len(method) > 1 || len(method) == 1 && !methodListed(method[0], req.Method):
-		return refuse("caa.method", "%s does not permit validation by %s", p.text, req.Method)
+		return refuse("caa.method", "%s does not permit validation by %s", p, req.Method)
 	}
 	return nil
 }
 
-// methodListed reads the value of validationmethods (RFC 8657 section 4): labels with commas between them. The method's ACME
-// label counts, and the label ca-tbr-<n> after the last number of its BR section (Ballot SC-098v2). One bad label spoils
-// the whole list.
+// methodListed reads the value of validationmethods (RFC 8657 section 4): labels with commas between them. The method's
+// ACME label counts, and the label ca-tbr-<n> after the last number of its BR section (Ballot SC-098v2). One bad label
+// spoils the whole list.
 func methodListed(list string, m Method) bool {
 	section := m.Section()
 	names := []string{m.String(), "ca-tbr-" + section[strings.LastIndexByte(section, '.')+1:]}
@@ -161,8 +166,8 @@ func ldh(s string) bool {
 	return s != "" && s[0] != '-' && s[len(s)-1] != '-' && strings.Trim(s, alphanumeric+"-") == ""
 }
 
-// parseProperty reads one record in presentation format (RFC 1035 section 5.1): owner, TTL, class, CAA, flags, tag, and the
-// value in quotes.
+// parseProperty reads one record in presentation format (RFC 1035 section 5.1): owner, TTL, class, CAA, flags, tag, and
+// the value in quotes.
 func parseProperty(text string) (property, error) {
 	rest := text
 	var fields [6]string

@@ -66,13 +66,15 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 			return failed, err
 		}
 		p.line("")
-		p.line(p.bold(fmt.Sprintf("%d. %s", i+1, strings.ToUpper(sc.title[:1])+sc.title[1:])))
+		p.line(p.bold(fmt.Sprintf("%d. %s", i+1, sc.title)))
 		p.line("   " + sc.story)
 		result, issued, told, err := sc.run(ctx, s, a)
 		if err != nil {
 			return failed, fmt.Errorf("scenario %d, %s: %w", i+1, sc.title, err)
 		}
-		table.Write(os.Stdout, result, p.colour)
+		if err := table.Write(os.Stdout, table.Of(result), p.colour); err != nil {
+			return failed, err
+		}
 		if told != nil {
 			p.line("   the ACME client was told: " + toldText(told))
 		}

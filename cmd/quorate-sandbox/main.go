@@ -47,11 +47,10 @@ func main() {
 	}
 }
 
-// logger writes what operators want to know to w; only warnings, unless verbose.
+// logger writes what operators want to know to w, if it is asked for: the tables tell a person the same.
 func logger(w io.Writer, verbose bool) *slog.Logger {
-	level := slog.LevelError
-	if verbose {
-		level = slog.LevelDebug
+	if !verbose {
+		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }

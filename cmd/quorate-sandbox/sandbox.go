@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -58,10 +57,10 @@ func (s site) addr() netip.Addr { return netip.MustParseAddr(s.source) }
 
 // sandbox is the running world.
 type sandbox struct {
-	dir    string
-	log    *slog.Logger
-	stderr io.Writer
-	doors  doors
+	dir     string
+	verbose bool
+	log     *slog.Logger
+	doors   doors
 
 	world   *world.World
 	gate    *perspective.Identity
@@ -83,7 +82,7 @@ type sandbox struct {
 
 // newSandbox starts everything, in a directory of its own. Close ends it; the directory is the caller's.
 func newSandbox(ctx context.Context, dir string, verbose bool, step func(string)) (*sandbox, error) {
-	s := &sandbox{dir: dir, stderr: os.Stderr, log: logger(os.Stderr, verbose)}
+	s := &sandbox{dir: dir, verbose: verbose, log: logger(os.Stderr, verbose)}
 	for _, part := range []struct {
 		what  string
 		start func(context.Context) error
@@ -153,7 +152,7 @@ func (s *sandbox) startAgents(ctx context.Context) error {
 func (s *sandbox) startRemote(ctx context.Context, i int, keys perspective.Files) (*agent, error) {
 	site, m := sites[i+1], s.roster.Remotes[i]
 	return startAgent(ctx, agentConfig{Name: m.Name, Listen: m.URL[len("https://"):], Source: site.addr(), Keys: keys, Doors: s.doors,
-		Gates: []perspective.Gate{{Name: "sandbox", TLSKey: s.gate.TLSKey()}}}, s.stderr)
+		Gates: []perspective.Gate{{Name: "sandbox", TLSKey: s.gate.TLSKey()}}, Verbose: s.verbose}, os.Stderr)
 }
 
 // freePort finds a port that nothing listens on at an address.

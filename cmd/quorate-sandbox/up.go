@@ -69,7 +69,7 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 			p.line(fmt.Sprintf("%s: %v", req.Identifier, err))
 			return
 		}
-		table.Write(os.Stdout, result, false)
+		_ = table.Write(os.Stdout, table.Of(result), false) // the record is the truth, this is for who watches
 	}
 	s.results.mu.Unlock()
 	p.line(instructions(st))
