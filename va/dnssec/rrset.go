@@ -72,18 +72,6 @@ func (s *RRset) TTL() uint32 {
 	return ttl
 }
 
-// Signers are the names that claim to have signed the RRset, canonical, each once.
-func (s *RRset) Signers() []string {
-	var names []string
-	for _, sig := range s.Sigs {
-		n := lower(sig.SignerName)
-		if len(names) == 0 || names[len(names)-1] != n {
-			names = append(names, n)
-		}
-	}
-	return names
-}
-
 // signedData is what an RRSIG signs (RFC 4034 section 3.1.8.1): its own RDATA without the signature, then the RRset in
 // canonical form and order with the original TTL, and with the wildcard owner where one was expanded.
 func (s *RRset) signedData(sig *dns.RRSIG) ([]byte, bool) {
