@@ -15,8 +15,8 @@ import (
 )
 
 // addresses looks up the IPv6 and IPv4 addresses of a host side by side, IPv6 first. Both lookups must be usable: of an
-// answer that cannot be had nobody knows what DNSSEC would say (DCV-04). A host with one Reserved IP Address is refused,
-// whatever its others are (D10).
+// answer that cannot be had nobody knows what DNSSEC would say (DCV-04). A host with one Reserved IP Address is
+// refused, whatever its others are (D10).
 func (c *Checker) addresses(ctx context.Context, host string, f *DCVFinding) ([]netip.Addr, Outcome, *Problem) {
 	var six, four *resolver.Answer
 	var both sync.WaitGroup
@@ -45,8 +45,8 @@ func (c *Checker) addresses(ctx context.Context, host string, f *DCVFinding) ([]
 	return found, Pass, nil
 }
 
-// fromRecords gives the addresses of A and AAAA records. An IPv4-mapped address stays what it is, so that it is judged as
-// one.
+// fromRecords gives the addresses of A and AAAA records. An IPv4-mapped address stays what it is, so that it is judged
+// as one.
 func fromRecords(records []dns.RR) []netip.Addr {
 	var out []netip.Addr
 	for _, rr := range records {
@@ -64,8 +64,8 @@ func fromRecords(records []dns.RR) []netip.Addr {
 	return out
 }
 
-// dial connects to the first IPv6 address, and where that fails to the first IPv4 address. It takes addresses, not a name:
-// what was checked is what is dialled (D10). port is an Authorized Port.
+// dial connects to the first IPv6 address, and where that fails to the first IPv4 address. It takes addresses, not a
+// name: what was checked is what is dialled (D10). port is an Authorized Port.
 func (c *Checker) dial(ctx context.Context, considered []netip.Addr, port uint16) (net.Conn, netip.AddrPort, *Problem) {
 	var tried []string
 	var at netip.AddrPort

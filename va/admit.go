@@ -19,9 +19,9 @@ const (
 	TokenSkew = 5 * time.Minute
 )
 
-// Admit tells why a request cannot be validated at all; nil when it can. It does no I/O and reads no clock: the gate asks it
-// before the first packet, a perspective when the probe arrives, and the judge again from the record. at is the time of
-// asking. The problem's Field names the field of the request.
+// Admit tells why a request cannot be validated at all; nil when it can. It does no I/O and reads no clock: the gate
+// asks it before the first packet, a perspective when the probe arrives, and the judge again from the record. at is the
+// time of asking. The problem's Field names the field of the request.
 func Admit(r Request, at time.Time) *Problem {
 	for _, field := range []struct {
 		name  string
@@ -75,7 +75,8 @@ func admitIdentifier(r Request, _ time.Time) *Problem {
 // admitToken: DCV-12, RFC 8555 section 8.1. Entropy cannot be seen; a token too short to hold it can.
 func admitToken(r Request, _ time.Time) *Problem {
 	if len(r.Token) < minToken || len(r.Token) > maxToken {
-		return refuse("request.token", "the token has %d characters, and must have %d to %d", len(r.Token), minToken, maxToken)
+		return refuse("request.token",
+			"the token has %d characters, and must have %d to %d", len(r.Token), minToken, maxToken)
 	}
 	if !base64url(r.Token) {
 		return refuse("request.token", "the token has characters outside the base64url alphabet")
@@ -100,8 +101,10 @@ func admitTokenAge(r Request, at time.Time) *Problem {
 
 func admitKeyAuthorization(r Request, _ time.Time) *Problem {
 	rest, ok := strings.CutPrefix(r.KeyAuthorization, r.Token+".")
-	if _, err := base64.RawURLEncoding.Strict().DecodeString(rest); !ok || err != nil || len(rest) != thumbprint || !base64url(rest) {
-		return refuse("request.key-authorization", "the key authorization is not the token, a dot and a thumbprint of %d characters", thumbprint)
+	_, err := base64.RawURLEncoding.Strict().DecodeString(rest)
+	if !ok || err != nil || len(rest) != thumbprint || !base64url(rest) {
+		return refuse("request.key-authorization",
+			"the key authorization is not the token, a dot and a thumbprint of %d characters", thumbprint)
 	}
 	return nil
 }
@@ -120,7 +123,8 @@ func admitIssuers(r Request, _ time.Time) *Problem {
 	}
 	for _, issuer := range r.Issuers {
 		if len(issuer) > maxName || issuer != strings.ToLower(issuer) || !issuerDomain(issuer) {
-			return refuse("request.issuers", "%q is not an issuer domain name in lower case (RFC 8659 section 4.2)", cut(issuer, 200))
+			return refuse("request.issuers",
+				"%q is not an issuer domain name in lower case (RFC 8659 section 4.2)", cut(issuer, 200))
 		}
 	}
 	return nil

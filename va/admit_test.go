@@ -146,8 +146,8 @@ func TestRequestsThatAreNotAdmitted(t *testing.T) {
 	require.Nil(t, Admit(acct, now))
 }
 
-// TestThePublicSuffixListHoldsWhatIsReliedUpon: the library keeps one rule per name, so that a private rule, or a second
-// one of the registry, could hide the one that counts.
+// TestThePublicSuffixListHoldsWhatIsReliedUpon: the library keeps one rule per name, so that a private rule, or a
+// second one of the registry, could hide the one that counts.
 //
 // Holds: DCV-27
 func TestThePublicSuffixListHoldsWhatIsReliedUpon(t *testing.T) {
@@ -166,6 +166,7 @@ func TestThePublicSuffixListHoldsWhatIsReliedUpon(t *testing.T) {
 		require.Equal(t, "name.public-suffix", code(checkWildcardBase(base)), "*.%s", base)
 	}
 	require.Greater(t, len(seen), 8000)
+	require.Equal(t, "name.public-suffix", code(checkWildcardBase("nosuchtld")), "no rule is invented, and no label is free")
 }
 
 func FuzzNames(f *testing.F) {

@@ -21,10 +21,11 @@ const (
 
 // caa finds the relevant RRset by RFC 8659 section 3 and decides on it (CAA-01 to CAA-04).
 //
-// Each name from the FQDN to its top-level domain is a complete validated lookup of its own. They run side by side and are
-// taken in order; the first that has CAA records ends the climb. One that is bogus or failed before that means no
-// (CAA-07): what it hides could forbid. CAA-06, a failure as permission, is not here. Aliases are followed by the resolver
-// at each step, and the tree above an alias's target is not climbed. A name that does not exist does not end the climb.
+// Each name from the FQDN to its top-level domain is a complete validated lookup of its own. They run side by side and
+// are taken in order; the first that has CAA records ends the climb. One that is bogus or failed before that means no
+// (CAA-07): what it hides could forbid. CAA-06, a failure as permission, is not here. Aliases are followed by the
+// resolver at each step, and the tree above an alias's target is not climbed. A name that does not exist does not end
+// the climb.
 func (c *Checker) caa(ctx context.Context, req Request, f *CAAFinding) (Outcome, *Problem) {
 	f.FreshUntil = f.Started.Add(minFresh)
 	ctx, cancel := context.WithCancel(ctx)
@@ -91,8 +92,9 @@ func (c *Checker) askAll(ctx context.Context, names []string) (answers []chan *r
 	return answers, work.Wait
 }
 
-// caaRecords gives the CAA records of an answer in presentation format. unclear is one whose issue value has a backslash:
-// the presentation format of the DNS library does not tell it from an escape, so that its text is no proof of permission.
+// caaRecords gives the CAA records of an answer in presentation format. unclear is one whose issue value has a
+// backslash: the presentation format of the DNS library does not tell it from an escape, so that its text is no proof
+// of permission.
 func caaRecords(a *resolver.Answer) (records []string, unclear string) {
 	for _, rr := range a.Records {
 		caa, ok := rr.(*dns.CAA)

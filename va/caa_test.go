@@ -1,9 +1,11 @@
 package va
 
 import (
+	"encoding/hex"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/va/dnssec"
@@ -109,7 +111,21 @@ func TestTheFindingIsForTheNameLookedUp(t *testing.T) {
 //
 // Holds: CAA-02
 func TestABackslashInAnIssueValuePermitsNobody(t *testing.T) {
-	s := &table{records: map[string][]string{"shop.example.com CAA": {`CAA 0 issue "c\\097.example"`}}}
+	wire := &dns.RFC3597{Hdr: dns.RR_Header{Name: "shop.example.com.", Rrtype: dns.TypeCAA, Class: dns.ClassINET, Ttl: 300},
+		Rdata: hex.EncodeToString([]byte("\x00\x05issue" + `c\097.example`))}
+	packed := make([]byte, 512)
+	n, err := dns.PackRR(wire, packed, 0, nil, false)
+	require.NoError(t, err)
+	rr, _, err := dns.UnpackRR(packed[:n], 0)
+	require.NoError(t, err)
+	permits, p := EvaluateCAA([]string{rr.String()}, request(HTTP01))
+	require.Equal(t, "ok", code(p), "the library's text says %s", permits)
+
+	s := &table{answer: func(name, qtype string, _ int) *resolver.Answer {
+		a := answered(resolver.Lookup{Name: name + ".", Type: qtype, Status: dnssec.Secure})
+		a.Records = []dns.RR{&dns.TXT{}, rr} // what is not CAA is passed over
+		return a
+	}}
 	f := caaOf(t, s, request(HTTP01))
 	require.Equal(t, Fail, f.Outcome)
 	require.Equal(t, "caa.malformed", code(f.Problem))
@@ -135,4 +151,20 @@ func TestAResolverThatPanicsIsAFailure(t *testing.T) {
 	require.Equal(t, Error, r.CAA.Outcome)
 	require.Equal(t, Error, r.DCV.Outcome)
 	require.Equal(t, "perspective.panic", r.CAA.Lookups[0].Code)
+}
+
+// TestCAAAloneIsHeldToTheSameRules: for people who ask, without a token or an account.
+func TestCAAAloneIsHeldToTheSameRules(t *testing.T) {
+	c := checker(t, &table{records: map[string][]string{"example.com CAA": {`CAA 0 issue "ca.example; accounturi="`}}})
+	for what, r := range map[string]struct {
+		req  Request
+		want string
+	}{
+		"another name":     {Request{Identifier: "example.org", Issuers: []string{"ca.example"}}, "ok"},
+		"an empty account": {Request{Identifier: "example.com", Issuers: []string{"ca.example"}}, "caa.account"},
+		"no issuer":        {Request{Identifier: "example.com"}, "request.issuers"},
+		"no name":          {Request{Identifier: "a b", Issuers: []string{"ca.example"}}, "name.syntax"},
+	} {
+		t.Run(what, func(t *testing.T) { require.Equal(t, r.want, code(c.CAA(t.Context(), r.req).Problem)) })
+	}
 }

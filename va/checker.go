@@ -34,10 +34,11 @@ type Config struct {
 	Name string
 	// Software is the program and its version: visible ASCII and spaces. It is in the reports and in the User-Agent field.
 	Software string
-	// Resolver answers every lookup. It is a concrete type, so that nothing without DNSSEC can stand in its place (DCV-04).
+	// Resolver answers every lookup. It is a concrete type, so that nothing without DNSSEC can stand in its place
+	// (DCV-04).
 	Resolver *resolver.Resolver
-	// SourceAddr is the local address to connect from; the zero Addr lets the host choose. Servers that have only addresses of
-	// the other family are then unreachable.
+	// SourceAddr is the local address to connect from; the zero Addr lets the host choose. Servers that have only
+	// addresses of the other family are then unreachable.
 	SourceAddr netip.Addr
 	// Now is the perspective's clock. Default: time.Now.
 	Now func() time.Time
@@ -54,8 +55,8 @@ type Config struct {
 	World World
 }
 
-// World says in what an artificial internet differs from the real one. The rules stay: a redirect, say, names port 80 or
-// 443 or is refused, and the connection goes to the port that stands for it.
+// World says in what an artificial internet differs from the real one. The rules stay: a redirect, say, names port 80
+// or 443 or is refused, and the connection goes to the port that stands for it.
 type World struct {
 	// HTTPPort and TLSPort are where the servers listen that would be at ports 80 and 443. 0 is 80 and 443.
 	HTTPPort, TLSPort uint16
@@ -74,8 +75,8 @@ func (w World) port(authorized uint16) uint16 {
 	return authorized
 }
 
-// Checker does the checks of one Network Perspective. It keeps nothing between probes (MPIC-07, MPIC-09) and is safe for
-// concurrent use.
+// Checker does the checks of one Network Perspective. It keeps nothing between probes (MPIC-07, MPIC-09) and is safe
+// for concurrent use.
 type Checker struct {
 	config Config
 	// lookup is the resolver's Lookup. Tests of this package put another function here; nobody else can.
@@ -122,8 +123,8 @@ func New(c Config) (*Checker, error) {
 	return &Checker{config: c, lookup: c.Resolver.Lookup}, nil
 }
 
-// Check carries out one probe, DCV and CAA side by side, and gives a complete report: each finding has an outcome, and a
-// problem unless it passed. It ends by the Config's Timeout, a little before the probe's deadline, or when ctx ends,
+// Check carries out one probe, DCV and CAA side by side, and gives a complete report: each finding has an outcome, and
+// a problem unless it passed. It ends by the Config's Timeout, a little before the probe's deadline, or when ctx ends,
 // whichever is first; a check that is cut short is an Error.
 func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	r := Report{Perspective: c.config.Name, Software: c.config.Software, Attempt: probe.Attempt, Nonce: probe.Nonce,
@@ -140,7 +141,9 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 }
 
 // begin sets the time limit, and refuses a probe that is inadmissible or too late.
-func (c *Checker) begin(ctx context.Context, probe Probe, now time.Time) (context.Context, context.CancelFunc, *Problem) {
+func (c *Checker) begin(
+	ctx context.Context, probe Probe, now time.Time,
+) (context.Context, context.CancelFunc, *Problem) {
 	if p := Admit(probe.Request, now); p != nil {
 		return ctx, func() {}, p
 	}
@@ -186,21 +189,29 @@ func (c *Checker) checkCAA(ctx context.Context, log *slog.Logger, req Request, r
 	return f
 }
 
-// guarded turns a panic of a check into its Error: the report is never lost (F3).
+// guarded carries out a check. A panic becomes the check's Error, and so does a result that says nothing: a report is never
+// lost (F3), and the absence of a problem is no pass (F6).
 func (c *Checker) guarded(log *slog.Logger, what string, check func() (Outcome, *Problem)) (o Outcome, p *Problem) {
+	fault := func(why any, stack []byte) {
+		log.Error("a fault in the program", "check", what, "why", why, "stack", string(stack))
+		o, p = Error, refuse("perspective.panic", "the %s check of %s came to a halt by a fault in the program",
+			what, c.config.Name)
+	}
 	defer func() {
 		if v := recover(); v != nil {
-			log.Error("a check panicked", "check", what, "panic", v, "stack", string(debug.Stack()))
-			o, p = Error, refuse("perspective.panic", "the %s check of %s came to a halt by a fault in the program", what, c.config.Name)
-			return
+			fault(v, debug.Stack())
 		}
-		if p != nil {
-			log.Info("checked", "check", what, "outcome", o.String(), "code", p.Code)
-			return
-		}
-		log.Info("checked", "check", what, "outcome", o.String())
 	}()
-	return check()
+	o, p = check()
+	switch _, known := outcomeNames[o]; {
+	case !known || (o == Pass) != (p == nil):
+		fault("an outcome that does not go with its problem", nil)
+	case p != nil:
+		log.Info("checked", "check", what, "outcome", o.String(), "code", p.Code)
+	default:
+		log.Info("checked", "check", what, "outcome", o.String())
+	}
+	return o, p
 }
 
 // ask does one lookup. It always returns an answer, and one that speaks for the question that was put: anything else

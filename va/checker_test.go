@@ -215,3 +215,58 @@ func TestAddressesOfTheOtherFamilyAreNotReached(t *testing.T) {
 	require.Equal(t, Error, f.Outcome)
 	require.Equal(t, "address.unreachable", code(f.Problem))
 }
+
+// TestAResultThatSaysNothingIsAnError: the absence of a problem is no pass, and a pass has none.
+//
+// Holds: F6
+func TestAResultThatSaysNothingIsAnError(t *testing.T) {
+	c := checker(t, &table{})
+	some := refuse("txt.missing", "something")
+	for what, r := range map[string]struct {
+		outcome Outcome
+		problem *Problem
+	}{
+		"nothing": {0, nil}, "no outcome": {0, some}, "unknown": {9, some}, "unknown without problem": {9, nil},
+		"a pass with a problem": {Pass, some}, "a fail without": {Fail, nil}, "an error without": {Error, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			o, p := c.guarded(c.config.Logger, "DCV", func() (Outcome, *Problem) { return r.outcome, r.problem })
+			require.Equal(t, Error, o)
+			require.Equal(t, "perspective.panic", code(p))
+		})
+	}
+	f := c.checkDCV(t.Context(), c.config.Logger, Request{Method: 99}, nil)
+	require.Equal(t, Error, f.Outcome)
+	require.Equal(t, "request.method", code(f.Problem))
+}
+
+// Holds: F6
+func TestOnlyOutcomesAndMethodsHaveAText(t *testing.T) {
+	for _, o := range []Outcome{Pass, Fail, Error} {
+		b, err := o.MarshalText()
+		require.NoError(t, err)
+		var again Outcome
+		require.NoError(t, again.UnmarshalText(b))
+		require.Equal(t, o, again)
+	}
+	for _, m := range Methods() {
+		b, err := m.MarshalText()
+		require.NoError(t, err)
+		var again Method
+		require.NoError(t, again.UnmarshalText(b))
+		require.Equal(t, m, again)
+		require.NotEmpty(t, Request{Method: m, Identifier: "a.com", KeyAuthorization: secret}.Expected())
+	}
+	for _, text := range []string{"", "Pass", "true", "passed", "no outcome", "http-02", "HTTP-01"} {
+		require.Error(t, new(Outcome).UnmarshalText([]byte(text)), text)
+		require.Error(t, new(Method).UnmarshalText([]byte(text)), text)
+	}
+	_, err := Outcome(0).MarshalText()
+	require.Error(t, err)
+	_, err = Method(0).MarshalText()
+	require.Error(t, err)
+	require.Equal(t, "no outcome", Outcome(0).String())
+	require.Equal(t, "no method", Method(0).String())
+	require.Empty(t, Request{KeyAuthorization: secret}.Expected())
+	require.Empty(t, Probe{}.Digest())
+}

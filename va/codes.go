@@ -14,13 +14,16 @@ type Code struct {
 	Rules []string
 }
 
-// Codes lists the problem codes of this package, area by area. Codes are stable: one may be added, none changes its meaning.
+// Codes lists the problem codes of this package, area by area. Codes are stable: one may be added, none changes its
+// meaning.
 func Codes() []Code {
 	return []Code{
 		{"request.method", "the method is none that this program knows", []string{"DCV-01"}},
 		{"request.token", "the token is not base64url, or carries less than 112 bits", []string{"DCV-12"}},
-		{"request.token-age", "the token was created 30 days ago or earlier, in the future, or at no known time", []string{"DCV-12"}},
-		{"request.key-authorization", "the key authorization is not the token, a dot and a SHA-256 thumbprint", []string{"DCV-17"}},
+		{"request.token-age", "the token was created 30 days ago or earlier, in the future, or at no known time",
+			[]string{"DCV-12"}},
+		{"request.key-authorization", "the key authorization is not the token, a dot and a SHA-256 thumbprint",
+			[]string{"DCV-17"}},
 		{"request.account", "the account URI is not an absolute URI", []string{"CAA-04"}},
 		{"request.issuers", "the issuer domain names are missing, or one of them is none", []string{"CAA-02"}},
 		{"request.deadline", "the probe's deadline had passed before the check began", nil},
@@ -31,7 +34,8 @@ func Codes() []Code {
 		{"name.special-use", "the name lies in a domain that is not part of the public DNS by an RFC", []string{"DCV-28"}},
 		{"name.reverse-zone", "the name ends in an IP Reverse Zone Suffix", []string{"DCV-28"}},
 		{"name.internal", "the name does not end in a top-level domain of the IANA root zone", []string{"DCV-28"}},
-		{"name.wildcard", "the asterisk is not the whole leftmost label, or the method does not validate wildcards", []string{"DCV-19"}},
+		{"name.wildcard", "the asterisk is not the whole leftmost label, or the method does not validate wildcards",
+			[]string{"DCV-19"}},
 		{"name.public-suffix", "the wildcard would cover what a registry hands out", []string{"DCV-27"}},
 
 		{"dns.lookup", "a lookup gave no answer that may be used", []string{"DCV-04"}},
@@ -59,7 +63,8 @@ func Codes() []Code {
 		{"tls.handshake", "the TLS handshake failed", []string{"DCV-18"}},
 		{"tls.timeout", "the TLS handshake was not complete in time", nil},
 		{"tls.protocol", "acme-tls/1 was not negotiated", []string{"DCV-18"}},
-		{"tls.certificate", "the server sent no certificate or more than one, or one that it did not sign itself", []string{"DCV-18"}},
+		{"tls.certificate", "the server sent no certificate or more than one, or one that it did not sign itself",
+			[]string{"DCV-18"}},
 		{"tls.names", "the certificate's subject alternative names are not exactly the one name", []string{"DCV-18"}},
 		{"tls.obsolete", "the certificate has the acmeIdentifier extension of an obsolete draft", []string{"DCV-18"}},
 		{"tls.identifier", "the acmeIdentifier extension is missing, repeated, not critical, or not a DER octet string of 32 octets",

@@ -11,9 +11,9 @@ import (
 // maxObserved is how much of what was there instead a finding keeps, in octets.
 const maxObserved = 1024
 
-// dns01 is RFC 8555 section 8.4 and BR 3.2.2.4.7 (DCV-11): a TXT record at the FQDN's _acme-challenge label has the SHA-256
-// of the key authorization. Aliases are followed by the resolver. The Authorization Domain Name is the FQDN itself: labels
-// are not pruned, and no alias target is taken for it (DCV-13 leaves both to the CA).
+// dns01 is RFC 8555 section 8.4 and BR 3.2.2.4.7 (DCV-11): a TXT record at the FQDN's _acme-challenge label has the
+// SHA-256 of the key authorization. Aliases are followed by the resolver. The Authorization Domain Name is the FQDN
+// itself: labels are not pruned, and no alias target is taken for it (DCV-13 leaves both to the CA).
 func (c *Checker) dns01(ctx context.Context, req Request, f *DCVFinding) (Outcome, *Problem) {
 	name := req.Queried()
 	if !strings.HasPrefix(name, "_") { // D2

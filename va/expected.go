@@ -8,7 +8,8 @@ import (
 )
 
 // Expected is the challenge information that a perspective must have seen for the request: what a passing
-// DCVFinding.Observed is compared with (MPIC-10). It is empty, and equals nothing that was seen, for a method that is none.
+// DCVFinding.Observed is compared with (MPIC-10). It is empty, and equals nothing that was seen, for a method that is
+// none.
 func (r Request) Expected() string {
 	sum := sha256.Sum256([]byte(r.KeyAuthorization))
 	switch r.Method {
@@ -23,8 +24,8 @@ func (r Request) Expected() string {
 	}
 }
 
-// Queried is the name whose record or host the method examines, without trailing dot: the challenge label before the FQDN
-// for dns-01 (RFC 8555 section 8.4), otherwise the FQDN itself.
+// Queried is the name whose record or host the method examines, without trailing dot: the challenge label before the
+// FQDN for dns-01 (RFC 8555 section 8.4), otherwise the FQDN itself.
 func (r Request) Queried() string {
 	if r.Method == DNS01 {
 		return underscored(acmeChallenge, r.FQDN())
@@ -34,9 +35,9 @@ func (r Request) Queried() string {
 
 const acmeChallenge = "_acme-challenge"
 
-// underscored puts a label in front of an FQDN. It is the one place where such names are made. A label without underscore
-// gives the empty name, which no check accepts (BR 3.2.2.4.7; D2): anybody who can register a host name below the FQDN
-// could otherwise answer for it.
+// underscored puts a label in front of an FQDN. It is the one place where such names are made. A label without
+// underscore gives the empty name, which no check accepts (BR 3.2.2.4.7; D2): anybody who can register a host name
+// below the FQDN could otherwise answer for it.
 func underscored(label, fqdn string) string {
 	if !strings.HasPrefix(label, "_") {
 		return ""

@@ -27,8 +27,9 @@ const (
 	maxLocation = 2048
 )
 
-// http01 is RFC 8555 section 8.3 and BR 3.2.2.4.19 (DCV-17): the resource at the well-known path, asked for over port 80
-// first, is the key authorization. Redirects are DCV-16. Each hop is looked up, checked and then dialled, in this order.
+// http01 is RFC 8555 section 8.3 and BR 3.2.2.4.19 (DCV-17): the resource at the well-known path, asked for over port
+// 80 first, is the key authorization. Redirects are DCV-16. Each hop is looked up, checked and then dialled, in this
+// order.
 func (c *Checker) http01(ctx context.Context, req Request, f *DCVFinding) (Outcome, *Problem) {
 	target := &url.URL{Scheme: "http", Host: req.FQDN(), Path: "/.well-known/acme-challenge/" + req.Token}
 	seen := map[string]bool{}
@@ -65,7 +66,8 @@ type response struct {
 	status    int
 	locations []string
 	body      []byte
-	// cutShort is why the body ended early: nil, or the error; tooLong when it has more octets than a key authorization can.
+	// cutShort is why the body ended early: nil, or the error; tooLong when it has more octets than a key authorization
+	// can.
 	cutShort error
 	tooLong  bool
 }
@@ -96,9 +98,11 @@ func judgeResponse(at *url.URL, r *response, req Request, f *DCVFinding) (*url.U
 	return nil, Pass, nil
 }
 
-// fetch does one request: it looks up, checks, dials and reads, and writes down what it saw. The request has no cookies, no
-// proxy, no compression, no Referer and no body; it holds the token and not the key authorization.
-func (c *Checker) fetch(ctx context.Context, u *url.URL, req Request, f *DCVFinding, fetch *Fetch) (*response, Outcome, *Problem) {
+// fetch does one request: it looks up, checks, dials and reads, and writes down what it saw. The request has no
+// cookies, no proxy, no compression, no Referer and no body; it holds the token and not the key authorization.
+func (c *Checker) fetch(
+	ctx context.Context, u *url.URL, req Request, f *DCVFinding, fetch *Fetch,
+) (*response, Outcome, *Problem) {
 	started := time.Now()
 	defer func() { fetch.Milliseconds = milliseconds(started) }()
 	port, ok := authorizedPort(u)
@@ -129,7 +133,9 @@ func (c *Checker) fetch(ctx context.Context, u *url.URL, req Request, f *DCVFind
 func bodyLimit(req Request) int64 { return int64(len(req.KeyAuthorization) + bodySlack) }
 
 // exchange sends one GET over conn and reads the response within its limits.
-func (c *Checker) exchange(ctx context.Context, conn net.Conn, u *url.URL, limit int64, fetch *Fetch) (*response, error) {
+func (c *Checker) exchange(
+	ctx context.Context, conn net.Conn, u *url.URL, limit int64, fetch *Fetch,
+) (*response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
@@ -158,8 +164,8 @@ func (c *Checker) exchange(ctx context.Context, conn net.Conn, u *url.URL, limit
 	return r, nil
 }
 
-// oneConnection makes a transport that speaks over conn, and cannot dial. Certificates are not verified: the applicant has
-// none yet (RFC 8555 section 8.3, 10.2); what counts is which address answered.
+// oneConnection makes a transport that speaks over conn, and cannot dial. Certificates are not verified: the applicant
+// has none yet (RFC 8555 section 8.3, 10.2); what counts is which address answered.
 func oneConnection(conn net.Conn, host string) *http.Transport {
 	once := make(chan net.Conn, 1)
 	once <- conn
@@ -182,7 +188,8 @@ func oneConnection(conn net.Conn, host string) *http.Transport {
 
 // broken maps the error of an exchange.
 func broken(u *url.URL, err error) (Outcome, *Problem) {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, os.ErrDeadlineExceeded) {
 		return Error, refuse("http.timeout", "the response of %s was not complete in time", u.Host)
 	}
 	return Error, refuse("http.broken", "%s gave no acceptable HTTP response: %s", u.Host, cut(err.Error(), 300))

@@ -514,3 +514,27 @@ func TestOldTLSBehindARedirect(t *testing.T) {
 	f := checker(t, loopback("shop.example.com"), inWorld(plain.Listener, old.Listener)).Check(t.Context(), probe(request(HTTP01))).DCV
 	require.Equal(t, "http.broken", code(f.Problem))
 }
+
+// TestARequestHasOneConnection: the transport cannot dial, whatever it is asked for.
+//
+// Holds: D10
+func TestARequestHasOneConnection(t *testing.T) {
+	mine, theirs := net.Pipe()
+	defer mine.Close()
+	defer theirs.Close()
+	transport := oneConnection(mine, "shop.example.com")
+	require.Nil(t, transport.Proxy)
+	conn, err := transport.DialContext(t.Context(), "tcp", "169.254.169.254:80")
+	require.NoError(t, err)
+	require.Equal(t, mine, conn)
+	_, err = transport.DialContext(t.Context(), "tcp", "169.254.169.254:80")
+	require.ErrorContains(t, err, "second connection")
+
+	at, err := url.Parse("http://shop.example.com:8080/")
+	require.NoError(t, err)
+	s := &table{}
+	_, outcome, p := checker(t, s).fetch(t.Context(), at, request(HTTP01), &DCVFinding{}, &Fetch{})
+	require.Equal(t, Fail, outcome)
+	require.Equal(t, "http.port", code(p))
+	require.Empty(t, s.asked)
+}

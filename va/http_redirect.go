@@ -3,19 +3,21 @@ package va
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
 // redirect gives the URL that a response of status 3xx leads to, or why it is not followed (DCV-16; D9). It is pure.
 // locations are the values of the Location field; secret is what must not appear in a request.
 func redirect(from *url.URL, status int, locations []string, secret string) (*url.URL, *Problem) {
-	followed := []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect}
-	if !slices.Contains(followed, status) {
-		return nil, refuse("http.redirect", "the status %d is not one of the redirects 301, 302, 307 and 308 (BR 3.2.2.4.19)", status)
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, refuse("http.redirect",
+			"the status %d is not one of the redirects 301, 302, 307 and 308 (BR 3.2.2.4.19)", status)
 	}
 	if len(locations) != 1 || locations[0] == "" {
-		return nil, refuse("http.redirect", "a redirect with %d Location fields that have a value; exactly one is required", len(locations))
+		return nil, refuse("http.redirect",
+			"a redirect with %d Location fields that have a value; exactly one is required", len(locations))
 	}
 	to, err := from.Parse(locations[0])
 	if err != nil {
@@ -52,7 +54,8 @@ func checkTarget(u *url.URL) *Problem {
 		return refuse("http.host", "a redirect with user information in its URL")
 	}
 	if _, ok := authorizedPort(u); !ok {
-		return refuse("http.port", "a redirect to port %s; only the Authorized Ports 80 and 443 are followed", cut(u.Port(), 100))
+		return refuse("http.port",
+			"a redirect to port %s; only the Authorized Ports 80 and 443 are followed", cut(u.Port(), 100))
 	}
 	if problem := checkName(strings.ToLower(u.Hostname())); problem != nil {
 		return refuse("http.host", "a redirect to the host %q: %s", cut(u.Host, 300), problem.Detail)
@@ -60,8 +63,8 @@ func checkTarget(u *url.URL) *Problem {
 	return nil
 }
 
-// authorizedPort gives the URL's port, the scheme's where it has none. Of the Authorized Ports of BR 1.6.1 the two of the
-// web are followed.
+// authorizedPort gives the URL's port, the scheme's where it has none. Of the Authorized Ports of BR 1.6.1 the two of
+// the web are followed.
 func authorizedPort(u *url.URL) (uint16, bool) {
 	switch port := u.Port(); {
 	case strings.HasSuffix(u.Host, ":"): // "host:" has an empty port: legal, and better not guessed at

@@ -41,7 +41,8 @@ func checkName(name string) *Problem {
 	// DCV-28: an Internal Name is one whose top-level domain the root zone does not have. The ICANN section of the Public
 	// Suffix List holds every one that it has. The two labels in front make rules like "*.ck" match too.
 	if icannRule("a.b."+name[strings.LastIndexByte(name, '.')+1:]) == nil {
-		return refuse("name.internal", "%s does not end in a top-level domain of the IANA root zone: it is an Internal Name (BR 4.2.2)", name)
+		return refuse("name.internal",
+			"%s does not end in a top-level domain of the IANA root zone: it is an Internal Name (BR 4.2.2)", name)
 	}
 	return nil
 }
@@ -100,11 +101,13 @@ func badLabel(label string) string {
 	return ""
 }
 
-// checkWildcardBase refuses a wildcard directly below a registry-controlled name or a public suffix, by the ICANN section
-// alone and with no rule invented for what it does not have (DCV-27, BR 3.2.2.6). base is the name below the asterisk.
+// checkWildcardBase refuses a wildcard directly below a registry-controlled name or a public suffix, by the ICANN
+// section alone and with no rule invented for what it does not have (DCV-27, BR 3.2.2.6). base is the name below the
+// asterisk.
 func checkWildcardBase(base string) *Problem {
 	if rule := icannRule("a." + base); rule != nil && suffixOf(rule, "a."+base) == base {
-		return refuse("name.public-suffix", "*.%s would cover every name that the registry of %s hands out (BR 3.2.2.6)", base, base)
+		return refuse("name.public-suffix",
+			"*.%s would cover every name that the registry of %s hands out (BR 3.2.2.6)", base, base)
 	}
 	// A rule like "*.kawasaki.jp" makes the wildcard itself a public suffix.
 	if rule := icannRule("a.b." + base); rule != nil && suffixOf(rule, "a.b."+base) == "b."+base {

@@ -10,10 +10,13 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // now is the day of the tests.
 var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -34,8 +37,8 @@ func probe(req Request) Probe {
 	return Probe{Attempt: "attempt", Nonce: "00112233445566778899aabbccddeeff", Deadline: now.Add(time.Minute), Request: req}
 }
 
-// table gives the answers of a resolver, for what no resolver in its right mind does, and for addresses that no test may
-// dial. The tests against real name servers are in world_test.go.
+// table gives the answers of a resolver, for what no resolver in its right mind does, and for addresses that no test
+// may dial. The tests against real name servers are in world_test.go.
 type table struct {
 	mu sync.Mutex
 	// records are the answers by "name TYPE", name without trailing dot: records in presentation format, without owner.

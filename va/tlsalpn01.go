@@ -28,8 +28,8 @@ const (
 	oidSubjectAltName = "2.5.29.17"
 )
 
-// tlsALPN01 is RFC 8737 and BR 3.2.2.4.20 (DCV-18): the server at port 443 of the FQDN negotiates acme-tls/1 and presents one
-// self-signed certificate for exactly the FQDN with the digest of the key authorization.
+// tlsALPN01 is RFC 8737 and BR 3.2.2.4.20 (DCV-18): the server at port 443 of the FQDN negotiates acme-tls/1 and
+// presents one self-signed certificate for exactly the FQDN with the digest of the key authorization.
 func (c *Checker) tlsALPN01(ctx context.Context, req Request, f *DCVFinding) (Outcome, *Problem) {
 	considered, outcome, problem := c.addresses(ctx, req.FQDN(), f)
 	f.Handshakes = append(f.Handshakes, Handshake{Considered: addrTexts(considered), ServerName: req.FQDN()})
@@ -46,7 +46,9 @@ func (c *Checker) tlsALPN01(ctx context.Context, req Request, f *DCVFinding) (Ou
 	return outcome, problem
 }
 
-func (c *Checker) handshake(ctx context.Context, considered []netip.Addr, req Request, f *DCVFinding, h *Handshake) (Outcome, *Problem) {
+func (c *Checker) handshake(
+	ctx context.Context, considered []netip.Addr, req Request, f *DCVFinding, h *Handshake,
+) (Outcome, *Problem) {
 	started := time.Now()
 	defer func() { h.Milliseconds = milliseconds(started) }()
 	ctx, cancel := context.WithTimeout(ctx, c.config.HopTimeout)
@@ -58,8 +60,8 @@ func (c *Checker) handshake(ctx context.Context, considered []netip.Addr, req Re
 	}
 	defer conn.Close()
 	// The certificate is not verified against anybody: RFC 8737 section 3 says what it must be. D7: TLS 1.2 at least.
-	client := tls.Client(conn, &tls.Config{ServerName: req.FQDN(), NextProtos: []string{acmeTLS1}, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: true})
+	client := tls.Client(conn, &tls.Config{ServerName: req.FQDN(), NextProtos: []string{acmeTLS1},
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})
 	if err := client.HandshakeContext(ctx); err != nil {
 		if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			return Error, refuse("tls.timeout", "the TLS handshake with %s was not complete in time", at)
@@ -91,7 +93,8 @@ func checkConnection(state tls.ConnectionState) *Problem {
 		return refuse("tls.protocol", "the server negotiated the protocol %q and not %q", state.NegotiatedProtocol, acmeTLS1)
 	}
 	if len(state.PeerCertificates) != 1 {
-		return refuse("tls.certificate", "the server sent %d certificates; exactly one is required", len(state.PeerCertificates))
+		return refuse("tls.certificate",
+			"the server sent %d certificates; exactly one is required", len(state.PeerCertificates))
 	}
 	return nil
 }
@@ -110,7 +113,8 @@ func checkCertificate(cert *x509.Certificate, req Request) (names []string, prob
 	}
 	found := extensions(cert, oidAcmeIdentifier)
 	if len(found) != 1 || !found[0].Critical {
-		return names, refuse("tls.identifier", "the certificate has the extension %s %d times; it must have it once, and critical",
+		return names, refuse("tls.identifier",
+			"the certificate has the extension %s %d times; it must have it once, and critical",
 			oidAcmeIdentifier, len(found))
 	}
 	digest := identifier(cert)
@@ -150,8 +154,8 @@ func identifier(cert *x509.Certificate) []byte {
 	return nil
 }
 
-// altNames reads the subjectAltName extension itself, because crypto/x509 passes over kinds of names that it does not know.
-// A dNSName is given as "DNS:name", any other kind by its tag.
+// altNames reads the subjectAltName extension itself, because crypto/x509 passes over kinds of names that it does not
+// know. A dNSName is given as "DNS:name", any other kind by its tag.
 func altNames(cert *x509.Certificate) ([]string, error) {
 	found := extensions(cert, oidSubjectAltName)
 	if len(found) != 1 {

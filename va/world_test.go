@@ -16,7 +16,8 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
-// These tests go the whole way: a perspective with its own validating resolver, name servers with signed zones, web hosts.
+// These tests go the whole way: a perspective with its own validating resolver, name servers with signed zones, web
+// hosts.
 
 func startWorld(t *testing.T) *world.World {
 	t.Helper()
@@ -206,8 +207,8 @@ func TestRFC8659_3_CAAInTheWorld(t *testing.T) {
 	}
 }
 
-// TestAPerspectiveSendsFromItsOwnAddress: DNS, HTTP and TLS alike. The world shows the token to one source address alone, and
-// another address of the name to the other (the hijack of one perspective).
+// TestAPerspectiveSendsFromItsOwnAddress: DNS, HTTP and TLS alike. The world shows the token to one source address
+// alone, and another address of the name to the other (the hijack of one perspective).
 //
 // Holds: MPIC-07
 func TestAPerspectiveSendsFromItsOwnAddress(t *testing.T) {
