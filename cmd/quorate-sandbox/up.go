@@ -37,6 +37,10 @@ type state struct {
 	HTTPPort    uint16 `json:"http_port"`
 	TLSPort     uint16 `json:"tls_port"`
 	Journal     string `json:"journal"`
+	// DNSPort, RootHints and TrustAnchor are what other resolvers need to resolve in this world.
+	DNSPort     uint16 `json:"dns_port"`
+	RootHints   string `json:"root_hints"`
+	TrustAnchor string `json:"trust_anchor"`
 }
 
 // Run keeps the world running until ctx ends.
@@ -62,7 +66,11 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 	go func() { _ = records.Serve(listener) }() // ends with Close below
 	defer func() { _ = records.Close() }()
 	st := state{Directory: s.acmeURL, CA: s.rootsFile, Records: "http://" + listener.Addr().String(), HTTPAddress: "127.0.0.1",
-		HTTPPort: s.doors.HTTPPort, TLSPort: s.doors.TLSPort, Journal: s.dir + "/journal.sqlite"}
+		HTTPPort: s.doors.HTTPPort, TLSPort: s.doors.TLSPort, Journal: s.dir + "/journal.sqlite",
+		DNSPort: s.doors.DNSPort, RootHints: s.dir + "/root.hints", TrustAnchor: s.dir + "/root.anchor"}
+	if err := s.writeRoot(st.RootHints, st.TrustAnchor); err != nil {
+		return err
+	}
 	s.results.mu.Lock()
 	s.results.told = func(req va.Request, result mpic.Result, err error) {
 		if err != nil {
@@ -92,7 +100,8 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 
 func instructions(st state) string {
 	return strings.NewReplacer("{dir}", st.Directory, "{ca}", st.CA, "{records}", st.Records, "{addr}", st.HTTPAddress,
-		"{http}", fmt.Sprint(st.HTTPPort), "{tls}", fmt.Sprint(st.TLSPort), "{journal}", st.Journal).Replace(`
+		"{http}", fmt.Sprint(st.HTTPPort), "{tls}", fmt.Sprint(st.TLSPort), "{journal}", st.Journal,
+		"{dns}", fmt.Sprint(st.DNSPort), "{hints}", st.RootHints, "{anchor}", st.TrustAnchor).Replace(`
 The sandbox runs. here.example.com and every name below it stand at {addr}: http-01 is looked for at port {http},
 tls-alpn-01 at port {tls}. DNS records are set below {records} (docs/sandbox.md).
 
@@ -113,10 +122,25 @@ a CAA record that refuses:
   curl -d '{"name":"here.example.com","type":"CAA","data":["0 issue \"other-ca.example\""]}' {records}/records
 
 what was decided, and why:
-  quorate audit list --journal {journal}
+  quorate audit list --database {journal}
+  quorate audit show 1 --database {journal}
+
+a lookup, with its chain of trust:
+  quorate resolve shop.example.com A --allow-reserved --port {dns} --root-hints {hints} --trust-anchor {anchor}
 
 Interrupt (Ctrl-C) to end.
 `)
+}
+
+// writeRoot writes the world's root servers and trust anchors as zone files.
+func (s *sandbox) writeRoot(hints, anchor string) error {
+	var text strings.Builder
+	for _, h := range s.doors.Hints {
+		for _, addr := range h.Addrs {
+			fmt.Fprintf(&text, ". 3600 IN NS %s\n%s 3600 IN A %s\n", h.Name, h.Name, addr)
+		}
+	}
+	return errors.Join(os.WriteFile(hints, []byte(text.String()), 0o644), os.WriteFile(anchor, []byte(s.doors.Anchors), 0o644))
 }
 
 // recordsHandler lets clients set DNS records: /present and /cleanup as lego's httpreq provider calls them, and /records
