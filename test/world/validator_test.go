@@ -50,7 +50,8 @@ func (o *output) String() string {
 }
 
 // unbound runs Unbound as a validator of the world, with the world's trust anchor, and gives its address. Unbound asks
-// the servers of referrals at port 53 only, so each zone is told to it with its port; what it validates is unchanged.
+// the servers of referrals at port 53 only: a world at that port it resolves from the root hints; of a world at another
+// port it is told each zone with its port, and what it validates is unchanged.
 func unbound(t *testing.T, w *World) string {
 	t.Helper()
 	path := program(t, "unbound")
@@ -81,14 +82,28 @@ func unbound(t *testing.T, w *World) string {
 remote-control:
 	control-enable: no
 `, port, dir, anchor)
+	if w.Port() == 53 {
+		var hints strings.Builder
+		for _, s := range w.Hints() {
+			fmt.Fprintf(&hints, ". 3600 NS %s\n%s 3600 A %v\n", s.Host, s.Host, s.Addr)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "hints"), []byte(hints.String()), 0o600))
+		fmt.Fprintf(&conf, "server:\n\troot-hints: %q\n", filepath.Join(dir, "hints"))
+		return runUnbound(t, path, dir, port, conf.String())
+	}
 	for _, z := range w.Zones() {
 		fmt.Fprintf(&conf, "stub-zone:\n\tname: %q\n\tstub-prime: no\n", z.Name)
 		for _, s := range z.Servers {
 			fmt.Fprintf(&conf, "\tstub-addr: %v@%d\n", s.Addr, w.Port())
 		}
 	}
+	return runUnbound(t, path, dir, port, conf.String())
+}
+
+func runUnbound(t *testing.T, path, dir string, port int, conf string) string {
+	t.Helper()
 	file := filepath.Join(dir, "unbound.conf")
-	require.NoError(t, os.WriteFile(file, []byte(conf.String()), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(conf), 0o600))
 	out := &output{}
 	cmd := exec.Command(path, "-d", "-c", file)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -135,7 +150,24 @@ func questions(zone string) []dns.Question {
 }
 
 func TestUnboundAgreesOnEveryZone(t *testing.T) {
-	w := start(t, Default())
+	agree(t, start(t, Default()))
+}
+
+// TestUnboundResolvesFromTheRoot adds what the test above leaves out: referrals and their proofs.
+func TestUnboundResolvesFromTheRoot(t *testing.T) {
+	l, err := net.ListenPacket("udp4", fmt.Sprintf("%v:53", rootAddr))
+	if err != nil {
+		t.Skipf("referrals are not compared with Unbound: it follows them at port 53 only, and that is not to be had: %v", err)
+	}
+	require.NoError(t, l.Close())
+	cfg := Default()
+	cfg.Port = 53
+	agree(t, start(t, cfg))
+}
+
+// agree asks Unbound about each zone of the default world and compares its verdicts with what the zone is made to show.
+func agree(t *testing.T, w *World) {
+	t.Helper()
 	at := unbound(t, w)
 	unsigned := map[string]bool{"unsigned.com.": true, "unsigned.org.": true, "unsigned.net.": true, "plain.info.": true,
 		"island.com.": true, "open.example.com.": true, "info.": true, "noedns.com.": true}
