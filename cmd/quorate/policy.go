@@ -13,8 +13,8 @@ import (
 )
 
 type policyCmd struct {
-	On     *time.Time `format:"2006-01-02" placeholder:"YYYY-MM-DD" help:"The day, in UTC; today if left out."`
-	Config string     `type:"existingfile" placeholder:"FILE" help:"A gate's configuration to hold against the rules."`
+	On     string `placeholder:"YYYY-MM-DD" help:"The day, in UTC; today if left out."`
+	Config string `type:"existingfile" placeholder:"FILE" help:"A gate's configuration to hold against the rules."`
 }
 
 // Help is shown below the flags' list.
@@ -24,8 +24,11 @@ func (policyCmd) Help() string {
 
 func (c policyCmd) Run(out console) error {
 	at := time.Now()
-	if c.On != nil {
-		at = *c.On
+	if c.On != "" {
+		var err error
+		if at, err = time.Parse(time.DateOnly, c.On); err != nil {
+			return fmt.Errorf("--on: %q is no day in the form YYYY-MM-DD", c.On)
+		}
 	}
 	var roster mpic.Roster
 	if c.Config != "" {
