@@ -44,19 +44,21 @@ func Admit(r Request, at time.Time) *Problem {
 }
 
 // admitMethod: DCV-01, only methods that are here, and so permitted on every day on which this program runs.
-func admitMethod(r Request, _ time.Time) *Problem {
+func admitMethod(r Request, at time.Time) *Problem {
 	if r.Method.Section() == "" {
-		return refuse("request.method", "the method is none of http-01, dns-01 and tls-alpn-01")
+		return refuse("request.method", "the method (%s) is none of http-01, dns-01 and tls-alpn-01, which are those of %s",
+			r.Method, at.UTC().Format(time.DateOnly))
 	}
 	return nil
 }
 
 func admitIdentifier(r Request, _ time.Time) *Problem {
 	if strings.Contains(r.FQDN(), "*") {
-		return refuse("name.wildcard", "%q: an asterisk may only be the whole leftmost label", r.Identifier)
+		return refuse("name.wildcard", "%q: an asterisk may only be the whole leftmost label",
+			cut(r.Identifier, maxName))
 	}
 	if p := checkName(r.FQDN()); p != nil {
-		p.Name = r.Identifier
+		p.Name = cut(r.Identifier, maxName+len("*."))
 		return p
 	}
 	if r.Method == DNS01 && len(r.Queried()) > maxName {

@@ -61,6 +61,17 @@ func TestRFC1035_2_3_4_Lengths(t *testing.T) {
 	}
 }
 
+func TestAProblemIsShortWhateverTheNameIs(t *testing.T) {
+	for _, name := range []string{strings.Repeat("a.", 1<<20), "*." + strings.Repeat("*", 1<<20),
+		"fe80::1%" + strings.Repeat("a", 1<<20)} {
+		req := request(DNS01)
+		req.Identifier = name
+		p := Admit(req, now)
+		require.NotNil(t, p)
+		require.Less(t, len(p.Detail)+len(p.Name), 2048)
+	}
+}
+
 // Holds: DCV-12, D6
 func TestBR_1_6_1_TokenIsRefusedAfterThirtyDays(t *testing.T) {
 	for what, c := range map[string]struct {
@@ -92,7 +103,6 @@ func TestBR_1_6_1_TokenIsRefusedAfterThirtyDays(t *testing.T) {
 
 // Holds: DCV-01, DCV-12
 func TestRequestsThatAreNotAdmitted(t *testing.T) {
-	set := func(f func(*Request)) func(*Request) { return f }
 	withToken := func(token string) func(*Request) {
 		return func(r *Request) { r.Token, r.KeyAuthorization = token, token+"."+thumb }
 	}
@@ -100,8 +110,8 @@ func TestRequestsThatAreNotAdmitted(t *testing.T) {
 		change      func(*Request)
 		code, field string
 	}{
-		"no method":            {set(func(r *Request) { r.Method = 0 }), "request.method", "method"},
-		"an unknown method":    {set(func(r *Request) { r.Method = 200 }), "request.method", "method"},
+		"no method":            {func(r *Request) { r.Method = 0 }, "request.method", "method"},
+		"an unknown method":    {func(r *Request) { r.Method = 200 }, "request.method", "method"},
 		"no token":             {withToken(""), "request.token", "token"},
 		"a token of 21":        {withToken(strings.Repeat("a", 21)), "request.token", "token"},
 		"a token of 257":       {withToken(strings.Repeat("a", 257)), "request.token", "token"},
@@ -109,27 +119,39 @@ func TestRequestsThatAreNotAdmitted(t *testing.T) {
 		"a token of base64":    {withToken(strings.Repeat("a", 22) + "+"), "request.token", "token"},
 		"a token with a slash": {withToken(strings.Repeat("a", 22) + "/../x"), "request.token", "token"},
 		"a token with a break": {withToken(strings.Repeat("a", 22) + "\r\nHost: x"), "request.token", "token"},
-		"no key authorization": {set(func(r *Request) { r.KeyAuthorization = "" }), "request.key-authorization", "key_authorization"},
-		"another token's":      {set(func(r *Request) { r.KeyAuthorization = "x" + secret }), "request.key-authorization", "key_authorization"},
-		"the token alone":      {set(func(r *Request) { r.KeyAuthorization = token }), "request.key-authorization", "key_authorization"},
-		"no thumbprint":        {set(func(r *Request) { r.KeyAuthorization = token + "." }), "request.key-authorization", "key_authorization"},
-		"a short thumbprint":   {set(func(r *Request) { r.KeyAuthorization = secret[:len(secret)-1] }), "request.key-authorization", "key_authorization"},
-		"a long thumbprint":    {set(func(r *Request) { r.KeyAuthorization = secret + "A" }), "request.key-authorization", "key_authorization"},
-		"a thumbprint of base64": {set(func(r *Request) { r.KeyAuthorization = secret[:len(secret)-2] + "+I" }),
+		"no key authorization": {func(r *Request) { r.KeyAuthorization = "" }, "request.key-authorization",
+			"key_authorization"},
+		"another token's": {func(r *Request) { r.KeyAuthorization = "x" + secret }, "request.key-authorization",
+			"key_authorization"},
+		"the token alone": {func(r *Request) { r.KeyAuthorization = token }, "request.key-authorization",
+			"key_authorization"},
+		"no thumbprint": {func(r *Request) { r.KeyAuthorization = token + "." }, "request.key-authorization",
+			"key_authorization"},
+		"a short thumbprint": {func(r *Request) { r.KeyAuthorization = secret[:len(secret)-1] },
 			"request.key-authorization", "key_authorization"},
-		"a thumbprint with a break": {set(func(r *Request) { r.KeyAuthorization = secret[:len(secret)-2] + "\nI" }),
+		"a long thumbprint": {func(r *Request) { r.KeyAuthorization = secret + "A" }, "request.key-authorization",
+			"key_authorization"},
+		"a thumbprint of base64": {func(r *Request) { r.KeyAuthorization = secret[:len(secret)-2] + "+I" },
 			"request.key-authorization", "key_authorization"},
-		"a thumbprint with spare bits": {set(func(r *Request) { r.KeyAuthorization = secret[:len(secret)-1] + "J" }),
+		"a thumbprint with a break": {func(r *Request) { r.KeyAuthorization = secret[:len(secret)-2] + "\nI" },
 			"request.key-authorization", "key_authorization"},
-		"no account":               {set(func(r *Request) { r.AccountURI = "" }), "request.account", "account_uri"},
-		"a relative account":       {set(func(r *Request) { r.AccountURI = "/acct/1" }), "request.account", "account_uri"},
-		"an account without host":  {set(func(r *Request) { r.AccountURI = "https:///acct/1" }), "request.account", "account_uri"},
-		"an account with a blank":  {set(func(r *Request) { r.AccountURI = "https://ca.example/a b" }), "request.account", "account_uri"},
-		"no issuer":                {set(func(r *Request) { r.Issuers = nil }), "request.issuers", "issuers"},
-		"an empty issuer":          {set(func(r *Request) { r.Issuers = []string{"ca.example", ""} }), "request.issuers", "issuers"},
-		"an issuer in upper case":  {set(func(r *Request) { r.Issuers = []string{"CA.example"} }), "request.issuers", "issuers"},
-		"an issuer that is a URL":  {set(func(r *Request) { r.Issuers = []string{"https://ca.example"} }), "request.issuers", "issuers"},
-		"an issuer with a dot end": {set(func(r *Request) { r.Issuers = []string{"ca.example."} }), "request.issuers", "issuers"},
+		"a thumbprint with spare bits": {func(r *Request) { r.KeyAuthorization = secret[:len(secret)-1] + "J" },
+			"request.key-authorization", "key_authorization"},
+		"no account":         {func(r *Request) { r.AccountURI = "" }, "request.account", "account_uri"},
+		"a relative account": {func(r *Request) { r.AccountURI = "/acct/1" }, "request.account", "account_uri"},
+		"an account without host": {func(r *Request) { r.AccountURI = "https:///acct/1" }, "request.account",
+			"account_uri"},
+		"an account with a blank": {func(r *Request) { r.AccountURI = "https://ca.example/a b" }, "request.account",
+			"account_uri"},
+		"no issuer": {func(r *Request) { r.Issuers = nil }, "request.issuers", "issuers"},
+		"an empty issuer": {func(r *Request) { r.Issuers = []string{"ca.example", ""} }, "request.issuers",
+			"issuers"},
+		"an issuer in upper case": {func(r *Request) { r.Issuers = []string{"CA.example"} }, "request.issuers",
+			"issuers"},
+		"an issuer that is a URL": {func(r *Request) { r.Issuers = []string{"https://ca.example"} },
+			"request.issuers", "issuers"},
+		"an issuer with a dot end": {func(r *Request) { r.Issuers = []string{"ca.example."} }, "request.issuers",
+			"issuers"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			req := request(HTTP01)
@@ -141,6 +163,8 @@ func TestRequestsThatAreNotAdmitted(t *testing.T) {
 			require.NotEmpty(t, p.Detail)
 		})
 	}
+	none := request(0)
+	require.Contains(t, Admit(none, now).Detail, "2026-11-21", "the day is named")
 	acct := request(HTTP01)
 	acct.AccountURI = "acct:user@ca.example" // RFC 7565, for accounts that are not ACME's
 	require.Nil(t, Admit(acct, now))
@@ -166,7 +190,8 @@ func TestThePublicSuffixListHoldsWhatIsReliedUpon(t *testing.T) {
 		require.Equal(t, "name.public-suffix", code(checkWildcardBase(base)), "*.%s", base)
 	}
 	require.Greater(t, len(seen), 8000)
-	require.Equal(t, "name.public-suffix", code(checkWildcardBase("nosuchtld")), "no rule is invented, and no label is free")
+	require.Equal(t, "name.public-suffix", code(checkWildcardBase("nosuchtld")),
+		"no rule is invented, and no label is free")
 }
 
 func FuzzNames(f *testing.F) {

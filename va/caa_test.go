@@ -17,7 +17,7 @@ func caaOf(t *testing.T, s *table, req Request) CAAFinding {
 	return checker(t, s).Check(t.Context(), probe(req)).CAA
 }
 
-// Holds: CAA-01, CAA-07
+// Holds: CAA-01, CAA-07, C6
 func TestRFC8659_3_ClimbStopsAtFirstRRset(t *testing.T) {
 	const ours, theirs = `CAA 0 issue "ca.example"`, `CAA 0 issue "other.example"`
 	for what, c := range map[string]struct {
@@ -34,20 +34,25 @@ func TestRFC8659_3_ClimbStopsAtFirstRRset(t *testing.T) {
 			want: "caa.forbidden", found: "shop.example.com", lookups: 1},
 		"at the parent": {records: map[string][]string{"example.com CAA": {ours}, "com CAA": {theirs}},
 			want: "ok", found: "example.com", lookups: 2},
-		"at the top-level domain": {records: map[string][]string{"com CAA": {theirs}}, want: "caa.forbidden", found: "com", lookups: 3},
-		"the root is not asked":   {records: map[string][]string{" CAA": {theirs}}, want: "ok", lookups: 3},
+		"at the top-level domain": {records: map[string][]string{"com CAA": {theirs}}, want: "caa.forbidden", found: "com",
+			lookups: 3},
+		"the root is not asked": {records: map[string][]string{" CAA": {theirs}}, want: "ok", lookups: 3},
 		"records that say nothing of issuance end it too": {
-			records: map[string][]string{"shop.example.com CAA": {`CAA 0 iodef "mailto:a@example.com"`}, "example.com CAA": {theirs}},
-			want:    "ok", found: "shop.example.com", lookups: 1},
-		"bogus at the name": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Bogus}, want: "caa.bogus", lookups: 1},
+			records: map[string][]string{"shop.example.com CAA": {`CAA 0 iodef "mailto:a@example.com"`},
+				"example.com CAA": {theirs}},
+			want: "ok", found: "shop.example.com", lookups: 1},
+		"bogus at the name": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Bogus}, want: "caa.bogus",
+			lookups: 1},
 		"bogus below the records": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Bogus},
 			records: map[string][]string{"example.com CAA": {ours}}, want: "caa.bogus", lookups: 1},
 		"bogus above the records": {status: map[string]dnssec.Status{"com CAA": dnssec.Bogus},
 			records: map[string][]string{"example.com CAA": {ours}}, want: "ok", found: "example.com", lookups: 2},
 		"failure below the records": {status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Failure},
 			records: map[string][]string{"example.com CAA": {ours}}, want: "caa.lookup", lookups: 1},
-		"failure at the last step": {status: map[string]dnssec.Status{"com CAA": dnssec.Failure}, want: "caa.lookup", lookups: 3},
-		"an answer without status": {status: map[string]dnssec.Status{"shop.example.com CAA": 0}, want: "caa.lookup", lookups: 1},
+		"failure at the last step": {status: map[string]dnssec.Status{"com CAA": dnssec.Failure}, want: "caa.lookup",
+			lookups: 3},
+		"an answer without status": {status: map[string]dnssec.Status{"shop.example.com CAA": 0}, want: "caa.lookup",
+			lookups: 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			f := caaOf(t, &table{records: c.records, status: c.status}, request(HTTP01))
@@ -97,7 +102,8 @@ func TestBR_3_2_2_8_FreshForTheTTLOrEightHours(t *testing.T) {
 // Holds: C1
 func TestTheFindingIsForTheNameLookedUp(t *testing.T) {
 	s := &table{answer: func(_, qtype string, _ int) *resolver.Answer {
-		return answered(resolver.Lookup{Name: "permissive.example.com.", Type: qtype, Status: dnssec.Secure}, `CAA 0 issue "ca.example"`)
+		return answered(resolver.Lookup{Name: "permissive.example.com.", Type: qtype, Status: dnssec.Secure},
+			`CAA 0 issue "ca.example"`)
 	}}
 	f := caaOf(t, s, request(HTTP01))
 	require.Equal(t, Error, f.Outcome)
@@ -111,7 +117,8 @@ func TestTheFindingIsForTheNameLookedUp(t *testing.T) {
 //
 // Holds: CAA-02
 func TestABackslashInAnIssueValuePermitsNobody(t *testing.T) {
-	wire := &dns.RFC3597{Hdr: dns.RR_Header{Name: "shop.example.com.", Rrtype: dns.TypeCAA, Class: dns.ClassINET, Ttl: 300},
+	wire := &dns.RFC3597{Hdr: dns.RR_Header{Name: "shop.example.com.", Rrtype: dns.TypeCAA, Class: dns.ClassINET,
+		Ttl: 300},
 		Rdata: hex.EncodeToString([]byte("\x00\x05issue" + `c\097.example`))}
 	packed := make([]byte, 512)
 	n, err := dns.PackRR(wire, packed, 0, nil, false)

@@ -86,10 +86,13 @@ func TestRFC8659_4_OrderDoesNotMatter(t *testing.T) {
 
 func TestRecordsThatAreNotCAAPermitNobody(t *testing.T) {
 	for _, text := range []string{
-		"", "shop.example.com.", `shop.example.com. 300 CH CAA 0 issue "ca.example"`, `shop.example.com. 300 IN TXT 0 issue "ca.example"`,
+		"", "shop.example.com.", `shop.example.com. 300 CH CAA 0 issue "ca.example"`,
+		`shop.example.com. 300 IN TXT 0 issue "ca.example"`,
 		`shop.example.com. 300 IN CAA -1 issue "ca.example"`, `shop.example.com. 300 IN CAA 0 issue "ca.example" x`,
-		`shop.example.com. 300 IN CAA 0 issue "ca.example`, `shop.example.com. 300 IN CAA 0 issue "`, `shop.example.com. 300 IN CAA 0 issue "a\"`,
-		`shop.example.com. 300 IN CAA 0 issue "a"b"`, `shop.example.com. 300 IN CAA 0 issue "a\25"`, `shop.example.com. 300 IN CAA 0 issue "a\256"`,
+		`shop.example.com. 300 IN CAA 0 issue "ca.example`, `shop.example.com. 300 IN CAA 0 issue "`,
+		`shop.example.com. 300 IN CAA 0 issue "a\"`,
+		`shop.example.com. 300 IN CAA 0 issue "a"b"`, `shop.example.com. 300 IN CAA 0 issue "a\25"`,
+		`shop.example.com. 300 IN CAA 0 issue "a\256"`,
 	} {
 		permits, problem := EvaluateCAA([]string{text}, request(HTTP01))
 		require.Empty(t, permits)

@@ -30,22 +30,24 @@ func TestBR_3_2_2_4_7_DNSChange(t *testing.T) {
 		status  dnssec.Status
 		want    string
 	}{
-		"the value":                   {records: []string{`TXT "` + right + `"`}, want: "ok"},
-		"among others":                {records: []string{`TXT "v=spf1"`, `TXT "` + right + `"`, `TXT ""`}, want: "ok"},
-		"in two strings":              {records: []string{`TXT "` + right[:20] + `" "` + right[20:] + `"`}, want: "ok"},
-		"secure":                      {records: []string{`TXT "` + right + `"`}, status: dnssec.Secure, want: "ok"},
-		"nothing":                     {want: "txt.missing"},
-		"another value":               {records: []string{`TXT "` + right[1:] + `A"`}, want: "txt.mismatch"},
-		"the value and more":          {records: []string{`TXT "` + right + `="`}, want: "txt.mismatch"},
-		"a blank behind":              {records: []string{`TXT "` + right + ` "`}, want: "txt.mismatch"},
-		"in quotes of its own":        {records: []string{`TXT "\"` + right + `\""`}, want: "txt.mismatch"},
-		"the key authorization":       {records: []string{`TXT "` + secret + `"`}, want: "txt.mismatch"},
-		"spread over two records":     {records: []string{`TXT "` + right[:20] + `"`, `TXT "` + right[20:] + `"`}, want: "txt.mismatch"},
-		"bogus, with the value":       {records: []string{`TXT "` + right + `"`}, status: dnssec.Bogus, want: "dnssec.bogus"},
-		"failure":                     {status: dnssec.Failure, want: "dns.lookup"},
-		"a record of another type":    {records: []string{`SPF "` + right + `"`}, want: "txt.missing"},
-		"case changed on the way":     {records: []string{`TXT "` + swapCase(right) + `"`}, want: "txt.mismatch"},
-		"a value of a kilobyte":       {records: []string{`TXT "` + right + `" "` + secret + secret + `"`}, want: "txt.mismatch"},
+		"the value":             {records: []string{`TXT "` + right + `"`}, want: "ok"},
+		"among others":          {records: []string{`TXT "v=spf1"`, `TXT "` + right + `"`, `TXT ""`}, want: "ok"},
+		"in two strings":        {records: []string{`TXT "` + right[:20] + `" "` + right[20:] + `"`}, want: "ok"},
+		"secure":                {records: []string{`TXT "` + right + `"`}, status: dnssec.Secure, want: "ok"},
+		"nothing":               {want: "txt.missing"},
+		"another value":         {records: []string{`TXT "` + right[1:] + `A"`}, want: "txt.mismatch"},
+		"the value and more":    {records: []string{`TXT "` + right + `="`}, want: "txt.mismatch"},
+		"a blank behind":        {records: []string{`TXT "` + right + ` "`}, want: "txt.mismatch"},
+		"in quotes of its own":  {records: []string{`TXT "\"` + right + `\""`}, want: "txt.mismatch"},
+		"the key authorization": {records: []string{`TXT "` + secret + `"`}, want: "txt.mismatch"},
+		"spread over two records": {records: []string{`TXT "` + right[:20] + `"`, `TXT "` + right[20:] + `"`},
+			want: "txt.mismatch"},
+		"bogus, with the value":    {records: []string{`TXT "` + right + `"`}, status: dnssec.Bogus, want: "dnssec.bogus"},
+		"failure":                  {status: dnssec.Failure, want: "dns.lookup"},
+		"a record of another type": {records: []string{`SPF "` + right + `"`}, want: "txt.missing"},
+		"case changed on the way":  {records: []string{`TXT "` + swapCase(right) + `"`}, want: "txt.mismatch"},
+		"a value of a kilobyte": {records: []string{`TXT "` + right + `" "` + secret + secret + `"`},
+			want: "txt.mismatch"},
 		"octets that are not letters": {records: []string{`TXT "\255\000"`}, want: "txt.mismatch"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -91,7 +93,6 @@ func TestLabelsAreUnderscored(t *testing.T) {
 	require.Empty(t, s.asked)
 }
 
-// Holds: DCV-10
 func TestAReportRepeatsWhatWasAsked(t *testing.T) {
 	p := probe(request(DNS01))
 	p.Request.Identifier = "*.shop.example.com"

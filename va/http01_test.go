@@ -128,6 +128,10 @@ func body(status, headers, s string) string {
 	return "HTTP/1.1 " + status + "\r\n" + headers + "Content-Length: " + strconv.Itoa(len(s)) + "\r\n\r\n" + s
 }
 
+func page(status, headers, s string) func(net.Conn) { return text(body(status, headers, s)) }
+
+const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 func packed(t *testing.T, s string) string {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -143,50 +147,62 @@ func TestRFC8555_8_3_Responses(t *testing.T) {
 		answer func(net.Conn)
 		want   string
 	}{
-		"the key authorization":               {text(body("200 OK", "", secret)), "ok"},
-		"white space behind it":               {text(body("200 OK", "", secret+" \r\n\t\n")), "ok"},
-		"without a length":                    {text("HTTP/1.0 200 OK\r\n\r\n" + secret), "ok"},
-		"in chunks":                           {text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(secret), secret)), "ok"},
-		"another status of 2xx":               {text(body("203 Non-Authoritative Information", "", secret)), "ok"},
-		"after an informational response":     {text("HTTP/1.1 103 Early Hints\r\n\r\n" + body("200 OK", "", secret)), "ok"},
-		"white space before it":               {text(body("200 OK", "", " "+secret)), "http.body"},
-		"something behind it":                 {text(body("200 OK", "", secret+"x")), "http.body"},
-		"the token alone":                     {text(body("200 OK", "", token)), "http.body"},
-		"upper case":                          {text(body("200 OK", "", strings.ToUpper(secret))), "http.body"},
-		"nothing":                             {text(body("200 OK", "", "")), "http.body"},
-		"no content":                          {text("HTTP/1.1 204 No Content\r\n\r\n"), "http.body"},
-		"octets that are no text":             {text(body("200 OK", "", "\xff\x00\xfe")), "http.body"},
-		"a page that has it":                  {text(body("200 OK", "", "<html>"+secret+"</html>")), "http.body"},
-		"404 that echoes":                     {text(body("404 Not Found", "", secret)), "http.status"},
-		"401":                                 {text(body("401 Unauthorized", "WWW-Authenticate: Basic\r\n", secret)), "http.status"},
-		"500":                                 {text(body("500 Internal Server Error", "", secret)), "http.status"},
-		"199":                                 {text(body("199 Odd", "", secret)), "http.broken"},
-		"101":                                 {text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + secret), "http.status"},
-		"600":                                 {text(body("600 Odd", "", secret)), "http.status"},
-		"packed, though nobody asked":         {text(body("200 OK", "Content-Encoding: gzip\r\n", packed(t, secret))), "http.body"},
-		"a packed bomb":                       {text(body("200 OK", "Content-Encoding: gzip\r\n", packed(t, strings.Repeat("0", 8<<20)))), "http.size"},
-		"a body that never ends":              {forever("HTTP/1.1 200 OK\r\n\r\n", secret), "http.size"},
-		"white space that never ends":         {forever("HTTP/1.1 200 OK\r\n\r\n"+secret, strings.Repeat(" ", 1000)), "http.size"},
-		"chunks that never end":               {forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n"), "http.size"},
-		"a length of exabytes":                {silent("HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\n" + secret), "http.timeout"},
-		"less than announced":                 {text("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + secret), "http.broken"},
-		"a body that stops":                   {silent("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + secret), "http.timeout"},
-		"headers that stop":                   {silent("HTTP/1.1 200 OK\r\nX: "), "http.timeout"},
-		"silence":                             {silent(""), "http.timeout"},
-		"one huge header":                     {text("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 64<<10) + "\r\n\r\n" + secret), "http.broken"},
-		"many headers":                        {text("HTTP/1.1 200 OK\r\n" + strings.Repeat("X: a\r\n", 64<<10) + "\r\n" + secret), "http.broken"},
+		"the key authorization": {page("200 OK", "", secret), "ok"},
+		"white space behind it": {page("200 OK", "", secret+" \r\n\t\n"), "ok"},
+		"without a length":      {text("HTTP/1.0 200 OK\r\n\r\n" + secret), "ok"},
+		"in chunks": {text(chunked + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(secret), secret)),
+			"ok"},
+		"another status of 2xx":           {page("203 Non-Authoritative Information", "", secret), "ok"},
+		"after an informational response": {text("HTTP/1.1 103 Early Hints\r\n\r\n" + body("200 OK", "", secret)), "ok"},
+		"white space before it":           {page("200 OK", "", " "+secret), "http.body"},
+		"something behind it":             {page("200 OK", "", secret+"x"), "http.body"},
+		"the token alone":                 {page("200 OK", "", token), "http.body"},
+		"upper case":                      {page("200 OK", "", strings.ToUpper(secret)), "http.body"},
+		"nothing":                         {page("200 OK", "", ""), "http.body"},
+		"no content":                      {text("HTTP/1.1 204 No Content\r\n\r\n"), "http.body"},
+		"octets that are no text":         {page("200 OK", "", "\xff\x00\xfe"), "http.body"},
+		"a page that has it":              {page("200 OK", "", "<html>"+secret+"</html>"), "http.body"},
+		"404 that echoes":                 {page("404 Not Found", "", secret), "http.status"},
+		"401": {page("401 Unauthorized", "WWW-Authenticate: Basic\r\n", secret),
+			"http.status"},
+		"500": {page("500 Internal Server Error", "", secret), "http.status"},
+		"199": {page("199 Odd", "", secret), "http.broken"},
+		"101": {text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + secret),
+			"http.status"},
+		"600":                         {page("600 Odd", "", secret), "http.status"},
+		"packed, though nobody asked": {page("200 OK", "Content-Encoding: gzip\r\n", packed(t, secret)), "http.body"},
+		"a packed bomb": {page("200 OK", "Content-Encoding: gzip\r\n", packed(t, strings.Repeat("0",
+			8<<20))), "http.size"},
+		"a body that never ends": {forever("HTTP/1.1 200 OK\r\n\r\n", secret), "http.size"},
+		"white space that never ends": {forever("HTTP/1.1 200 OK\r\n\r\n"+secret, strings.Repeat(" ", 1000)),
+			"http.size"},
+		"chunks that never end": {forever(chunked, "1\r\na\r\n"), "http.size"},
+		"a length of exabytes": {silent("HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\n" + secret),
+			"http.timeout"},
+		"less than announced": {text("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + secret),
+			"http.broken"},
+		"a body that stops": {silent("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + secret),
+			"http.timeout"},
+		"headers that stop": {silent("HTTP/1.1 200 OK\r\nX: "), "http.timeout"},
+		"silence":           {silent(""), "http.timeout"},
+		"one huge header": {text("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a",
+			64<<10) + "\r\n\r\n" + secret), "http.broken"},
+		"many headers": {text("HTTP/1.1 200 OK\r\n" + strings.Repeat("X: a\r\n",
+			64<<10) + "\r\n" + secret), "http.broken"},
 		"headers that never end":              {forever("HTTP/1.1 200 OK\r\n", "X-Header: value\r\n"), "http.broken"},
 		"a status line that never ends":       {forever("HTTP/1.1 200 ", "OK OK OK"), "http.broken"},
 		"informational responses without end": {forever("", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"), "http.broken"},
 		"another protocol":                    {text("220 mail.example.com ESMTP\r\n" + secret), "http.broken"},
 		"TLS at port 80":                      {text("\x15\x03\x01\x00\x02\x02\x46"), "http.broken"},
 		"nothing but an end":                  {text(""), "http.broken"},
-		"two lengths":                         {text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" + secret), "http.broken"},
+		"two lengths": {text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" + secret),
+			"http.broken"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			l := raw(t, c.answer)
-			ch := checker(t, loopback("shop.example.com"), inWorld(l, nil), func(c *Config) { c.HopTimeout = 700 * time.Millisecond })
+			ch := checker(t, loopback("shop.example.com"), inWorld(l, nil),
+				func(c *Config) { c.HopTimeout = 700 * time.Millisecond })
 			if !strings.Contains(c.want, "timeout") {
 				ch.config.HopTimeout = time.Minute
 			}
@@ -321,7 +337,8 @@ func TestTenRedirectsAndNoMore(t *testing.T) {
 				}
 				http.Redirect(w, r, fmt.Sprintf("/%d", n+1), http.StatusFound)
 			})
-			f := checker(t, loopback("shop.example.com"), inWorld(s.Listener, nil)).Check(t.Context(), probe(request(HTTP01))).DCV
+			f := checker(t, loopback("shop.example.com"), inWorld(s.Listener, nil)).Check(t.Context(),
+				probe(request(HTTP01))).DCV
 			require.Equal(t, want, code(f.Problem))
 			require.Len(t, f.Fetches, 11)
 		})
@@ -473,7 +490,8 @@ func TestAnAddressThatCannotBeHadIsAnError(t *testing.T) {
 			f := checker(t, s, inWorld(srv.Listener, nil)).Check(t.Context(), probe(request(HTTP01))).DCV
 			require.Equal(t, Error, f.Outcome)
 			require.Equal(t, c.want, code(f.Problem))
-			require.Equal(t, c.question, strings.TrimSuffix(strings.Replace(f.Problem.Name, ". ", " ", 1), ".")+" "+f.Problem.Type)
+			require.Equal(t, c.question, strings.TrimSuffix(strings.Replace(f.Problem.Name, ". ", " ", 1),
+				".")+" "+f.Problem.Type)
 		})
 	}
 	f := checker(t, &table{}).Check(t.Context(), probe(request(HTTP01))).DCV
@@ -494,7 +512,8 @@ func TestARedirectToTLSThatIsNone(t *testing.T) {
 		http.Redirect(w, r, "https://shop.example.com/", http.StatusFound)
 	})
 	other := raw(t, text("HTTP/1.1 200 OK\r\n\r\n"+secret))
-	f := checker(t, loopback("shop.example.com"), inWorld(plain.Listener, other)).Check(t.Context(), probe(request(HTTP01))).DCV
+	f := checker(t, loopback("shop.example.com"), inWorld(plain.Listener, other)).Check(t.Context(),
+		probe(request(HTTP01))).DCV
 	require.Equal(t, Error, f.Outcome)
 	require.Equal(t, "http.broken", code(f.Problem))
 }
@@ -506,12 +525,16 @@ func TestOldTLSBehindARedirect(t *testing.T) {
 	plain := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://shop.example.com/", http.StatusFound)
 	})
-	old := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, secret) }))
+	old := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w,
+			secret)
+	}))
 	old.Config.ErrorLog = log.New(io.Discard, "", 0)
 	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	old.StartTLS()
 	t.Cleanup(old.Close)
-	f := checker(t, loopback("shop.example.com"), inWorld(plain.Listener, old.Listener)).Check(t.Context(), probe(request(HTTP01))).DCV
+	f := checker(t, loopback("shop.example.com"), inWorld(plain.Listener, old.Listener)).Check(t.Context(),
+		probe(request(HTTP01))).DCV
 	require.Equal(t, "http.broken", code(f.Problem))
 }
 

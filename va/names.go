@@ -22,7 +22,7 @@ var specialUse = map[string]string{
 // checkName tells why name is not a DNS name that the public DNS can hold; nil when it is one. It does no I/O.
 func checkName(name string) *Problem {
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		return refuse("name.address", "%q is an IP address; only DNS names are validated", name)
+		return refuse("name.address", "%q is an IP address; only DNS names are validated", cut(name, maxName))
 	}
 	if problem := checkSyntax(name); problem != nil {
 		return problem

@@ -30,11 +30,13 @@ const (
 // request is an admissible one.
 func request(method Method) Request {
 	return Request{Identifier: "shop.example.com", Method: method, Token: token, KeyAuthorization: secret,
-		TokenCreated: now.Add(-time.Minute), AccountURI: "https://ca.example/acct/1", Issuers: []string{"ca.example", "ca2.example"}}
+		TokenCreated: now.Add(-time.Minute), AccountURI: "https://ca.example/acct/1", Issuers: []string{"ca.example",
+			"ca2.example"}}
 }
 
 func probe(req Request) Probe {
-	return Probe{Attempt: "attempt", Nonce: "00112233445566778899aabbccddeeff", Deadline: now.Add(time.Minute), Request: req}
+	return Probe{Attempt: "attempt", Nonce: "00112233445566778899aabbccddeeff", Deadline: now.Add(time.Minute),
+		Request: req}
 }
 
 // table gives the answers of a resolver, for what no resolver in its right mind does, and for addresses that no test
@@ -63,7 +65,8 @@ func (s *table) lookup(_ context.Context, name string, qtype uint16) *resolver.A
 			return a
 		}
 	}
-	l := resolver.Lookup{Name: dns.CanonicalName(name), Type: dns.TypeToString[qtype], Status: dnssec.Insecure, Rcode: "NOERROR", Why: "a table says so"}
+	l := resolver.Lookup{Name: dns.CanonicalName(name), Type: dns.TypeToString[qtype], Status: dnssec.Insecure,
+		Rcode: "NOERROR", Why: "a table says so"}
 	if status, ok := s.status[question]; ok {
 		l.Status = status
 	}

@@ -50,8 +50,9 @@ func (l leaf) make(t *testing.T) tls.Certificate {
 	if !l.noNames {
 		l.extensions = append([]pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}}, l.extensions...)
 	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "challenge"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), ExtraExtensions: l.extensions}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "challenge"},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(time.Hour), ExtraExtensions: l.extensions}
 	parent, signer := template, crypto.Signer(key)
 	if l.issuer != "" {
 		parent.Subject.CommonName = l.issuer
@@ -116,10 +117,12 @@ func TestRFC8737_3_Handshakes(t *testing.T) {
 		chain  bool
 		want   string
 	}{
-		"TLS 1.3":                    {&tls.Config{NextProtos: acme, MinVersion: tls.VersionTLS13}, false, "ok"},
-		"TLS 1.2":                    {&tls.Config{NextProtos: acme, MaxVersion: tls.VersionTLS12}, false, "ok"},
-		"TLS 1.1":                    {&tls.Config{NextProtos: acme, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false, "tls.handshake"},
-		"TLS 1.0":                    {&tls.Config{NextProtos: acme, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, false, "tls.handshake"},
+		"TLS 1.3": {&tls.Config{NextProtos: acme, MinVersion: tls.VersionTLS13}, false, "ok"},
+		"TLS 1.2": {&tls.Config{NextProtos: acme, MaxVersion: tls.VersionTLS12}, false, "ok"},
+		"TLS 1.1": {&tls.Config{NextProtos: acme, MinVersion: tls.VersionTLS10,
+			MaxVersion: tls.VersionTLS11}, false, "tls.handshake"},
+		"TLS 1.0": {&tls.Config{NextProtos: acme, MinVersion: tls.VersionTLS10,
+			MaxVersion: tls.VersionTLS10}, false, "tls.handshake"},
 		"no protocol is negotiated":  {&tls.Config{}, false, "tls.protocol"},
 		"another protocol":           {&tls.Config{NextProtos: []string{"h2", "http/1.1"}}, false, "tls.handshake"},
 		"a certificate and a second": {&tls.Config{NextProtos: acme}, true, "tls.certificate"},
@@ -166,36 +169,45 @@ func TestRFC8737_3_Certificates(t *testing.T) {
 		leaf leaf
 		want string
 	}{
-		"right":                           {leaf{}, "ok"},
-		"the name in upper case":          {leaf{names: []asn1.RawValue{dnsName("SHOP.Example.com")}}, "ok"},
-		"no name":                         {leaf{noNames: true}, "tls.names"},
-		"an empty list of names":          {leaf{names: []asn1.RawValue{}}, "tls.names"},
-		"another name":                    {leaf{names: []asn1.RawValue{dnsName("www.example.com")}}, "tls.names"},
-		"the name above":                  {leaf{names: []asn1.RawValue{dnsName("example.com")}}, "tls.names"},
-		"a wildcard":                      {leaf{names: []asn1.RawValue{dnsName("*.example.com")}}, "tls.names"},
-		"the name with a trailing dot":    {leaf{names: []asn1.RawValue{dnsName("shop.example.com.")}}, "tls.names"},
-		"a second name":                   {leaf{names: []asn1.RawValue{shop, dnsName("www.example.com")}}, "tls.names"},
-		"the name twice":                  {leaf{names: []asn1.RawValue{shop, shop}}, "tls.names"},
-		"a mail address besides":          {leaf{names: []asn1.RawValue{shop, tag(1, "a@example.com")}}, "tls.names"},
-		"a URI besides":                   {leaf{names: []asn1.RawValue{shop, tag(6, "https://shop.example.com")}}, "tls.names"},
+		"right":                        {leaf{}, "ok"},
+		"the name in upper case":       {leaf{names: []asn1.RawValue{dnsName("SHOP.Example.com")}}, "ok"},
+		"no name":                      {leaf{noNames: true}, "tls.names"},
+		"an empty list of names":       {leaf{names: []asn1.RawValue{}}, "tls.names"},
+		"another name":                 {leaf{names: []asn1.RawValue{dnsName("www.example.com")}}, "tls.names"},
+		"the name above":               {leaf{names: []asn1.RawValue{dnsName("example.com")}}, "tls.names"},
+		"a wildcard":                   {leaf{names: []asn1.RawValue{dnsName("*.example.com")}}, "tls.names"},
+		"the name with a trailing dot": {leaf{names: []asn1.RawValue{dnsName("shop.example.com.")}}, "tls.names"},
+		"a second name":                {leaf{names: []asn1.RawValue{shop, dnsName("www.example.com")}}, "tls.names"},
+		"the name twice":               {leaf{names: []asn1.RawValue{shop, shop}}, "tls.names"},
+		"a mail address besides":       {leaf{names: []asn1.RawValue{shop, tag(1, "a@example.com")}}, "tls.names"},
+		"a URI besides": {leaf{names: []asn1.RawValue{shop, tag(6, "https://shop.example.com")}},
+			"tls.names"},
 		"an address besides":              {leaf{names: []asn1.RawValue{shop, tag(7, "\x7f\x00\x00\x01")}}, "tls.names"},
 		"a registered identifier besides": {leaf{names: []asn1.RawValue{shop, tag(8, "\x2a\x03")}}, "tls.names"},
 		"the name as a mail address":      {leaf{names: []asn1.RawValue{tag(1, "shop.example.com")}}, "tls.names"},
 		"no identifier":                   {leaf{extensions: []pkix.Extension{}}, "tls.identifier"},
-		"not critical":                    {leaf{extensions: []pkix.Extension{{Id: oid, Value: right.Value}}}, "tls.identifier"},
-		"the digest without its tag":      {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true, Value: sum[:]}}}, "tls.identifier"},
-		"octets behind the digest":        {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true, Value: append(append([]byte{}, right.Value...), 0)}}}, "tls.identifier"},
-		"a length in the long form":       {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true, Value: append([]byte{4, 0x81, 32}, sum[:]...)}}}, "tls.identifier"},
-		"a digest of 31 octets":           {leaf{extensions: []pkix.Extension{extension(t, oid, true, sum[:31])}}, "tls.identifier"},
-		"a bit string":                    {leaf{extensions: []pkix.Extension{extension(t, oid, true, asn1.BitString{Bytes: sum[:], BitLength: 256})}}, "tls.identifier"},
-		"an empty extension":              {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true}}}, "tls.identifier"},
-		"another key authorization's":     {leaf{extensions: []pkix.Extension{acmeIdentifier(t, token+"."+token)}}, "tls.digest"},
-		"the obsolete identifier":         {leaf{extensions: []pkix.Extension{obsolete}}, "tls.obsolete"},
-		"the obsolete one besides":        {leaf{extensions: []pkix.Extension{right, obsolete}}, "tls.obsolete"},
-		"twice":                           {leaf{extensions: []pkix.Extension{right, right}}, "tls.handshake"}, // crypto/x509 refuses it
-		"signed by another key":           {leaf{stranger: true}, "tls.certificate"},
-		"issued under another name":       {leaf{issuer: "a CA"}, "tls.certificate"},
-		"issued by a CA, name and key":    {leaf{issuer: "a CA", stranger: true}, "tls.certificate"},
+		"not critical": {leaf{extensions: []pkix.Extension{{Id: oid, Value: right.Value}}},
+			"tls.identifier"},
+		"the digest without its tag": {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true, Value: sum[:]}}},
+			"tls.identifier"},
+		"octets behind the digest": {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true,
+			Value: append(append([]byte{}, right.Value...), 0)}}}, "tls.identifier"},
+		"a length in the long form": {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true,
+			Value: append([]byte{4, 0x81, 32}, sum[:]...)}}}, "tls.identifier"},
+		"a digest of 31 octets": {leaf{extensions: []pkix.Extension{extension(t, oid, true, sum[:31])}},
+			"tls.identifier"},
+		"a bit string": {leaf{extensions: []pkix.Extension{extension(t, oid, true,
+			asn1.BitString{Bytes: sum[:], BitLength: 256})}}, "tls.identifier"},
+		"an empty extension": {leaf{extensions: []pkix.Extension{{Id: oid, Critical: true}}}, "tls.identifier"},
+		"another key authorization's": {leaf{extensions: []pkix.Extension{acmeIdentifier(t, token+"."+token)}},
+			"tls.digest"},
+		"the obsolete identifier":  {leaf{extensions: []pkix.Extension{obsolete}}, "tls.obsolete"},
+		"the obsolete one besides": {leaf{extensions: []pkix.Extension{right, obsolete}}, "tls.obsolete"},
+		"twice":                    {leaf{extensions: []pkix.Extension{right, right}}, "tls.handshake"},
+		// crypto/x509 refuses it
+		"signed by another key":        {leaf{stranger: true}, "tls.certificate"},
+		"issued under another name":    {leaf{issuer: "a CA"}, "tls.certificate"},
+		"issued by a CA, name and key": {leaf{issuer: "a CA", stranger: true}, "tls.certificate"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l, _ := tlsServer(t, &tls.Config{NextProtos: []string{acmeTLS1}, Certificates: []tls.Certificate{c.leaf.make(t)}})
@@ -245,7 +257,8 @@ func TestHandshakesThatComeToNothing(t *testing.T) {
 		"nobody is there": {nil, Error, "address.unreachable"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			ch := checker(t, loopback("shop.example.com"), inWorld(nil, c.server), func(c *Config) { c.HopTimeout = 700 * time.Millisecond })
+			ch := checker(t, loopback("shop.example.com"), inWorld(nil, c.server),
+				func(c *Config) { c.HopTimeout = 700 * time.Millisecond })
 			if what != "silence" {
 				ch.config.HopTimeout = time.Minute
 			}

@@ -63,7 +63,8 @@ func hostOf(t *testing.T, w *world.World, zone string) *world.Host {
 func live(identifier string, method Method) Probe {
 	req := request(method)
 	req.Identifier, req.TokenCreated, req.Issuers = identifier, time.Now().Add(-time.Minute), []string{"ca.example.net"}
-	return Probe{Attempt: "attempt", Nonce: "00112233445566778899aabbccddeeff", Deadline: time.Now().Add(time.Minute), Request: req}
+	return Probe{Attempt: "attempt", Nonce: "00112233445566778899aabbccddeeff", Deadline: time.Now().Add(time.Minute),
+		Request: req}
 }
 
 // Holds: DCV-04, DCV-16, DCV-17
@@ -158,7 +159,7 @@ func TestTLSALPN01InTheWorld(t *testing.T) {
 	}
 }
 
-// Holds: CAA-01, CAA-02, CAA-03, CAA-07, C3
+// Holds: CAA-01, CAA-02, CAA-03, CAA-07, C3, C6
 func TestRFC8659_3_CAAInTheWorld(t *testing.T) {
 	w := startWorld(t)
 	c := perspective(t, w, "127.0.9.1")
