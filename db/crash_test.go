@@ -142,10 +142,10 @@ func TestREC_05_FullDisk(t *testing.T) {
 	_, err := s.Journal().Open(t.Context(), e.Attempt, e.Roster)
 	require.NoError(t, err)
 	var pages int
-	require.NoError(t, s.Pools()["reads"].QueryRow(`PRAGMA page_count`).Scan(&pages))
+	require.NoError(t, s.Readers().QueryRow(`PRAGMA page_count`).Scan(&pages))
 	limit := func(n int) {
-		var got int
-		require.NoError(t, s.Pools()["writes"].QueryRow(fmt.Sprintf(`PRAGMA max_page_count = %d`, n)).Scan(&got))
+		_, err := s.OnWriter(t.Context(), fmt.Sprintf(`PRAGMA max_page_count = %d`, n))
+		require.NoError(t, err)
 	}
 	limit(pages + 1)
 	require.ErrorContains(t, s.Journal().Close(t.Context(), e, mpic.Judge(e)), "full")
@@ -165,7 +165,7 @@ func TestREC_05_FullDisk(t *testing.T) {
 func TestREC_05_LockedByAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records.db")
 	s := openStore(t, path)
-	_, err := s.Pools()["writes"].Exec(`PRAGMA busy_timeout = 1`)
+	_, err := s.OnWriter(t.Context(), `PRAGMA busy_timeout = 1`)
 	require.NoError(t, err)
 	other, err := hand(t, path, "&_txlock=immediate").BeginTx(t.Context(), &sql.TxOptions{})
 	require.NoError(t, err)
@@ -184,7 +184,8 @@ func TestREC_05_LockedByAnother(t *testing.T) {
 func TestREC_05_FailedCommit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records.db")
 	s := openStore(t, path)
-	_, err := hand(t, path, "").Exec(`CREATE TABLE x (y INTEGER REFERENCES attempts (number) DEFERRABLE INITIALLY DEFERRED);
+	_, err := hand(t, path, "").Exec(`
+		CREATE TABLE x (y INTEGER REFERENCES attempts (number) DEFERRABLE INITIALLY DEFERRED);
 		CREATE TRIGGER break_commit AFTER INSERT ON attempts BEGIN INSERT INTO x VALUES (99); END`)
 	require.NoError(t, err)
 	a := dbtest.Attempt("A1", "example.com", mpic.Issuance)

@@ -1,8 +1,15 @@
 package db
 
-import "database/sql"
+import (
+	"context"
+	"database/sql"
+)
 
-// Pools gives the tests the store's own connections.
-func (s *Store) Pools() map[string]*sql.DB {
-	return map[string]*sql.DB{"writes": s.writer.pool, "reads": s.reads}
+// OnWriter asks the writer's own connection for one value.
+func (s *Store) OnWriter(ctx context.Context, query string) (value string, err error) {
+	err = s.writer.submit(ctx, func(ctx context.Context, tx *session) error { return tx.scan(ctx, query, nil, &value) })
+	return value, err
 }
+
+// Readers gives the connections that read.
+func (s *Store) Readers() *sql.DB { return s.reads }

@@ -48,8 +48,8 @@ type opening struct {
 	Roster  mpic.Roster  `json:"roster"`
 }
 
-// closing is the document of a decision. It names the digests of all that was decided upon, so that its own digest stands
-// for the whole record.
+// closing is the document of a decision. It names the digests of all that was decided upon, so that its own digest
+// stands for the whole record.
 type closing struct {
 	Number int64 `json:"number"`
 	// Opening is the SHA-256 of the attempt's document, in hexadecimal.
@@ -76,8 +76,8 @@ func (j *Journal) Open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 		return 0, err
 	}
 	var number int64
-	err = j.submit(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1 FROM attempts`).Scan(&number); err != nil {
+	err = j.submit(ctx, func(ctx context.Context, tx *session) error {
+		if err := tx.scan(ctx, `SELECT coalesce(max(number), 0) + 1 FROM attempts`, nil, &number); err != nil {
 			return err
 		}
 		if err := insertAttempt(ctx, tx, number, attempt, doc, j.store.now()); err != nil {
@@ -92,7 +92,7 @@ func (j *Journal) Open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 }
 
 // submit writes through the store's writer.
-func (j *Journal) submit(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
+func (j *Journal) submit(ctx context.Context, do func(context.Context, *session) error) error {
 	if j.store.writer == nil {
 		return ErrReadOnly
 	}
@@ -100,13 +100,13 @@ func (j *Journal) submit(ctx context.Context, do func(context.Context, *sql.Tx) 
 }
 
 // insertAttempt: REC-03, time, identity and description stand in columns of their own.
-func insertAttempt(ctx context.Context, tx *sql.Tx, number int64, a mpic.Attempt, doc document, now time.Time) error {
+func insertAttempt(ctx context.Context, tx *session, number int64, a mpic.Attempt, doc document, now time.Time) error {
 	req := a.Probe.Request
 	wildcard := 0
 	if req.Wildcard() {
 		wildcard = 1
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO attempts (number, id, kind, started_at, caller, software, identifier, fqdn,
+	_, err := tx.exec(ctx, `INSERT INTO attempts (number, id, kind, started_at, caller, software, identifier, fqdn,
 		wildcard, method, section, account_uri, document, sha256, recorded_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 		number, column(a.ID()), a.Kind.String(), formatTime(a.Started), column(a.Caller), column(a.Software),
@@ -115,13 +115,13 @@ func insertAttempt(ctx context.Context, tx *sql.Tx, number int64, a mpic.Attempt
 	return err
 }
 
-func insertPerspectives(ctx context.Context, tx *sql.Tx, number int64, roster mpic.Roster) error {
+func insertPerspectives(ctx context.Context, tx *session, number int64, roster mpic.Roster) error {
 	role := mpic.Primary
 	for i, m := range append([]mpic.Member{roster.Primary}, roster.Remotes...) {
 		if i > 0 {
 			role = mpic.RemoteRole
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO perspectives (attempt, name, role, position, region, latitude, longitude,
+		_, err := tx.exec(ctx, `INSERT INTO perspectives (attempt, name, role, position, region, latitude, longitude,
 			resolver_region, resolver_latitude, resolver_longitude) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			number, column(m.Name), role.String(), i, column(string(m.Place.Region)), m.Place.Latitude, m.Place.Longitude,
 			column(string(m.Resolver.Region)), m.Resolver.Latitude, m.Resolver.Longitude)
@@ -132,22 +132,23 @@ func insertPerspectives(ctx context.Context, tx *sql.Tx, number int64, roster mp
 	return nil
 }
 
-// column makes a copy to query by out of what a caller sent: a request that is refused for its bytes is recorded too, and
-// Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings.
+// column makes a copy to query by out of what a caller sent: a request that is refused for its bytes is recorded too,
+// and Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings.
 func column(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // Close writes, in one transaction, a closing row for each perspective, the decision and, when it is granted and for
-// issuance, the authorization (REC-05). It refuses with ErrNotFound an attempt that was not opened, with ErrDecided one
-// that has its decision, and with ErrMismatch: evidence of another attempt or roster than the one opened; evidence without
-// exactly one attestation for each remote; a decision that is not the one that Judge makes of this very evidence.
+// issuance, the authorization (REC-05). It refuses with ErrNotFound an attempt that was not opened, with ErrDecided
+// one that has its decision, and with ErrMismatch: evidence of another attempt or roster than the one opened; evidence
+// without exactly one attestation for each remote; a decision that is not the one that Judge makes of this very
+// evidence.
 func (j *Journal) Close(ctx context.Context, evidence mpic.Evidence, decision mpic.Decision) error {
 	c, err := prepareClose(evidence, decision)
 	if err != nil {
 		return fmt.Errorf("db: closing attempt %s: %w", evidence.Attempt.ID(), err)
 	}
-	err = j.submit(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = j.submit(ctx, func(ctx context.Context, tx *session) error {
 		number, err := findOpen(ctx, tx, evidence.Attempt.ID(), c.opening.sha256)
 		if err != nil {
 			return err
@@ -165,7 +166,7 @@ func (j *Journal) Close(ctx context.Context, evidence mpic.Evidence, decision mp
 			return nil
 		}
 		req := evidence.Attempt.Probe.Request
-		_, err = tx.ExecContext(ctx, `INSERT INTO authorizations (attempt, outcome, kind, identifier, account_uri, method,
+		_, err = tx.exec(ctx, `INSERT INTO authorizations (attempt, outcome, kind, identifier, account_uri, method,
 			granted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`, number, string(Granted), evidence.Attempt.Kind.String(),
 			column(req.Identifier), column(req.AccountURI), req.Method.String(), formatTime(now))
 		return err
@@ -212,12 +213,12 @@ func prepareClose(e mpic.Evidence, d mpic.Decision) (closeRecord, error) {
 }
 
 // findOpen gives the number of an attempt that is open and whose document has this digest.
-func findOpen(ctx context.Context, tx *sql.Tx, id, sum string) (int64, error) {
+func findOpen(ctx context.Context, tx *session, id, sum string) (int64, error) {
 	var number int64
 	var opened string
 	var decided bool
-	err := tx.QueryRowContext(ctx, `SELECT a.number, a.sha256, EXISTS (SELECT 1 FROM decisions AS d WHERE d.attempt = a.number)
-		FROM attempts AS a WHERE a.id = $1`, column(id)).Scan(&number, &opened, &decided)
+	err := tx.scan(ctx, `SELECT a.number, a.sha256, EXISTS (SELECT 1 FROM decisions AS d WHERE d.attempt = a.number)
+		FROM attempts AS a WHERE a.id = $1`, []any{column(id)}, &number, &opened, &decided)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, fmt.Errorf("%w: the attempt was not opened", ErrNotFound)
@@ -232,7 +233,7 @@ func findOpen(ctx context.Context, tx *sql.Tx, id, sum string) (int64, error) {
 }
 
 // insertDecision: REC-02, the quorum of each check stands in the row as "corroborated/attempted".
-func insertDecision(ctx context.Context, tx *sql.Tx, number int64, c closeRecord, now time.Time) error {
+func insertDecision(ctx context.Context, tx *session, number int64, c closeRecord, now time.Time) error {
 	record := closing{Number: number, Opening: c.opening.sha256, Decided: now.UTC(), Decision: c.decisionJSON}
 	for _, r := range c.rows {
 		record.Reports = append(record.Reports, closingReport{r.perspective, r.role, r.state, r.doc.sha256})
@@ -251,7 +252,7 @@ func insertDecision(ctx context.Context, tx *sql.Tx, number int64, c closeRecord
 	}
 	req, primary, policy := c.attempt.Probe.Request, c.rows[0], c.decision.Policy()
 	dcv, caa := c.decision.DCV(), c.decision.CAA()
-	_, err = tx.ExecContext(ctx, `INSERT INTO decisions (attempt, outcome, kind, identifier, account_uri, method, policy,
+	_, err = tx.exec(ctx, `INSERT INTO decisions (attempt, outcome, kind, identifier, account_uri, method, policy,
 		min_remotes, min_regions, primary_name, primary_role, primary_dcv, primary_caa, dcv_corroborated, dcv_attempted,
 		dcv_allowed, caa_corroborated, caa_attempted, caa_allowed, dcv_quorum, caa_quorum, reasons, decided_at, document,
 		sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
@@ -263,20 +264,20 @@ func insertDecision(ctx context.Context, tx *sql.Tx, number int64, c closeRecord
 	return err
 }
 
-// Late keeps a reply that came after the decision (ErrNotFound where the attempt is unknown). It changes nothing else. A
-// reply of a remote that had answered in time, a second one, or one for an attempt that is still open is refused.
+// Late keeps a reply that came after the decision (ErrNotFound where the attempt is unknown). It changes nothing else.
+// A reply of a remote that had answered in time, a second one, or one for an attempt that is still open is refused.
 func (j *Journal) Late(ctx context.Context, attempt string, attestation mpic.Attestation) error {
 	doc, err := newDocument(attestation)
 	if err == nil {
-		err = j.submit(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err = j.submit(ctx, func(ctx context.Context, tx *session) error {
 			var number int64
-			err := tx.QueryRowContext(ctx, `SELECT number FROM attempts WHERE id = $1`, column(attempt)).Scan(&number)
+			err := tx.scan(ctx, `SELECT number FROM attempts WHERE id = $1`, []any{column(attempt)}, &number)
 			if errors.Is(err, sql.ErrNoRows) {
 				return ErrNotFound
 			} else if err != nil {
 				return err
 			}
-			_, err = tx.ExecContext(ctx, `INSERT INTO late_reports (attempt, perspective, role, state, recorded_at, document,
+			_, err = tx.exec(ctx, `INSERT INTO late_reports (attempt, perspective, role, state, recorded_at, document,
 				sha256) VALUES ($1, $2, $3, $4, $5, $6, $7)`, number, column(attestation.Perspective),
 				mpic.RemoteRole.String(), attestation.State.String(), formatTime(j.store.now()), doc.bytes, doc.sha256)
 			return err

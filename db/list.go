@@ -17,7 +17,8 @@ type Outcome string
 const (
 	Granted Outcome = "granted"
 	Refused Outcome = "refused"
-	// StillOpen: no decision is recorded. The attempt is running, or its gate died or could not write; nothing was granted.
+	// StillOpen: no decision is recorded. The attempt is running, or its gate died or could not write; nothing was
+	// granted.
 	StillOpen Outcome = "open"
 )
 

@@ -15,8 +15,8 @@ import (
 // Record is all that is kept of one attempt.
 type Record struct {
 	Summary
-	// Opening is the exact document of attempt and roster, Closing that of the decision; Closing is empty while the attempt
-	// is open.
+	// Opening is the exact document of attempt and roster, Closing that of the decision; Closing is empty while the
+	// attempt is open.
 	Opening Document
 	Closing Document
 	// Perspectives has the primary first, then the remotes in the roster's order.
@@ -42,7 +42,8 @@ type Perspective struct {
 	Role     mpic.Role
 	Place    mpic.Place
 	Resolver mpic.Place
-	// State is mpic.State's name, or "missing" for a primary that made no report, or "pending" while the attempt is open.
+	// State is mpic.State's name, or "missing" for a primary that made no report, or "pending" while the attempt is
+	// open.
 	State string
 	// DCV and CAA are what the decision made of the report: "pass", "fail", "error", or "none" where it was not judged;
 	// empty while the attempt is open. DCVCode and CAACode are the problems' codes, empty for a pass.
@@ -62,8 +63,8 @@ type Late struct {
 	Document    Document
 }
 
-// Attempt reads one record by the attempt's identifier or by the record's number in decimal. It returns ErrNotFound, and
-// ErrDamaged where bytes and digest differ.
+// Attempt reads one record by the attempt's identifier or by the record's number in decimal. It returns ErrNotFound,
+// and ErrDamaged where bytes and digest differ.
 func (s *Store) Attempt(ctx context.Context, key string) (Record, error) {
 	r, err := s.attempt(ctx, key)
 	if err != nil {

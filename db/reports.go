@@ -57,8 +57,8 @@ func reportRows(e mpic.Evidence, d mpic.Decision) ([]reportRow, error) {
 	return rows, nil
 }
 
-// primaryRow: "not-asked" is an attempt that was refused before its first packet; "missing" a primary that made no report
-// though remotes were asked.
+// primaryRow: "not-asked" is an attempt that was refused before its first packet; "missing" a primary that made no
+// report though remotes were asked.
 func primaryRow(e mpic.Evidence) (reportRow, error) {
 	doc, err := newDocument(e.Primary)
 	row := reportRow{perspective: e.Roster.Primary.Name, role: mpic.Primary, state: mpic.NotAsked.String(), doc: doc}
@@ -86,7 +86,7 @@ func judgedAs(judged bool, o va.Outcome, p *va.Problem) (outcome, code string) {
 }
 
 // insertReport: REC-01, who, what became of the question, and when.
-func insertReport(ctx context.Context, tx *sql.Tx, number int64, r reportRow, now time.Time) error {
+func insertReport(ctx context.Context, tx *session, number int64, r reportRow, now time.Time) error {
 	var asked sql.NullString
 	if !r.asked.IsZero() {
 		asked = sql.NullString{String: formatTime(r.asked), Valid: true}
@@ -95,7 +95,7 @@ func insertReport(ctx context.Context, tx *sql.Tx, number int64, r reportRow, no
 	if closed.IsZero() {
 		closed = now
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO reports (attempt, perspective, role, state, dcv, caa, dcv_code, caa_code,
+	_, err := tx.exec(ctx, `INSERT INTO reports (attempt, perspective, role, state, dcv, caa, dcv_code, caa_code,
 		asked_at, closed_at, document, sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		number, column(r.perspective), r.role.String(), r.state, r.dcv, r.caa, r.dcvCode, r.caaCode, asked,
 		formatTime(closed), r.doc.bytes, r.doc.sha256)

@@ -116,10 +116,10 @@ func dump(t testing.TB, pool *sql.DB, table string) []string {
 // Holds: REC-06
 func TestREC_06_ChangedBytesAreNoRecord(t *testing.T) {
 	for name, change := range map[string]string{
-		"the attempt":      `DROP TRIGGER attempts_no_update; UPDATE attempts SET document = document || x'20'`,
-		"a report":         `DROP TRIGGER reports_no_update; UPDATE reports SET document = document || x'20' WHERE perspective = 'tokyo'`,
-		"the decision":     `DROP TRIGGER decisions_no_update; UPDATE decisions SET document = document || x'20'`,
-		"a late reply":     `DROP TRIGGER late_reports_no_update; UPDATE late_reports SET document = document || x'20'`,
+		"the attempt":  `DROP TRIGGER attempts_no_update; UPDATE attempts SET document = document || x'20'`,
+		"a report":     `DROP TRIGGER reports_no_update; UPDATE reports SET document = document || x'20' WHERE perspective = 'tokyo'`,
+		"the decision": `DROP TRIGGER decisions_no_update; UPDATE decisions SET document = document || x'20'`,
+		"a late reply": `DROP TRIGGER late_reports_no_update; UPDATE late_reports SET document = document || x'20'`,
 		"a report's state": `DROP TRIGGER reports_no_update; UPDATE reports SET state = 'rejected'
 			WHERE perspective = 'helsinki' AND attempt = 1`,
 		"a report with its digest": `DROP TRIGGER reports_no_update; UPDATE reports SET (document, sha256) =
@@ -202,12 +202,13 @@ func TestREC_05_ConnectionsAreDurable(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "records.db"))
 	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1",
 		"recursive_triggers": "1", "busy_timeout": "5000"} {
-		for name, pool := range s.Pools() {
-			var got string
-			require.NoError(t, pool.QueryRow(`PRAGMA `+pragma).Scan(&got))
-			require.Equal(t, want, got, "%s of %s", pragma, name)
-		}
+		var got string
+		require.NoError(t, s.Readers().QueryRow(`PRAGMA `+pragma).Scan(&got))
+		require.Equal(t, want, got, "%s of a reader", pragma)
+		got, err := s.OnWriter(t.Context(), `PRAGMA `+pragma)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%s of the writer", pragma)
 	}
-	_, err := s.Pools()["reads"].Exec(`CREATE TABLE x (y)`)
+	_, err := s.Readers().Exec(`CREATE TABLE x (y)`)
 	require.Error(t, err, "the readers cannot write")
 }

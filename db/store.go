@@ -1,9 +1,10 @@
-// Package db keeps the records of attempts: the attempt before its first packet, each perspective's report, the decision
-// and the authorization (docs/records.md). It implements mpic.Journal, and reads records for the fronts and for auditors.
+// Package db keeps the records of attempts: the attempt before its first packet, each perspective's report, the
+// decision and the authorization (docs/records.md). It implements mpic.Journal, and reads records for the fronts and
+// for auditors.
 //
 // What must never be possible is held by the schema (migrations/), also against SQL written by hand: an authorization
-// without a granted decision, a granted decision without the primary's passes and the quorum's rows (MPIC-12), a change or
-// a removal (REC-06).
+// without a granted decision, a granted decision without the primary's passes and the quorum's rows (MPIC-12), a
+// change or a removal (REC-06).
 package db
 
 import (
@@ -32,8 +33,8 @@ var (
 
 // Config says where the records are.
 type Config struct {
-	// Path is the SQLite database's file. Its directory must exist; the file is made, readable by its owner alone, if it
-	// does not. Beside it stand two more files of SQLite's, with "-wal" and "-shm" appended.
+	// Path is the SQLite database's file. Its directory must exist; the file is made, readable by its owner alone, if
+	// it does not. Beside it stand two more files of SQLite's, with "-wal" and "-shm" appended.
 	Path string
 	// ReadOnly opens an existing database for reading, as `quorate audit` does, also while a gate is writing to it.
 	ReadOnly bool
@@ -51,9 +52,9 @@ type Store struct {
 	writer *writer // nil when the store is open for reading only
 }
 
-// Open opens the database and brings its schema up to date. It refuses, with the path in the error: a directory that does
-// not exist, a path that is no file, a file that must not be written to, a file that is no database or somebody else's, and
-// a schema that is newer than this program knows (or, with ReadOnly, older).
+// Open opens the database and brings its schema up to date. It refuses, with the path in the error: a directory that
+// does not exist, a path that is no file, a file that must not be written to, a file that is no database or somebody
+// else's, and a schema that is newer than this program knows (or, with ReadOnly, older).
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now

@@ -16,7 +16,7 @@ const batchLimit = 64
 // write is one call's statements. They stand or fall together, inside a transaction that other calls share.
 type write struct {
 	ctx  context.Context
-	do   func(context.Context, *sql.Tx) error
+	do   func(context.Context, *session) error
 	done chan error
 }
 
@@ -26,6 +26,8 @@ type writer struct {
 	pool *sql.DB
 	log  *slog.Logger
 	in   chan write
+	// open belongs to run; nil before the first transaction and after a fault.
+	open *session
 
 	once sync.Once
 	quit chan struct{}
@@ -40,7 +42,7 @@ func newWriter(pool *sql.DB, log *slog.Logger) *writer {
 
 // submit returns when what do wrote is durable, or when nothing of it was written. Once the statements have begun, the
 // end of ctx is not waited for: only the outcome tells what is in the record.
-func (w *writer) submit(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
+func (w *writer) submit(ctx context.Context, do func(context.Context, *session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -71,6 +73,7 @@ func (w *writer) run() {
 	for {
 		select {
 		case <-w.quit:
+			w.forget(nil)
 			return
 		case first := <-w.in:
 			w.commit(w.gather(first))
@@ -92,25 +95,25 @@ func (w *writer) gather(first write) []write {
 	return batch
 }
 
-// commit carries out a batch and tells each call what became of it. A call that is refused takes only its own statements
-// back; a fault of the transaction refuses the whole batch.
+// commit carries out a batch and tells each call what became of it. A call that is refused takes only its own
+// statements back; a fault of the transaction refuses the whole batch.
 func (w *writer) commit(batch []write) {
 	results := make([]error, len(batch))
-	err := w.transact(func(ctx context.Context, tx *sql.Tx) error {
+	err := w.transact(func(ctx context.Context, tx *session) error {
 		for i, one := range batch {
 			if results[i] = one.ctx.Err(); results[i] != nil {
 				continue
 			}
-			if _, err := tx.ExecContext(ctx, "SAVEPOINT one"); err != nil {
+			if _, err := tx.exec(ctx, "SAVEPOINT one"); err != nil {
 				return err
 			}
 			if results[i] = one.do(ctx, tx); results[i] != nil {
 				// A full disk can end the whole transaction; then this fails, and with it the batch.
-				if _, err := tx.ExecContext(ctx, "ROLLBACK TO one"); err != nil {
+				if _, err := tx.exec(ctx, "ROLLBACK TO one"); err != nil {
 					return fmt.Errorf("%w (after: %w)", err, results[i])
 				}
 			}
-			if _, err := tx.ExecContext(ctx, "RELEASE one"); err != nil {
+			if _, err := tx.exec(ctx, "RELEASE one"); err != nil {
 				return err
 			}
 		}
@@ -129,26 +132,88 @@ func (w *writer) commit(batch []write) {
 
 // transact runs do in one transaction on the one connection. After a fault the connection is closed, which takes back
 // whatever it still held: a commit that failed may leave its transaction open.
-func (w *writer) transact(do func(context.Context, *sql.Tx) error) error {
+func (w *writer) transact(do func(context.Context, *session) error) (err error) {
 	ctx := context.Background() // a caller's end must not interrupt what others share
-	conn, err := w.pool.Conn(ctx)
+	if w.open == nil {
+		conn, err := w.pool.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		w.open = &session{conn: conn, statements: map[string]*sql.Stmt{}}
+	}
+	tx, err := w.open.conn.BeginTx(ctx, nil)
 	if err != nil {
+		w.forget(driver.ErrBadConn)
 		return err
 	}
-	tx, err := conn.BeginTx(ctx, nil)
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	if err = do(ctx, tx); err == nil {
+	if err = do(ctx, w.open); err == nil {
 		err = tx.Commit()
 	} else {
 		err = errors.Join(err, tx.Rollback())
 	}
 	if err != nil {
-		if bad := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(bad, driver.ErrBadConn) {
-			err = errors.Join(err, bad)
-		}
-		return err // Raw has closed the connection
+		w.forget(driver.ErrBadConn)
 	}
-	return conn.Close()
+	return err
+}
+
+// forget ends the session. With driver.ErrBadConn its connection is closed rather than used again.
+func (w *writer) forget(reason error) {
+	if w.open == nil {
+		return
+	}
+	if err := w.open.close(reason); err != nil {
+		w.log.Warn("closing the database connection", "error", err)
+	}
+	w.open = nil
+}
+
+// session is the writer's connection with the statements that it has prepared: to prepare them costs more than to run
+// them, since each carries the guards' text. Inside transact all of it runs in the transaction.
+type session struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+// prepare is for the queries of this package, which are constants: the map does not grow.
+func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if st, ok := s.statements[query]; ok {
+		return st, nil
+	}
+	st, err := s.conn.PrepareContext(ctx, query)
+	if err == nil {
+		s.statements[query] = st
+	}
+	return st, err
+}
+
+func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	st, err := s.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return st.ExecContext(ctx, args...)
+}
+
+// scan reads the one row of a query; sql.ErrNoRows when there is none.
+func (s *session) scan(ctx context.Context, query string, args []any, into ...any) error {
+	st, err := s.prepare(ctx, query)
+	if err != nil {
+		return err
+	}
+	return st.QueryRowContext(ctx, args...).Scan(into...)
+}
+
+func (s *session) close(reason error) error {
+	var errs []error
+	for _, st := range s.statements {
+		errs = append(errs, st.Close())
+	}
+	if reason == nil {
+		return errors.Join(append(errs, s.conn.Close())...)
+	}
+	if err := s.conn.Raw(func(any) error { return reason }); !errors.Is(err, reason) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// Engine is an empty store, and connections to the same database on which SQL is written by hand: each as some person or
-// program may have it, with the engine's protections on or off.
+// Engine is an empty store, and connections to the same database on which SQL is written by hand: each as some person
+// or program may have it, with the engine's protections on or off.
 type Engine struct {
 	Store *db.Store
 	Hands map[string]*sql.DB
@@ -180,7 +180,8 @@ func dryRun(t *testing.T, g Engine) {
 	require.Zero(t, count(t, g, "authorizations"))
 }
 
-// shuffled: F2. The same perspectives stand in another order, and a remote bears a name that sorts before the primary's.
+// shuffled: F2. The same perspectives stand in another order, and a remote bears a name that sorts before the
+// primary's.
 func shuffled(t *testing.T, g Engine) {
 	e := Evidence(t, Attempt("A1", "example.com", mpic.Issuance))
 	PrimaryFails(t, &e)

@@ -32,8 +32,8 @@ func count(t testing.TB, g Engine, table string) int {
 	return 0
 }
 
-// Whole reads each record of a store, and checks that numbers have no gap, that what is decided is judged the same again,
-// and that each perspective of a decided attempt is closed.
+// Whole reads each record of a store, and checks that numbers have no gap, that what is decided is judged the same
+// again, and that each perspective of a decided attempt is closed.
 func Whole(t testing.TB, s *db.Store) {
 	t.Helper()
 	next, err := s.List(t.Context(), db.Filter{Limit: 1})
@@ -177,8 +177,8 @@ func tamperRows(t *testing.T, g Engine) {
 	}
 }
 
-// handClose closes the open attempt 4 by hand as attempt 1 was, but for the changes; a nil change leaves the row out. It
-// returns the first refusal.
+// handClose closes the open attempt 4 by hand as attempt 1 was, but for the changes; a nil change leaves the row out.
+// It returns the first refusal.
 func handClose(t testing.TB, tx *sql.Tx, attempt int64, reports map[string]row, decision row) error {
 	t.Helper()
 	for _, r := range rows(t, tx, `SELECT * FROM reports WHERE attempt = 3`) {

@@ -2,10 +2,10 @@
 
 -- The records of attempts, for SQLite and Postgres alike: only types and expressions that mean the same on both.
 --
--- A record is two documents and what lies between them: the attempt with its roster, written before the first packet, and
--- the decision, which names the digest of the first document and of each report. Columns are copies to query by; the bytes
--- in "document" are the record. Times are RFC 3339 in UTC with nine decimals, so that they sort as text (REC-03).
--- Nothing here is ever changed or removed; the guards of each engine see to that (REC-06).
+-- A record is two documents and what lies between them: the attempt with its roster, written before the first packet,
+-- and the decision, which names the digest of the first document and of each report. Columns are copies to query by;
+-- the bytes in "document" are the record. Times are RFC 3339 in UTC with nine decimals, so that they sort as text
+-- (REC-03). Nothing here is ever changed or removed; the guards of each engine see to that (REC-06).
 
 -- attempts: one row per attempt, before its first packet. number is the gapless sequence (F4).
 CREATE TABLE attempts (
@@ -31,8 +31,8 @@ CREATE INDEX attempts_fqdn ON attempts (fqdn, number);
 CREATE INDEX attempts_account ON attempts (account_uri, number);
 CREATE INDEX attempts_started ON attempts (started_at);
 
--- perspectives: one pending row per perspective, before the first packet (F3). The role is a field, never a guess from the
--- order of rows (F2).
+-- perspectives: one pending row per perspective, before the first packet (F3). The role is a field, never a guess from
+-- the order of rows (F2).
 CREATE TABLE perspectives (
     attempt            BIGINT NOT NULL REFERENCES attempts (number),
     name               TEXT NOT NULL CHECK (name <> ''),
@@ -49,8 +49,9 @@ CREATE TABLE perspectives (
     UNIQUE (attempt, name, role)
 );
 
--- reports: the closing row of each perspective (REC-01). dcv and caa are what the decision made of the report, and 'none'
--- where it was not judged; what the perspective itself claimed is in the document, with its reply as it was received.
+-- reports: the closing row of each perspective (REC-01). dcv and caa are what the decision made of the report, and
+-- 'none' where it was not judged; what the perspective itself claimed is in the document, with its reply as it was
+-- received.
 CREATE TABLE reports (
     attempt     BIGINT NOT NULL,
     perspective TEXT NOT NULL,

@@ -2,10 +2,11 @@
 
 -- The guards of SQLite: what a CHECK or a foreign key cannot say, and what they do not hold on a connection that has
 -- foreign_keys or recursive_triggers off, as the sqlite3 shell has. A guard runs before REPLACE takes an old row away.
--- Somebody who drops the guards, or ignores checks, can still write what is false: the transparency log has to show that.
+-- Somebody who drops the guards, or ignores checks, can still write what is false: the transparency log has to show
+-- that.
 
--- REC-06: rows are appended, and never changed, removed or replaced. The row number is a key too: INSERT OR REPLACE could
--- name one.
+-- REC-06: rows are appended, and never changed, removed or replaced. The row number is a key too: INSERT OR REPLACE
+-- could name one.
 
 -- +goose StatementBegin
 CREATE TRIGGER attempts_no_update BEFORE UPDATE ON attempts
