@@ -191,7 +191,8 @@ type closeRecord struct {
 func prepareClose(e mpic.Evidence, d mpic.Decision) (closeRecord, error) {
 	none := closeRecord{}
 	if d.Attempt() == "" || d.Attempt() != e.Attempt.ID() {
-		return none, fmt.Errorf("%w: the decision is of attempt %q, the evidence of %q", ErrMismatch, d.Attempt(), e.Attempt.ID())
+		return none, fmt.Errorf("%w: the decision is of attempt %q, the evidence of %q", ErrMismatch, d.Attempt(),
+			e.Attempt.ID())
 	}
 	given, err := json.Marshal(d)
 	if err != nil {

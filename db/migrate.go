@@ -86,7 +86,8 @@ func checkVersion(ctx context.Context, pool *sql.DB) error {
 	case version > latestVersion():
 		return newer(version)
 	case version < latestVersion():
-		return fmt.Errorf("the schema has version %d; this program reads %d; open it once with a gate of this version", version, latestVersion())
+		return fmt.Errorf("the schema has version %d; this program reads %d; open it once with a gate of this version",
+			version, latestVersion())
 	}
 	return nil
 }
@@ -109,7 +110,8 @@ func schemaVersion(ctx context.Context, pool *sql.DB) (int64, error) {
 		return 0, errors.New("it holds tables of another program")
 	}
 	var version int64
-	err := pool.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	const newest = `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`
+	err := pool.QueryRowContext(ctx, newest).Scan(&version)
 	return version, err
 }
 
