@@ -74,6 +74,9 @@ func (w *work) hosts(m *dns.Msg, child string) ([]host, uint32) {
 // refer follows a referral from z: the child is signed when a DS set proves it, insecure when the denial of DS is proven,
 // and anything else is bogus. Where the referral itself proves nothing, the parent is asked for the DS set.
 func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
+	if c := w.r.closest(name, dns.TypeNone); c.name == name { // a lookup beside this one was here first
+		return c, usable
+	}
 	hosts, ttl := w.hosts(m, name)
 	if !z.signed() || dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
 		c := w.child(ctx, f, z, name, hosts, nil, z.verdict, ttl)
@@ -101,10 +104,10 @@ func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.
 			return nil, v
 		}
 	}
-	c, what, v := w.askDS(ctx, f, z, name, hosts)
+	c, _, v := w.askDS(ctx, f, z, name, hosts)
 	if c == nil && v.Status.Usable() {
 		v = bogus(dnssec.CodeDenialInvalid, dnssec.EDEBogus, "a server of %s refers to %s, and the zone proves that there is no "+
-			"delegation (%d)", z.name, name, what)
+			"delegation", z.name, name)
 	}
 	return c, v
 }
@@ -121,7 +124,8 @@ func (w *work) askDS(ctx context.Context, f frame, z *zone, name string, hosts [
 	if keys == nil {
 		return nil, 0, v
 	}
-	if hosts == nil {
+	shared := hosts == nil
+	if shared {
 		z.mu.Lock()
 		hosts = append(hosts, z.hosts...)
 		z.mu.Unlock()
@@ -161,6 +165,11 @@ func (w *work) askDS(ctx context.Context, f frame, z *zone, name string, hosts [
 	})
 	if !v.Status.Usable() {
 		return nil, 0, v
+	}
+	if found != nil && found.name == name {
+		found.mu.Lock()
+		found.shared = shared
+		found.mu.Unlock()
 	}
 	return found, what, v
 }

@@ -41,6 +41,9 @@ func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) 
 			return res
 		}
 		s := w.single(ctx, f, name, qtype)
+		if !s.verdict.Status.Usable() {
+			w.r.forget(s.zone)
+		}
 		for _, l := range s.zone.chain(s.verdict) {
 			if !slices.ContainsFunc(res.chain, func(o Link) bool { return o.Zone == l.Zone }) {
 				res.chain = append(res.chain, l)

@@ -62,12 +62,12 @@ func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) 
 }
 
 // exchange puts one question to one server: over UDP from a fresh connected socket, and over TCP where UDP was truncated or
-// did not repeat the question's case. A truncated answer is never used (C3).
+// did not repeat the question's case, or cannot be read. A truncated answer is never used (C3).
 func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
 	timeout time.Duration) (*dns.Msg, error) {
 	query := newQuery(name, qtype, edns)
 	m, err := w.recorded(ctx, "udp", server, query, timeout)
-	if errors.Is(err, errTrunc) || errors.Is(err, errCase) || errors.Is(err, errStrays) {
+	if errors.Is(err, errTrunc) || errors.Is(err, errCase) || errors.Is(err, errStrays) || errors.Is(err, errMangled) {
 		m, err = w.recorded(ctx, "tcp", server, query, 2*timeout)
 	}
 	return m, err
@@ -127,7 +127,7 @@ func overUDP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
 		if err == nil && m.Truncated {
 			return nil, errTrunc
 		}
-		if err == nil || errors.Is(err, errCase) {
+		if err == nil || errors.Is(err, errCase) || errors.Is(err, errMangled) {
 			return m, err
 		}
 	}

@@ -96,6 +96,7 @@ func bogus(code string, ede uint16, format string, args ...any) dnssec.Verdict {
 const (
 	codeTimeout    = "dns.timeout"
 	codeNoServer   = "dns.no-server"
+	codeUnusable   = "dns.reserved-server"
 	codeLimit      = "dns.limit"
 	codeSpecialUse = "dns.special-use"
 	codeBadName    = "dns.bad-name"

@@ -25,6 +25,7 @@ type zone struct {
 
 	mu     sync.Mutex
 	hosts  []host
+	shared bool // the hosts are the parent's: nothing but their own answers says that they serve the zone
 	keys   *dnssec.Keys
 	keysTo time.Time
 }
@@ -76,6 +77,21 @@ func (r *Resolver) remember(z *zone, ttl uint32) *zone {
 	}
 	r.zones[z.name] = z
 	return z
+}
+
+// forget drops a zone in which a lookup came to nothing, and the zones above it whose servers were only assumed, so that a
+// liar among a zone's servers, or a delegation that has moved, harms no later lookup.
+func (r *Resolver) forget(z *zone) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for last := true; z != nil && z.parent != nil; z, last = z.parent, false {
+		z.mu.Lock()
+		shared := z.shared
+		z.mu.Unlock()
+		if (last || shared) && r.zones[z.name] == z {
+			delete(r.zones, z.name)
+		}
+	}
 }
 
 // child makes the zone below parent that a proven delegation, or its proven absence of DS, describes, and begins to fetch
@@ -168,6 +184,10 @@ func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) ([]serv
 		return list, dnssec.Verdict{}
 	}
 	why := dnssec.Verdict{}
+	if len(list) == 0 {
+		why = failed(codeUnusable, dnssec.EDENoReachableAuthority, "no server of the zone %s has an address that may be asked: "+
+			"they are reserved, or of the wrong family", z.name)
+	}
 	for i, name := range unknown {
 		if i >= limits.TargetsPerDelegation {
 			return list, failed(codeLimit, 0, "the zone %s has more than %d name servers without a known address", z.name,
@@ -194,7 +214,8 @@ func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) ([]serv
 			continue
 		}
 		z.learn(name, addrs, w.r.config.Now().Add(min(time.Duration(ttl)*time.Second, w.r.config.CacheCap)))
-		if list, _ = z.addresses(w.r); len(list) > 0 {
+		before := len(list)
+		if list, _ = z.addresses(w.r); len(list) > before {
 			return list, dnssec.Verdict{}
 		}
 	}
