@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
 )
@@ -43,6 +44,46 @@ func request(tb testing.TB, s *sandbox, name string) va.Request {
 		KeyAuthorization: token + ".LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ", AccountURI: "https://ca.quorate.net/acct/1"}
 	require.NoError(tb, s.world.Set(req.Queried(), dns.TypeTXT, req.Expected()))
 	return req
+}
+
+// TestPerspectivesThatEnd ends perspectives' processes one after the other: one may be missing, two may not, and each
+// record has every perspective's row.
+//
+// Holds: MPIC-03, REC-01, REC-02, F3
+func TestPerspectivesThatEnd(t *testing.T) {
+	s := start(t)
+	req := request(t, s, "www.example.org")
+	validate := func() (mpic.Result, db.Record) {
+		t.Helper()
+		result, err := s.gateway.Validate(t.Context(), mpic.Issuance, "test", req)
+		require.NoError(t, err)
+		record, err := s.store.Attempt(t.Context(), fmt.Sprint(result.Number))
+		require.NoError(t, err)
+		require.Len(t, record.Perspectives, 6, "a row for each perspective")
+		return result, record
+	}
+	result, _ := validate()
+	require.True(t, result.Decision.Granted(), "%v", result.Decision.Reasons())
+	require.Equal(t, "5/5", result.Decision.DCV().String())
+
+	require.NoError(t, s.agents[0].stop())
+	result, _ = validate()
+	require.True(t, result.Decision.Granted(), "%v", result.Decision.Reasons())
+	require.Equal(t, "4/5", result.Decision.CAA().String())
+	require.Equal(t, mpic.Unreachable, result.Evidence.Remotes[0].State)
+
+	require.NoError(t, s.agents[3].stop())
+	result, record := validate()
+	require.False(t, result.Decision.Granted())
+	require.Equal(t, "3/5", result.Decision.DCV().String())
+	require.Equal(t, "quorum.missed", result.Decision.Reasons()[0].Code)
+	require.Equal(t, result.Decision.Reasons(), mpic.Judge(record.Evidence).Reasons(), "the record is judged as the attempt was")
+
+	var err error
+	s.agents[3], err = s.startRemote(context.Background(), 3, s.keys[3])
+	require.NoError(t, err)
+	result, _ = validate()
+	require.True(t, result.Decision.Granted(), "%v", result.Decision.Reasons())
 }
 
 // BenchmarkValidation is a whole validation: primary and five remotes in processes of their own, dns-01 and CAA in a
