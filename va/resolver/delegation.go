@@ -71,12 +71,31 @@ func (w *work) hosts(m *dns.Msg, child string) ([]host, uint32) {
 	return list, ttl
 }
 
-// refer follows a referral from z: the child is signed when a DS set proves it, insecure when the denial of DS is proven,
-// and anything else is bogus. Where the referral itself proves nothing, the parent is asked for the DS set.
+type referKey struct {
+	z    *zone
+	name string
+}
+
+type referResult struct {
+	zone    *zone
+	verdict dnssec.Verdict
+}
+
+// refer follows a referral from z, once for all lookups that were referred at the same time.
 func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
-	if c := w.r.closest(name, dns.TypeNone); c.name == name { // a lookup beside this one was here first
-		return c, usable
-	}
+	res := w.share(ctx, f, referKey{z, name}, func() (any, bool) {
+		if c := w.r.closest(name, dns.TypeNone); c.name == name { // a lookup beside this one was here first
+			return referResult{c, usable}, true
+		}
+		c, v := w.descend(ctx, f, z, name, m)
+		return referResult{c, v}, c != nil
+	}).(referResult)
+	return res.zone, res.verdict
+}
+
+// descend follows a referral from z: the child is signed when a DS set proves it, insecure when the denial of DS is proven,
+// and anything else is bogus. Where the referral itself proves nothing, the parent is asked for the DS set.
+func (w *work) descend(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
 	hosts, ttl := w.hosts(m, name)
 	if !z.signed() || dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
 		c := w.child(ctx, f, z, name, hosts, nil, z.verdict, ttl)
