@@ -131,7 +131,7 @@ func (v *Verifier) Keys(set *RRset, d *Delegation) (*Keys, Verdict) {
 	if sig.Expanded || set.Name != d.Zone {
 		return nil, bogus(CodeSignatureInvalid, EDEBogus, "the DNSKEY set of %s is not the zone's own", d.Zone)
 	}
-	all.Algorithm, all.Until = sig.Algorithm, sig.Until
+	all.Algorithm, all.Until, all.TTL = sig.Algorithm, sig.Until, sig.TTL
 	return all, secure()
 }
 

@@ -31,8 +31,9 @@ type Keys struct {
 	// Tags are those of the keys, Algorithm that of the signature that vouches for the set.
 	Tags      []uint16
 	Algorithm uint8
-	// Until is when the first of the signatures used expires.
+	// Until is when the signature that vouches for the set expires, TTL how long it vouches for at most, in seconds.
 	Until time.Time
+	TTL   uint32
 }
 
 // Signature is what a check of an RRset found.

@@ -124,6 +124,9 @@ func (q *asking) next(ctx context.Context) (server, bool) {
 			q.queue = q.queue[1:]
 			return sv, true
 		}
+		if q.inflight > 0 { // looking up another server's address would hold up the replies that are on their way
+			return server{}, false
+		}
 		more, verdict := q.work.servers(ctx, q.frame, q.zone, len(q.known) > 0)
 		if verdict.Status != 0 {
 			q.targets = verdict
@@ -141,7 +144,7 @@ func (q *asking) next(ctx context.Context) (server, bool) {
 			q.queue = fresh
 			continue
 		}
-		if len(q.silent) == 0 || q.round+1 >= rounds || q.inflight > 0 {
+		if len(q.silent) == 0 || q.round+1 >= rounds {
 			return server{}, false
 		}
 		q.round++

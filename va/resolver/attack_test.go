@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,6 +120,10 @@ func TestAttacksByNameServers(t *testing.T) {
 			Kind: world.StripDNSSEC}), "example.com A", "secure", ""},
 		{"one of two servers tampers", fixed(world.Fault{Zone: "com", Server: netip.MustParseAddr("127.0.53.3"),
 			Kind: world.Tamper}), "com NS", "secure", ""},
+		{"one of two servers is mute", fixed(world.Fault{Zone: "com", Server: netip.MustParseAddr("127.0.53.3"),
+			Kind: world.Drop}), "example.com A", "secure", ""},
+		{"one of two servers is lame", fixed(world.Fault{Zone: "com", Server: netip.MustParseAddr("127.0.53.3"),
+			Kind: world.Lame}), "com NS", "secure", ""},
 		{"EDNS refused in a signed zone", fixed(world.Fault{Zone: "example.com", Kind: world.NoEDNS}), "example.com A",
 			"failure", "dns.no-server"},
 		{"EDNS ignored in a signed zone", fixed(world.Fault{Zone: "example.com", Kind: world.IgnoreEDNS}), "example.com A",
@@ -218,6 +223,12 @@ func (p *packets) count(name string, qtype uint16) int {
 	return n
 }
 
+func (p *packets) all() []world.Query {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.seen)
+}
+
 func counted(t testing.TB) (*world.World, *packets) {
 	p := new(packets)
 	cfg := world.Default()
@@ -237,7 +248,7 @@ func TestRFC5452_PoisonedGlueIsIgnored(t *testing.T) {
 	require.NoError(t, err)
 	l := in(t, w, nil).Lookup(context.Background(), "glueless.org", dns.TypeA).Lookup
 	require.Equal(t, dnssec.Secure, l.Status, l.Why)
-	for _, q := range seen.seen {
+	for _, q := range seen.all() {
 		require.NotEqual(t, evil, q.Server)
 	}
 }
@@ -356,8 +367,8 @@ func TestSourceAddress(t *testing.T) {
 	src := netip.MustParseAddr("127.0.99.7")
 	r := in(t, w, func(c *resolver.Config) { c.SourceAddr = src })
 	require.Equal(t, dnssec.Secure, r.Lookup(context.Background(), "large.com", dns.TypeTXT).Lookup.Status)
-	require.NotEmpty(t, seen.seen)
-	for _, q := range seen.seen {
+	require.NotEmpty(t, seen.all())
+	for _, q := range seen.all() {
 		require.Equal(t, src, q.Client)
 	}
 }

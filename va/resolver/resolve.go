@@ -207,7 +207,7 @@ func follow(s step, set *dnssec.RRset, name string, qtype uint16) step {
 		return s
 	}
 	if len(s.records) != 1 {
-		s.verdict = bogus("dns.alias-ambiguous", dnssec.EDEInvalidData, "%s has more than one %s record", set.Name,
+		s.verdict = failed("dns.alias-ambiguous", dnssec.EDEInvalidData, "%s has more than one %s record", set.Name,
 			dns.Type(set.Type))
 		s.records = nil
 		return s

@@ -159,7 +159,7 @@ func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, d
 			return v
 		}
 		now := w.r.config.Now()
-		until := now.Add(min(time.Duration(set.TTL())*time.Second, w.r.config.CacheCap))
+		until := now.Add(min(time.Duration(min(set.TTL(), k.TTL))*time.Second, w.r.config.CacheCap))
 		if k.Until.Before(until) {
 			until = k.Until
 		}
