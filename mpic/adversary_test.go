@@ -248,18 +248,18 @@ func TestIncidentOf2026_RemotesAloneNeverSuffice(t *testing.T) {
 func TestBR_3_2_2_9_RetryCountsNothingOfAnEarlierAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, fiveRegions(), december)
-		var earlier [5]*Attestation
+		var earlier [5]atomic.Pointer[Attestation]
 		var round atomic.Uint32 // a bit for each remote that answers
 		for i, f := range s.remotes {
 			f.attest = func(ctx context.Context, p va.Probe) Attestation {
 				name := f.member.Name
 				if round.Load()&(1<<i) != 0 {
 					a := honest(t, name, 0)(ctx, p)
-					earlier[i] = &a
+					earlier[i].Store(&a)
 					return a
 				}
-				if earlier[i] != nil { // what it said before it was cut off
-					return *earlier[i]
+				if a := earlier[i].Load(); a != nil { // what it said before it was cut off
+					return *a
 				}
 				return mute(name)(ctx, p)
 			}
