@@ -44,7 +44,7 @@ func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
 
 type listCmd struct {
 	recordsFlags
-	Name    string    `help:"This identifier, or all below this FQDN's plain and wildcard form."`
+	Name    string    `help:"This name; without an asterisk its wildcard too."`
 	Account string    `placeholder:"URI" help:"This account."`
 	Since   time.Time `placeholder:"RFC3339" help:"Started at this time or later."`
 	Until   time.Time `placeholder:"RFC3339" help:"Started before this time."`

@@ -43,6 +43,19 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("reply"), fmt.Appendf(nil, "%s\n%s", response.Status, text), 0o600))
 }
 
+// stranger connects to a perspective without a key that it knows, and is not let in (MPIC-08): stranger LOG
+func stranger(ts *testscript.TestScript, _ bool, args []string) {
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: time.Minute} // whom it meets does not matter
+	response, err := client.Get("https://" + address(ts, args[0]) + "/livez")
+	if err == nil {
+		_ = response.Body.Close()
+		ts.Fatalf("a stranger was answered: %s", response.Status)
+	}
+	if !strings.Contains(err.Error(), "tls: ") {
+		ts.Fatalf("the connection did not fail in TLS: %v", err)
+	}
+}
+
 // asRA is post with the API key of the client ra-1 and the type of JSON: asra LOG METHOD PATH BODYFILE|-
 func asRA(ts *testscript.TestScript, neg bool, args []string) {
 	key := strings.TrimSpace(ts.ReadFile("dir/gate/ra-1.api-key"))

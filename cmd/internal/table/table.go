@@ -60,9 +60,9 @@ func Write(w io.Writer, a Attempt, color bool) error {
 	var b strings.Builder
 	head(&b, a, color)
 	rows := [][]cell{{{"", ""}, {"perspective", Dim}, {"region", Dim}, {"DCV", Dim}, {"CAA", Dim}, {"time", Dim}, {"what it saw", Dim}}}
-	rows = append(rows, a.row(mpic.Primary, 0, a.Evidence.Roster.Primary))
-	for i, m := range a.Evidence.Roster.Remotes {
-		rows = append(rows, a.row(mpic.RemoteRole, i, m))
+	rows = append(rows, a.row(mpic.Primary, a.Evidence.Roster.Primary))
+	for _, m := range a.Evidence.Roster.Remotes {
+		rows = append(rows, a.row(mpic.RemoteRole, m))
 	}
 	if a.Decision != nil && len(a.Decision.Views) > 0 {
 		rows = append(rows, quorumRow(*a.Decision))
@@ -106,14 +106,14 @@ func policyText(d *mpic.RecordedDecision) string {
 // Time gives a time as REC-03 asks: UTC, RFC 3339, with milliseconds.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 
-// row is one perspective's. The role, not the place in a list, says whose report is read (F2).
-func (a Attempt) row(role mpic.Role, i int, m mpic.Member) []cell {
+// row is one perspective's. Role and name, not the place in a list, say whose report is read (F2).
+func (a Attempt) row(role mpic.Role, m mpic.Member) []cell {
 	title := m.Title
 	if title == "" {
 		title = m.Name
 	}
 	out := []cell{{role.String(), Dim}, {Clean(title), ""}, {string(m.Place.Region), ""}}
-	report, state, took := a.answer(role, i)
+	report, state, took := a.answer(role, m.Name)
 	if a.Decision == nil {
 		return append(out, cell{"pending", Yellow}, cell{"pending", Yellow}, cell{}, cell{})
 	}
@@ -133,7 +133,7 @@ func (a Attempt) row(role mpic.Role, i int, m mpic.Member) []cell {
 }
 
 // answer gives a perspective's report, nil where there is none, what became of the question, and how long it took.
-func (a Attempt) answer(role mpic.Role, i int) (report *va.Report, state mpic.State, took string) {
+func (a Attempt) answer(role mpic.Role, name string) (report *va.Report, state mpic.State, took string) {
 	if role == mpic.Primary {
 		if a.Evidence.Primary == nil {
 			return nil, 0, "–"
@@ -141,7 +141,8 @@ func (a Attempt) answer(role mpic.Role, i int) (report *va.Report, state mpic.St
 		r := a.Evidence.Primary.Report()
 		return &r, 0, milliseconds(r.Finished.Sub(r.Started))
 	}
-	if i >= len(a.Evidence.Remotes) {
+	i := slices.IndexFunc(a.Evidence.Remotes, func(x mpic.Attestation) bool { return x.Perspective == name })
+	if i < 0 {
 		return nil, 0, "–"
 	}
 	x := a.Evidence.Remotes[i]
