@@ -372,3 +372,71 @@ func TestSourceAddress(t *testing.T) {
 		require.Equal(t, src, q.Client)
 	}
 }
+
+// A server that denied the zone cut once must not keep later lookups from the right servers.
+//
+// Holds: C9
+func TestALiarIsNotRemembered(t *testing.T) {
+	w := serve(t, world.Default())
+	remove, err := w.Inject(world.Fault{Zone: "com", Name: "example.com", Type: dns.TypeCAA, Kind: world.Rewrite,
+		Rewrite: noData(denials(t, w, "com.", "example.com."))})
+	require.NoError(t, err)
+	r := in(t, w, nil)
+	l := r.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup
+	require.False(t, l.Status.Usable(), l.Why)
+	remove()
+	l = r.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup
+	require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+}
+
+// Holds: DCV-04
+func TestLookupIsACompleteAccount(t *testing.T) {
+	w, seen := counted(t)
+	a := in(t, w, nil).Lookup(context.Background(), "WWW.Alias.com.", dns.TypeA)
+	l := a.Lookup
+	require.Equal(t, "www.alias.com.", l.Name)
+	require.Equal(t, "A", l.Type)
+	require.Equal(t, dnssec.Secure, l.Status, l.Why)
+	require.Len(t, l.Queries, seen.count("", 0), "every packet is in the account")
+	require.Len(t, a.Aliases, 1)
+	require.Len(t, l.Answers, 2)
+	require.Contains(t, l.Answers[0], "CNAME")
+	require.EqualValues(t, 300, l.TTL)
+	require.False(t, l.Finished.Before(l.Started))
+	var zones []string
+	for _, c := range l.Chain {
+		zones = append(zones, c.Zone)
+		require.Equal(t, dnssec.Secure, c.Result)
+		require.NotEmpty(t, c.DS, c.Zone)
+		require.NotEmpty(t, c.DNSKEY, c.Zone)
+		require.Equal(t, "ECDSAP256SHA256", c.Algorithm)
+	}
+	require.Equal(t, []string{".", "com.", "alias.com.", "org.", "example.org."}, zones)
+
+	l = in(t, w, nil).Lookup(context.Background(), "unsigned.com", dns.TypeA).Lookup
+	last := l.Chain[len(l.Chain)-1]
+	require.Equal(t, "unsigned.com.", last.Zone)
+	require.Equal(t, dnssec.Insecure, last.Result)
+	require.Contains(t, last.Why, "no DS record")
+	require.Equal(t, dnssec.CodeInsecureDelegation, l.Code)
+
+	l = in(t, w, nil).Lookup(context.Background(), "bogus-ds.com", dns.TypeA).Lookup
+	last = l.Chain[len(l.Chain)-1]
+	require.Equal(t, dnssec.Bogus, last.Result)
+	require.NotEmpty(t, last.Why)
+}
+
+// A signature is good to its last second, by the resolver's own clock.
+//
+// Holds: DCV-05
+func TestTheClockIsAnArgument(t *testing.T) {
+	w := serve(t, world.Default())
+	for _, c := range []struct {
+		ahead time.Duration
+		want  dnssec.Status
+	}{{0, dnssec.Secure}, {24 * time.Hour, dnssec.Secure}, {72 * time.Hour, dnssec.Bogus}, {-24 * time.Hour, dnssec.Bogus}} {
+		r := in(t, w, func(rc *resolver.Config) { rc.Now = func() time.Time { return time.Now().Add(c.ahead) } })
+		l := r.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup
+		require.Equal(t, c.want, l.Status, "%s: %s", c.ahead, l.Why)
+	}
+}

@@ -14,7 +14,6 @@ import (
 type result struct {
 	verdict dnssec.Verdict
 	rcode   int
-	answers []dns.RR // aliases, then records
 	aliases []dns.RR
 	records []dns.RR
 	ttl     uint32
