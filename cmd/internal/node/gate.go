@@ -91,7 +91,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 
 // rosterError tells all that keeps a roster from being used, a line for each.
 func rosterError(breaks []*va.Problem) error {
-	errs := []error{errors.New("the perspectives do not meet the rules in force (quorate policy --config shows them):")}
+	errs := []error{errors.New("the perspectives do not meet the rules in force; quorate policy --config shows them")}
 	for _, p := range breaks {
 		errs = append(errs, fmt.Errorf("  %w %v", p, p.Rules))
 	}
