@@ -71,12 +71,44 @@ func passing(t testing.TB, p va.Probe, name string) va.Report {
 	at := p.Deadline.Add(-10 * time.Second)
 	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
 		Started: at, Finished: at,
-		DCV: va.DCVFinding{Outcome: va.Pass, Queried: p.Request.Queried(), Observed: p.Request.Expected(),
-			Started: at, Finished: at},
+		DCV: controlled(p.Request, at),
 		CAA: va.CAAFinding{Outcome: va.Pass, Name: p.Request.FQDN(), Found: p.Request.FQDN(), Records: []string{caaRecord},
 			Permits: permits, TTL: 300, FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
 			Lookups: []resolver.Lookup{{Name: p.Request.FQDN() + ".", Type: "CAA", Status: dnssec.Secure, Rcode: "NOERROR",
 				Answers: []string{caaRecord}, TTL: 300}}}}
+}
+
+// controlled is a finding that passes, with what each method sees on the way.
+func controlled(req va.Request, at time.Time) va.DCVFinding {
+	f := va.DCVFinding{Outcome: va.Pass, Queried: req.Queried(), Observed: req.Expected(), Started: at, Finished: at}
+	found := []string{"2001:db8::80", "192.0.2.80"}
+	switch req.Method {
+	case va.DNS01:
+		f.Lookups = []resolver.Lookup{lookupOf(req.Queried(), "TXT", `"another"`, fmt.Sprintf("%q", req.Expected()))}
+	case va.HTTP01:
+		f.Lookups = hostLookups(req.FQDN())
+		f.Fetches = []va.Fetch{{URL: "http://" + req.FQDN() + "/.well-known/acme-challenge/" + req.Token, Considered: found,
+			Address: "[2001:db8::80]:80", Status: 200, Bytes: len(req.KeyAuthorization) + 1, Body: req.KeyAuthorization + "\n"}}
+	case va.TLSALPN01:
+		f.Lookups = hostLookups(req.FQDN())
+		f.Handshakes = []va.Handshake{{ServerName: req.FQDN(), Considered: found, Address: "192.0.2.80:443",
+			Version: "TLS 1.3", Protocol: "acme-tls/1", Certificates: []string{strings.Repeat("ab", 32)},
+			Names: []string{"DNS:" + req.FQDN()}}}
+	}
+	return f
+}
+
+func hostLookups(host string) []resolver.Lookup {
+	return []resolver.Lookup{lookupOf(host, "AAAA", "2001:db8::80"), lookupOf(host, "A", "192.0.2.80")}
+}
+
+// lookupOf is a lookup's secure answer, with the data of its records.
+func lookupOf(name, kind string, data ...string) resolver.Lookup {
+	l := resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", TTL: 300}
+	for _, d := range data {
+		l.Answers = append(l.Answers, name+".\t300\tIN\t"+kind+"\t"+d)
+	}
+	return l
 }
 
 var (

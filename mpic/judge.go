@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/quorate/quorate/va"
-	"github.com/quorate/quorate/va/dnssec"
 )
 
 // Judge decides an attempt (BR 3.2.2.9). It is pure: it does no I/O and reads no clock, so the auditor's program reaches
@@ -124,31 +123,6 @@ func judgeReport(probe va.Probe, digest string, r va.Report, name string, role R
 	v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
 	v.CAA, v.CAAProblem = judgeCAA(probe.Request, r.CAA, name)
 	return v
-}
-
-// judgeDCV: MPIC-10, the same challenge information as the primary's. Both are compared with what the request makes it be.
-func judgeDCV(req va.Request, f va.DCVFinding, name string) (va.Outcome, *va.Problem) {
-	if f.Outcome != va.Pass {
-		return notPassed(f.Outcome, f.Problem, name, "domain control")
-	}
-	switch {
-	case f.Problem != nil:
-		return va.Error, contradiction(name, "domain control", "a pass that carries the problem "+f.Problem.Code)
-	case f.Observed == "" || f.Observed != req.Expected():
-		return va.Error, contradiction(name, "domain control",
-			"a pass without the challenge information that this request asks for")
-	case f.Queried != req.Queried():
-		return va.Error, contradiction(name, "domain control",
-			fmt.Sprintf("a pass for %q, where %q was to be asked", f.Queried, req.Queried()))
-	}
-	for _, l := range f.Lookups {
-		// Bogus, or no status at all. A failure may stand beside a pass: of AAAA beside A, or before the retry.
-		if l.Status != dnssec.Failure && !l.Status.Usable() {
-			return va.Error, contradiction(name, "domain control",
-				fmt.Sprintf("a pass over an answer for %s %s that is %s", l.Name, l.Type, l.Status))
-		}
-	}
-	return va.Pass, nil
 }
 
 // judgeCAA: MPIC-11, the perspective's own answer must mean permission. It is worked out again from the records.

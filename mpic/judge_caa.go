@@ -5,10 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"github.com/quorate/quorate/va"
-	"github.com/quorate/quorate/va/resolver"
 )
 
 // permission works out again, from the lookups of a CAA finding, whether they permit issuance: the climb of RFC 8659
@@ -18,29 +15,28 @@ func permission(req va.Request, f va.CAAFinding) (permits string, problem *va.Pr
 	refuse := func(format string, args ...any) (string, *va.Problem) {
 		return "", &va.Problem{Code: "caa.unproven", Rules: []string{"CAA-01", "MPIC-11"}, Detail: fmt.Sprintf(format, args...)}
 	}
-	for name := req.FQDN(); name != ""; name = parent(name) {
-		i := slices.IndexFunc(f.Lookups, func(l resolver.Lookup) bool { return l.Name == name+"." && l.Type == "CAA" })
-		if i < 0 {
+	i := 0
+	for name := req.FQDN(); name != ""; name, i = parent(name), i+1 {
+		if i == len(f.Lookups) {
 			return refuse("there is no CAA lookup for %s", name)
 		}
-		l := f.Lookups[i]
-		if !l.Status.Usable() {
-			return refuse("the CAA lookup for %s is %s", name, l.Status)
-		}
-		records, err := caaRecords(l.Answers)
+		records, err := answers(f.Lookups[i], name, "CAA")
 		if err != nil {
-			return refuse("the CAA lookup for %s holds what is no record: %v", name, err)
+			return refuse("%v", err)
 		}
 		if len(records) == 0 {
-			if f.Found == name {
-				return refuse("the lookup for %s, named as the place of the relevant records, has none", name)
-			}
 			continue
 		}
 		if f.Found != name || !slices.Equal(slices.Sorted(slices.Values(records)), slices.Sorted(slices.Values(f.Records))) {
 			return refuse("the relevant records stand at %s, and the finding names others", name)
 		}
+		if i+1 < len(f.Lookups) {
+			return refuse("the climb ended at %s, and there are lookups beyond it", name)
+		}
 		return va.EvaluateCAA(f.Records, req)
+	}
+	if i < len(f.Lookups) {
+		return refuse("the climb ended at the top, and there are lookups beyond it")
 	}
 	if f.Found != "" || len(f.Records) != 0 {
 		return refuse("the finding names records at %q that no lookup returned", f.Found)
@@ -52,23 +48,4 @@ func permission(req va.Request, f va.CAAFinding) (permits string, problem *va.Pr
 func parent(name string) string {
 	_, rest, _ := strings.Cut(name, ".")
 	return rest
-}
-
-// caaRecords picks the CAA records of an answer in presentation format; alias records may stand before them. It parses
-// them, since an owner name may hold anything, blanks too.
-func caaRecords(answers []string) ([]string, error) {
-	var out []string
-	for _, a := range answers {
-		rr, err := dns.NewRR(a)
-		if err != nil {
-			return nil, err
-		}
-		if rr == nil { // blank, or a comment
-			return nil, fmt.Errorf("%q", a)
-		}
-		if rr.Header().Rrtype == dns.TypeCAA {
-			out = append(out, a)
-		}
-	}
-	return out, nil
 }

@@ -82,6 +82,7 @@ var spoiled = map[string]struct {
 	"DCV passed for another name":   {func(r *va.Report) { r.DCV.Queried = "example.org" }, true, false, contradicts},
 	"DCV passed over bogus":         {dcvLookup(dnssec.Bogus), true, false, contradicts},
 	"DCV passed over no status":     {dcvLookup(0), true, false, contradicts},
+	"DCV passed over a failure":     {dcvLookup(dnssec.Failure), true, false, contradicts},
 	"CAA without outcome":           {func(r *va.Report) { r.CAA.Outcome = 0 }, false, true, contradicts},
 	"CAA with an unknown outcome":   {func(r *va.Report) { r.CAA.Outcome = 255 }, false, true, contradicts},
 	"CAA error without a reason":    {func(r *va.Report) { r.CAA.Outcome = va.Error }, false, true, contradicts},
@@ -99,7 +100,15 @@ var spoiled = map[string]struct {
 	"CAA answer that is a comment":  {caaAnswers("; CAA"), false, true, contradicts},
 	"CAA records not those found":   {caaAnswers("example.com.\t300\tIN\tCAA\t0 issue \"other.example\""), false, true, contradicts},
 	"CAA records of a hidden owner": {caaAnswers(`a\ b\ c.example.com. 300 IN CAA 0 issue "other.example"`), false, true, contradicts},
-	"CAA found elsewhere":           {func(r *va.Report) { r.CAA.Found = "com" }, false, true, contradicts},
+	"CAA records of another owner":  {caaAnswers("example.org.\t300\tIN\tCAA\t0 issue \"ca.example\""), false, true, contradicts},
+	"CAA looked up twice": {func(r *va.Report) {
+		r.CAA.Lookups = append(r.CAA.Lookups, caaLookup("example.com.", "example.com.\t300\tIN\tCAA\t0 issue \";\""))
+	}, false, true, contradicts},
+	"CAA lookups beyond the top": {func(r *va.Report) {
+		r.CAA.Lookups = []resolver.Lookup{caaLookup("example.com."), caaLookup("com."), caaLookup("org.")}
+		r.CAA.Found, r.CAA.Records, r.CAA.Permits = "", nil, ""
+	}, false, true, contradicts},
+	"CAA found elsewhere": {func(r *va.Report) { r.CAA.Found = "com" }, false, true, contradicts},
 	"CAA that forbids": {func(r *va.Report) {
 		const other = "example.com.\t300\tIN\tCAA\t0 issue \"other.example\""
 		r.CAA.Records, r.CAA.Lookups[0].Answers, r.CAA.Permits = []string{other}, []string{other}, other
@@ -115,7 +124,7 @@ var spoiled = map[string]struct {
 
 func dcvLookup(s dnssec.Status) func(*va.Report) {
 	return func(r *va.Report) {
-		r.DCV.Lookups = []resolver.Lookup{{Name: "example.com.", Type: "A", Status: s}}
+		r.DCV.Lookups[0].Status = s
 	}
 }
 

@@ -21,8 +21,9 @@ const (
 	maxHops = 10
 	// maxHeaders is how many octets of response header are read, per response (D11).
 	maxHeaders = 16 << 10
-	// bodySlack is how many octets a body may have beyond the key authorization: white space at its end (D11).
-	bodySlack = 1024
+	// bodySlack is how many octets a body may have beyond the key authorization: white space at its end (D11). With the
+	// longest key authorization it is less than maxObserved, so that the record has the whole of a body that passes.
+	bodySlack = 512
 	// maxLocation is how much of a Location field is recorded.
 	maxLocation = 2048
 )

@@ -257,6 +257,16 @@ func TestBR_3_2_2_4_19_Redirects(t *testing.T) {
 	require.NoError(t, err)
 	_, p := redirect(none.URL, 302, nil, secret)
 	require.Equal(t, "http.redirect", code(p))
+
+	// What the record could not hold whole is not followed.
+	for _, location := range []string{"/" + strings.Repeat("a", maxLocation), "/" + strings.Repeat("a", maxLocation-2), "/\xff"} {
+		_, p := redirect(none.URL, 302, []string{location}, secret)
+		require.Equal(t, "http.redirect", code(p), "%.20q", location)
+		_, p = Fetch{URL: tokenURL, Status: 302, Location: location}.Next(secret)
+		require.Equal(t, "http.redirect", code(p))
+	}
+	_, p = Fetch{URL: "http://[", Status: 302, Location: "/"}.Next(secret)
+	require.Equal(t, "http.redirect", code(p))
 }
 
 // TestRedirectsAreFollowedOverTheWire: to another host, to https with a certificate that nobody trusts, and on.
@@ -290,6 +300,11 @@ func TestRedirectsAreFollowedOverTheWire(t *testing.T) {
 	require.Equal(t, fingerprint(secure.Certificate().Raw), f.Fetches[1].Certificate)
 	require.Equal(t, secure.Listener.Addr().String(), f.Fetches[2].Address)
 	require.Equal(t, len(secret), f.Fetches[2].Bytes)
+	for i := range 2 {
+		next, p := f.Fetches[i].Next(secret)
+		require.Nil(t, p)
+		require.Equal(t, f.Fetches[i+1].URL, next.String(), "the record leads from each fetch to the next")
+	}
 }
 
 // TestTheRequestSaysNothingItNeedNot: no proxy, cookie, credential, compression or referrer, and not the secret.

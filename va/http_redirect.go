@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // redirect gives the URL that a response of status 3xx leads to, or why it is not followed (DCV-16; D9). It is pure.
@@ -19,6 +20,10 @@ func redirect(from *url.URL, status int, locations []string, secret string) (*ur
 		return nil, refuse("http.redirect",
 			"a redirect with %d Location fields that have a value; exactly one is required", len(locations))
 	}
+	// What cannot be written down whole cannot be held against the next fetch later.
+	if len(locations[0]) > maxLocation || !utf8.ValidString(locations[0]) {
+		return nil, refuse("http.redirect", "the Location has more than %d octets, or is not UTF-8", maxLocation)
+	}
 	to, err := from.Parse(locations[0])
 	if err != nil {
 		return nil, refuse("http.redirect", "the Location %q is not a URL", cut(locations[0], 200))
@@ -28,6 +33,9 @@ func redirect(from *url.URL, status int, locations []string, secret string) (*ur
 		return nil, problem
 	}
 	to.Host = strings.ToLower(to.Host)
+	if len(to.String()) > maxLocation {
+		return nil, refuse("http.redirect", "a redirect to a URL of more than %d octets", maxLocation)
+	}
 	// D8: who echoes its request must not be able to answer with it.
 	for _, text := range []string{to.String(), to.Path, unescaped(to.RawQuery)} {
 		if strings.Contains(text, secret) {
@@ -35,6 +43,16 @@ func redirect(from *url.URL, status int, locations []string, secret string) (*ur
 		}
 	}
 	return to, nil
+}
+
+// Next gives the URL that a recorded redirect leads to, or why it is not followed: the very rule that the check went by, so
+// that a chain of fetches can be held to it later. secret is the key authorization. It is pure.
+func (f Fetch) Next(secret string) (*url.URL, *Problem) {
+	from, err := url.Parse(f.URL)
+	if err != nil {
+		return nil, refuse("http.redirect", "%q is not a URL", cut(f.URL, 200))
+	}
+	return redirect(from, f.Status, []string{f.Location}, secret)
 }
 
 func unescaped(query string) string {

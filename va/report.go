@@ -34,7 +34,9 @@ type DCVFinding struct {
 	// Observed is the challenge information that was seen (MPIC-10): the key authorization for http-01, the TXT value for
 	// dns-01, the acmeIdentifier digest in hexadecimal for tls-alpn-01. Set when Outcome is Pass; at most 1 KiB, cut, of what
 	// was there instead when it is Fail.
-	Observed   string            `json:"observed,omitempty"`
+	Observed string `json:"observed,omitempty"`
+	// Lookups are all, in the order of their use: for dns-01 the one for TXT, otherwise two for each fetch or handshake, of its
+	// host's AAAA and A records. mpic.Judge takes them by their places.
 	Lookups    []resolver.Lookup `json:"lookups,omitempty"`
 	Fetches    []Fetch           `json:"fetches,omitempty"`
 	Handshakes []Handshake       `json:"handshakes,omitempty"`
@@ -94,9 +96,10 @@ type CAAFinding struct {
 	Permits string `json:"permits,omitempty"`
 	// TTL is the relevant RRset's, in seconds; FreshUntil is when the finding is too old to rely upon (CAA-05): the TTL or 8
 	// hours after Started, whichever is greater.
-	TTL        uint32            `json:"ttl"`
-	FreshUntil time.Time         `json:"fresh_until"`
-	Lookups    []resolver.Lookup `json:"lookups,omitempty"`
-	Started    time.Time         `json:"started"`
-	Finished   time.Time         `json:"finished"`
+	TTL        uint32    `json:"ttl"`
+	FreshUntil time.Time `json:"fresh_until"`
+	// Lookups are those of the climb, one for each name from Name up to Found or the top-level domain, in this order.
+	Lookups  []resolver.Lookup `json:"lookups,omitempty"`
+	Started  time.Time         `json:"started"`
+	Finished time.Time         `json:"finished"`
 }

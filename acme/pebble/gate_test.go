@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/db/dbtest"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
@@ -101,9 +102,8 @@ func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va
 
 func (g *gate) report(name string, probe va.Probe) va.Report {
 	req, now := probe.Request, time.Now().UTC().Round(0)
-	dcv := va.DCVFinding{Outcome: va.Pass, Queried: req.Queried(), Observed: g.sees(name, req),
-		Started: now, Finished: now}
-	if dcv.Observed != req.Expected() {
+	dcv := dbtest.Controlled(req, now)
+	if dcv.Observed = g.sees(name, req); dcv.Observed != req.Expected() {
 		dcv.Outcome = va.Fail
 		dcv.Problem = &va.Problem{Code: "http.body", Rules: []string{"DCV-17"},
 			Detail: "http://" + req.FQDN() + "/ answered with something else than the key authorization"}

@@ -79,21 +79,40 @@ func Report(t testing.TB, p va.Probe, name string) va.Report {
 	record := fqdn + ".\t300\tIN\tCAA\t0 issue \"ca.example\""
 	permits, problem := va.EvaluateCAA([]string{record}, p.Request)
 	require.Nil(t, problem)
-	address := lookup(fqdn, "A", fqdn+".\t300\tIN\tA\t192.0.2.80")
 	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
 		Started: at, Finished: at.Add(time.Second),
-		DCV: va.DCVFinding{Outcome: va.Pass, Queried: p.Request.Queried(), Observed: p.Request.Expected(),
-			Lookups: []resolver.Lookup{address}, Started: at, Finished: at,
-			Fetches: []va.Fetch{{URL: "http://" + fqdn + "/.well-known/acme-challenge/" + p.Request.Token,
-				Address: "192.0.2.80:80", Considered: []string{"192.0.2.80"}, Status: 200, Milliseconds: 31.5}}},
+		DCV: Controlled(p.Request, at),
 		CAA: va.CAAFinding{Outcome: va.Pass, Name: fqdn, Found: fqdn, Records: []string{record}, Permits: permits, TTL: 300,
 			FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
 			Lookups: []resolver.Lookup{lookup(fqdn, "CAA", record)}}}
 }
 
-// lookup is a secure answer three referrals below the root.
-func lookup(name, kind, record string) resolver.Lookup {
-	l := resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", Answers: []string{record},
+// Controlled is a DCV finding that passes, with all that each method sees on the way.
+func Controlled(req va.Request, at time.Time) va.DCVFinding {
+	f := va.DCVFinding{Outcome: va.Pass, Queried: req.Queried(), Observed: req.Expected(), Started: at, Finished: at}
+	record := func(name, kind, data string) resolver.Lookup {
+		return lookup(name, kind, name+".\t300\tIN\t"+kind+"\t"+data)
+	}
+	fqdn, found := req.FQDN(), []string{"192.0.2.80"}
+	if req.Method == va.DNS01 {
+		f.Lookups = []resolver.Lookup{record(req.Queried(), "TXT", fmt.Sprintf("%q", req.Expected()))}
+		return f
+	}
+	f.Lookups = []resolver.Lookup{lookup(fqdn, "AAAA"), record(fqdn, "A", found[0])}
+	if req.Method == va.HTTP01 {
+		f.Fetches = []va.Fetch{{URL: "http://" + fqdn + "/.well-known/acme-challenge/" + req.Token, Considered: found,
+			Address: "192.0.2.80:80", Status: 200, Bytes: len(req.KeyAuthorization), Body: req.KeyAuthorization, Milliseconds: 31.5}}
+		return f
+	}
+	f.Handshakes = []va.Handshake{{ServerName: fqdn, Considered: found, Address: "192.0.2.80:443", Version: "TLS 1.3",
+		Protocol: "acme-tls/1", Certificates: []string{fmt.Sprintf("%064x", 1)}, Names: []string{"DNS:" + fqdn},
+		Milliseconds: 31.5}}
+	return f
+}
+
+// lookup is a secure answer three referrals below the root, with the records given.
+func lookup(name, kind string, records ...string) resolver.Lookup {
+	l := resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", Answers: records,
 		TTL: 300, Why: "a chain of signatures leads from the root's key to this answer", Started: started, Finished: started}
 	for _, zone := range []string{".", "com.", name + "."} {
 		for _, question := range []string{name + ". " + kind, zone + " DNSKEY"} {

@@ -1,0 +1,61 @@
+package mpic
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// answers gives the records of one type out of the account of a lookup, in presentation format, none where the answer was
+// that there are none. It gives an error unless the account is of this very question (C1), may be relied upon (DCV-04,
+// CAA-07), and holds nothing but aliases that lead on from the name, and the records at their end. name has no trailing dot.
+func answers(l resolver.Lookup, name, kind string) ([]string, error) {
+	name += "."
+	if l.Name != name || l.Type != kind {
+		return nil, fmt.Errorf("where the lookup of %s %s belongs, that of %s %s stands", name, kind, l.Name, l.Type)
+	}
+	if !l.Status.Usable() {
+		return nil, fmt.Errorf("the lookup of %s %s is %s", name, kind, l.Status)
+	}
+	var out []string
+	for _, text := range l.Answers {
+		// A tab in an owner name would be escaped: what stands before the fourth is the header.
+		fields := strings.SplitN(text, "\t", 5)
+		if len(fields) != 5 || fields[2] != "IN" {
+			return nil, fmt.Errorf("the lookup of %s %s holds what is no record: %q", l.Name, kind, text)
+		}
+		owner, what := dns.CanonicalName(fields[0]), fields[3]
+		if owner == name && what == kind {
+			out = append(out, text)
+			continue
+		}
+		next := alias(text, owner, what, name)
+		if next == "" || len(out) > 0 {
+			return nil, fmt.Errorf("the lookup of %s %s holds a record that does not belong there: %q", l.Name, kind, text)
+		}
+		name = next
+	}
+	return out, nil
+}
+
+// alias gives the name that a CNAME record at a name, or a DNAME record above it (RFC 6672 section 2.2), makes of it; empty
+// where the record is neither.
+func alias(text, owner, what, name string) string {
+	if (what != "CNAME" || owner != name) && (what != "DNAME" || owner == name || !dnssec.Below(name, owner)) {
+		return ""
+	}
+	rr, _ := dns.NewRR(text) // nil where it cannot be read
+	switch rr := rr.(type) {
+	case *dns.CNAME:
+		return dns.CanonicalName(rr.Target)
+	case *dns.DNAME:
+		above := name[:len(name)-len(strings.TrimPrefix(owner, "."))]
+		return dns.CanonicalName(above + strings.TrimPrefix(rr.Target, "."))
+	default:
+		return ""
+	}
+}
