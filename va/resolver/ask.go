@@ -64,6 +64,9 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 			return *q.limit
 		}
 	}
+	if q.limit != nil {
+		return *q.limit
+	}
 	if worst.Status == dnssec.Failure && q.targets.Status != 0 {
 		return q.targets
 	}

@@ -440,3 +440,14 @@ func TestTheClockIsAnArgument(t *testing.T) {
 		require.Equal(t, c.want, l.Status, "%s: %s", c.ahead, l.Why)
 	}
 }
+
+// The question and the fetch of the zone's keys need the address of the same name server at the same time.
+//
+// Holds: DCV-04
+func TestGluelessServersAreFoundByAllWhoNeedThem(t *testing.T) {
+	w := serve(t, world.Default())
+	for range 150 {
+		l := in(t, w, nil).Lookup(context.Background(), "glueless.org", dns.TypeA).Lookup
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+	}
+}

@@ -71,7 +71,8 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
 	default:
 		a.Lookup.Name = canonical
-		w := &work{r: r, verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started)}
+		w := &work{r: r, verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
+			searches: map[target]*search{}}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
 		w.running.Wait()

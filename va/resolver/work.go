@@ -20,11 +20,11 @@ type work struct {
 	verifier *dnssec.Verifier
 	running  sync.WaitGroup // goroutines of this lookup; all have ended before Lookup returns
 
-	mu      sync.Mutex
-	queries []Query
-	targets int
-	missing int
-	tried   map[tried]bool // name servers looked up so far
+	mu       sync.Mutex
+	queries  []Query
+	targets  int
+	missing  int
+	searches map[target]*search // for name servers' addresses, each once
 }
 
 // frame is where in the nesting of address lookups a question is asked.

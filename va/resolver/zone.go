@@ -193,27 +193,15 @@ func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) ([]serv
 			return list, failed(codeLimit, 0, "the zone %s has more than %d name servers without a known address", z.name,
 				limits.TargetsPerDelegation)
 		}
-		if !w.mayResolve(f, z, name) {
+		if name == z.name || dnssec.Below(name, z.name) || slices.Contains(f.resolving, name) || f.depth >= limits.Depth {
+			continue // it could only be found through itself, or too deep
+		}
+		if v := w.findHost(ctx, f, z, name); v.Status != 0 {
+			if why = v; final(v) {
+				return list, v
+			}
 			continue
 		}
-		w.mu.Lock()
-		w.targets++
-		over := w.targets > limits.Targets || w.missing >= limits.MissingTargets
-		w.mu.Unlock()
-		if over {
-			return list, failed(codeLimit, 0, "the lookup needs the addresses of more than %d name servers, or %d that do not exist",
-				limits.Targets, limits.MissingTargets)
-		}
-		addrs, ttl, v := w.resolveHost(ctx, frame{f.depth + 1, append(slices.Clone(f.resolving), name)}, name)
-		if len(addrs) == 0 {
-			w.mu.Lock()
-			w.missing++
-			w.mu.Unlock()
-			why = failed(codeNoServer, dnssec.EDENoReachableAuthority, "no address of %s, a name server of %s, could be had: %s",
-				name, z.name, v.Reason.Text)
-			continue
-		}
-		z.learn(name, addrs, w.r.config.Now().Add(min(time.Duration(ttl)*time.Second, w.r.config.CacheCap)))
 		before := len(list)
 		if list, _ = z.addresses(w.r); len(list) > before {
 			return list, dnssec.Verdict{}
@@ -222,30 +210,56 @@ func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) ([]serv
 	return list, why
 }
 
-// mayResolve tells whether a name server's address may be looked up from here: once per lookup, not from within itself,
-// and not too deep.
-func (w *work) mayResolve(f frame, z *zone, name string) bool {
-	if name == z.name || dnssec.Below(name, z.name) || slices.Contains(f.resolving, name) ||
-		f.depth >= w.r.config.Limits.Depth {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	id := tried{z, name, f.depth}
-	if w.tried[id] {
-		return false
-	}
-	if w.tried == nil {
-		w.tried = map[tried]bool{}
-	}
-	w.tried[id] = true
-	return true
-}
-
-type tried struct {
+// target is one name server whose address a lookup needs, at one depth of nesting.
+type target struct {
 	z     *zone
 	name  string
 	depth int
+}
+
+// search is the one attempt of a lookup to find a target's address. Who needs it at the same time waits for it: waiting
+// leads only to deeper nesting, never back.
+type search struct {
+	done chan struct{}
+	why  dnssec.Verdict // without status when addresses were found, and z has learnt them
+}
+
+// findHost looks a name server's address up, once per lookup. A verdict with a status says why there is none.
+func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) dnssec.Verdict {
+	limits := w.r.config.Limits
+	id := target{z, name, f.depth}
+	w.mu.Lock()
+	if s := w.searches[id]; s != nil {
+		w.mu.Unlock()
+		select {
+		case <-s.done:
+			return s.why
+		case <-ctx.Done():
+			return failed(codeTimeout, dnssec.EDENoReachableAuthority, "the time was up before the address of %s was found", name)
+		}
+	}
+	s := &search{done: make(chan struct{})}
+	w.searches[id] = s
+	defer close(s.done)
+	w.targets++
+	over := w.targets > limits.Targets || w.missing >= limits.MissingTargets
+	w.mu.Unlock()
+	if over {
+		s.why = failed(codeLimit, 0, "the lookup needs the addresses of more than %d name servers, or %d that do not exist",
+			limits.Targets, limits.MissingTargets)
+		return s.why
+	}
+	addrs, ttl, v := w.resolveHost(ctx, frame{f.depth + 1, append(slices.Clone(f.resolving), name)}, name)
+	if len(addrs) == 0 {
+		w.mu.Lock()
+		w.missing++
+		w.mu.Unlock()
+		s.why = failed(codeNoServer, dnssec.EDENoReachableAuthority, "no address of %s, a name server of %s, could be had: %s",
+			name, z.name, v.Reason.Text)
+		return s.why
+	}
+	z.learn(name, addrs, w.r.config.Now().Add(min(time.Duration(ttl)*time.Second, w.r.config.CacheCap)))
+	return dnssec.Verdict{}
 }
 
 // addresses gives the usable addresses of the hosts, and the names of those without a known address.
