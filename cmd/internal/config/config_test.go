@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -238,4 +239,30 @@ func FuzzParseGate(f *testing.F) {
 			require.NotEmpty(t, g.Journal.SQLite)
 		}
 	})
+}
+
+// TestForbiddenWordsAreNoFields: a word that is refused everywhere must not be the name of a field that is needed.
+func TestForbiddenWordsAreNoFields(t *testing.T) {
+	var walk func(of reflect.Type, path string)
+	walk = func(of reflect.Type, path string) {
+		for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct {
+			return
+		}
+		for i := range of.NumField() {
+			key := of.Field(i).Tag.Get("yaml")
+			require.NotEmpty(t, key, "%s.%s", of, of.Field(i).Name)
+			for _, f := range forbidden {
+				require.NotContains(t, f.words, bareKey(key), path)
+				for _, part := range f.parts {
+					require.NotContains(t, bareKey(key), part, path)
+				}
+			}
+			walk(of.Field(i).Type, join(path, key))
+		}
+	}
+	walk(reflect.TypeFor[Gate](), "")
+	walk(reflect.TypeFor[Perspective](), "")
 }
