@@ -38,6 +38,12 @@ type host struct {
 	until time.Time
 }
 
+// lifetime is how long keys and addresses with a TTL in seconds are used: no longer than the cap, and no shorter than the
+// question at hand needs them (RFC 1035 section 3.2.1: a TTL of zero is good for the transaction in progress).
+func (r *Resolver) lifetime(ttl uint32) time.Duration {
+	return min(max(time.Duration(ttl)*time.Second, 5*time.Second), r.config.CacheCap)
+}
+
 func (z *zone) signed() bool { return z.verdict.Status == dnssec.Secure }
 
 // closest gives the deepest remembered zone that name lies in. DS records belong to the parent (RFC 4035 section 2.4).
@@ -159,7 +165,7 @@ func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, d
 			return v
 		}
 		now := w.r.config.Now()
-		until := now.Add(min(time.Duration(min(set.TTL(), k.TTL))*time.Second, w.r.config.CacheCap))
+		until := now.Add(w.r.lifetime(min(set.TTL(), k.TTL)))
 		if k.Until.Before(until) {
 			until = k.Until
 		}
@@ -258,7 +264,7 @@ func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) dnss
 			name, z.name, v.Reason.Text)
 		return s.why
 	}
-	z.learn(name, addrs, w.r.config.Now().Add(min(time.Duration(ttl)*time.Second, w.r.config.CacheCap)))
+	z.learn(name, addrs, w.r.config.Now().Add(w.r.lifetime(ttl)))
 	return dnssec.Verdict{}
 }
 
