@@ -460,3 +460,64 @@ func TestGluelessServersAreFoundByAllWhoNeedThem(t *testing.T) {
 		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
 	}
 }
+
+// What a zone's operator publishes decides between insecure, bogus and failure.
+//
+// Holds: DCV-06, DCV-07, DCV-09
+func TestUnsupportedParameters(t *testing.T) {
+	digest := strings.Repeat("ab", 32)
+	for _, c := range []struct {
+		name   string
+		zone   string
+		edit   func(*world.Zone)
+		ask    string
+		status dnssec.Status
+		code   string
+	}{
+		{"101 iterations, denial", "salted.org", func(z *world.Zone) { z.Iterations = 101 }, "none.salted.org",
+			dnssec.Failure, dnssec.CodeIterations},
+		{"101 iterations, answer", "salted.org", func(z *world.Zone) { z.Iterations = 101 }, "www.salted.org",
+			dnssec.Secure, ""},
+		{"100 iterations, denial", "salted.org", func(z *world.Zone) { z.Iterations = 100 }, "none.salted.org",
+			dnssec.Secure, ""},
+		{"DS of an unknown algorithm alone", "example.org", func(z *world.Zone) {
+			z.DS, z.DSRecords = world.DSGiven, []string{"4711 200 2 " + digest}
+		}, "example.org", dnssec.Insecure, dnssec.CodeUnsupportedAlgorithm},
+		{"DS of an unknown digest alone", "example.org", func(z *world.Zone) {
+			z.DS, z.DSRecords = world.DSGiven, []string{"4711 13 99 " + digest}
+		}, "example.org", dnssec.Insecure, dnssec.CodeUnsupportedAlgorithm},
+		{"DS of an unknown algorithm beside one that fits no key", "example.org", func(z *world.Zone) {
+			z.DS, z.DSRecords = world.DSGiven, []string{"4711 200 2 " + digest, "4711 13 2 " + digest}
+		}, "example.org", dnssec.Bogus, dnssec.CodeDSMismatch},
+		{"DS of ED448, which is supported", "example.org", func(z *world.Zone) {
+			z.DS, z.DSRecords = world.DSGiven, []string{"4711 16 2 " + digest}
+		}, "example.org", dnssec.Bogus, dnssec.CodeDSMismatch},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := serve(t, world.Default())
+			require.NoError(t, w.Edit(c.zone, func(z *world.Zone) error { c.edit(z); return nil }))
+			l := in(t, w, nil).Lookup(context.Background(), c.ask, dns.TypeA).Lookup
+			require.Equal(t, c.status, l.Status, "%s\n%s", l.Why, trace(l))
+			require.Equal(t, c.code, l.Code, l.Why)
+		})
+	}
+}
+
+// A key rollover that leaves an old key in the memory heals by itself, and never by trusting less.
+//
+// Holds: DCV-04
+func TestRolloverUnderAWarmResolver(t *testing.T) {
+	w := serve(t, world.Default())
+	r := in(t, w, nil)
+	ask := func() resolver.Lookup { return r.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup }
+	require.Equal(t, dnssec.Secure, ask().Status)
+	for _, zone := range []string{"example.com", "com"} {
+		require.NoError(t, w.Rollover(zone))
+		for range 3 {
+			l := ask()
+			require.Contains(t, []dnssec.Status{dnssec.Secure, dnssec.Bogus}, l.Status, l.Why)
+		}
+		l := ask()
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+	}
+}

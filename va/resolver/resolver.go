@@ -89,7 +89,7 @@ func (a *Answer) fill(res *result) {
 	l := &a.Lookup
 	l.Status, l.Why, l.Code, l.EDE = res.verdict.Status, res.verdict.Reason.Text, res.verdict.Reason.Code, res.verdict.Reason.EDE
 	l.Chain = append(l.Chain, res.chain...)
-	if !res.verdict.Status.Usable() {
+	if !res.verdict.Status.Usable() { // CAA-07: nothing of a bogus or failed answer is handed out, not even its absence
 		return
 	}
 	l.Rcode = rcodeName(res.rcode)

@@ -88,6 +88,11 @@ func (r *Resolver) remember(z *zone, ttl uint32) *zone {
 // forget drops a zone in which a lookup came to nothing, and the zones above it whose servers were only assumed, so that a
 // liar among a zone's servers, or a delegation that has moved, harms no later lookup.
 func (r *Resolver) forget(z *zone) {
+	if z != nil && z.parent == nil { // the root stays; its keys are fetched anew
+		z.mu.Lock()
+		z.keys = nil
+		z.mu.Unlock()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for last := true; z != nil && z.parent != nil; z, last = z.parent, false {
