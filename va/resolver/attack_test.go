@@ -18,6 +18,13 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
+// quick is the default world without its RSA zone, whose keys take longer to make than all the rest.
+func quick() world.Config {
+	cfg := world.Default()
+	cfg.Zones = slices.DeleteFunc(cfg.Zones, func(z world.Zone) bool { return z.Algorithm == dns.RSASHA256 })
+	return cfg
+}
+
 // genuine gives the records of a zone, as it is signed, that fit.
 func genuine(t testing.TB, w *world.World, zone string, fits func(dns.RR) bool) []dns.RR {
 	t.Helper()
@@ -192,7 +199,7 @@ func TestAttacksByNameServers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := serve(t, world.Default())
+			w := serve(t, quick())
 			for _, f := range c.faults(t, w) {
 				_, err := w.Inject(f)
 				require.NoError(t, err)
@@ -240,7 +247,7 @@ func (p *packets) all() []world.Query {
 
 func counted(t testing.TB) (*world.World, *packets) {
 	p := new(packets)
-	cfg := world.Default()
+	cfg := quick()
 	cfg.OnQuery = p.note
 	return serve(t, cfg), p
 }
@@ -312,7 +319,7 @@ func TestParallelLookupsShareTheWayDown(t *testing.T) {
 
 // Holds: DCV-05
 func TestAliasesAndTheirLimit(t *testing.T) {
-	w := serve(t, world.Default())
+	w := serve(t, quick())
 	for i := range 14 {
 		require.NoError(t, w.Set(fmt.Sprintf("a%d.alias.com", i), dns.TypeCNAME, fmt.Sprintf("a%d.alias.com.", i+1)))
 	}
@@ -346,7 +353,7 @@ func TestNXNSIsBounded(t *testing.T) {
 
 // Holds: DCV-04
 func TestIslandsOfTrust(t *testing.T) {
-	w := serve(t, world.Default())
+	w := serve(t, quick())
 	only := func(zone string) func(*resolver.Config) {
 		return func(c *resolver.Config) {
 			a, err := dnssec.NewAnchor(w.DS(zone)[0])
@@ -386,7 +393,7 @@ func TestSourceAddress(t *testing.T) {
 //
 // Holds: C9
 func TestALiarIsNotRemembered(t *testing.T) {
-	w := serve(t, world.Default())
+	w := serve(t, quick())
 	remove, err := w.Inject(world.Fault{Zone: "com", Name: "example.com", Type: dns.TypeCAA, Kind: world.Rewrite,
 		Rewrite: noData(denials(t, w, "com.", "example.com."))})
 	require.NoError(t, err)
@@ -439,7 +446,7 @@ func TestLookupIsACompleteAccount(t *testing.T) {
 //
 // Holds: DCV-05
 func TestTheClockIsAnArgument(t *testing.T) {
-	w := serve(t, world.Default())
+	w := serve(t, quick())
 	for _, c := range []struct {
 		ahead time.Duration
 		want  dnssec.Status
@@ -454,7 +461,7 @@ func TestTheClockIsAnArgument(t *testing.T) {
 //
 // Holds: DCV-04
 func TestGluelessServersAreFoundByAllWhoNeedThem(t *testing.T) {
-	w := serve(t, world.Default())
+	w := serve(t, quick())
 	for range 150 {
 		l := in(t, w, nil).Lookup(context.Background(), "glueless.org", dns.TypeA).Lookup
 		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
@@ -494,7 +501,7 @@ func TestUnsupportedParameters(t *testing.T) {
 		}, "example.org", dnssec.Bogus, dnssec.CodeDSMismatch},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := serve(t, world.Default())
+			w := serve(t, quick())
 			require.NoError(t, w.Edit(c.zone, func(z *world.Zone) error { c.edit(z); return nil }))
 			l := in(t, w, nil).Lookup(context.Background(), c.ask, dns.TypeA).Lookup
 			require.Equal(t, c.status, l.Status, "%s\n%s", l.Why, trace(l))
@@ -507,7 +514,7 @@ func TestUnsupportedParameters(t *testing.T) {
 //
 // Holds: DCV-04
 func TestRolloverUnderAWarmResolver(t *testing.T) {
-	w := serve(t, world.Default())
+	w := serve(t, quick())
 	r := in(t, w, nil)
 	ask := func() resolver.Lookup { return r.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup }
 	require.Equal(t, dnssec.Secure, ask().Status)
