@@ -1,8 +1,10 @@
 package mpic
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/quorate/quorate/va"
 )
@@ -147,18 +149,26 @@ func judgeCAA(req va.Request, f va.CAAFinding, name string) (va.Outcome, *va.Pro
 	return va.Pass, nil
 }
 
+// maxReason is how long a perspective's own reason may be, in octets of its record: a decision repeats it.
+const maxReason = 8 << 10
+
 // notPassed keeps fail and error, and turns everything that is neither into error.
 func notPassed(o va.Outcome, p *va.Problem, name, what string) (va.Outcome, *va.Problem) {
 	if o != va.Fail && o != va.Error {
 		return va.Error, contradiction(name, what, "no outcome")
 	}
-	if p == nil {
+	if p == nil || p.Code == "" {
 		return va.Error, contradiction(name, what, fmt.Sprintf("the outcome %q without a reason", o))
+	}
+	if text, err := json.Marshal(p); err != nil || len(text) > maxReason {
+		return va.Error, contradiction(name, what, fmt.Sprintf("a reason of %d octets; at most %d are read", len(text), maxReason))
 	}
 	return o, p
 }
 
+// contradiction cuts what a perspective wrote, because a decision repeats it; the whole is in the evidence.
 func contradiction(name, what, has string) *va.Problem {
+	has = strings.ToValidUTF8(has[:min(len(has), 1000)], "\uFFFD")
 	return &va.Problem{Code: "perspective.contradiction", Rules: []string{"MPIC-10", "MPIC-11"},
 		Detail: fmt.Sprintf("the %s finding of %s has %s", what, name, has)}
 }

@@ -127,7 +127,7 @@ func sawCertificate(req va.Request, f va.DCVFinding) error {
 		return fmt.Errorf("the version was %q", h.Version)
 	case len(h.Certificates) != 1:
 		return fmt.Errorf("the server sent %d certificates", len(h.Certificates))
-	case len(h.Names) != 1 || !strings.EqualFold(h.Names[0], "DNS:"+req.FQDN()):
+	case len(h.Names) != 1 || dns.CanonicalName(h.Names[0]) != "dns:"+req.FQDN()+".": // the case of ASCII alone
 		return fmt.Errorf("the certificate is for %q", h.Names)
 	}
 	return dialled(h.Address, h.Considered, req.FQDN(), f.Lookups)

@@ -1,9 +1,11 @@
 package mpic
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -176,23 +178,26 @@ func TestNoPassIsBelievedWithoutWhatShowsIt(t *testing.T) {
 			},
 		},
 		va.TLSALPN01: {
-			"no handshake":          func(f *va.DCVFinding) { f.Handshakes = nil },
-			"a second handshake":    func(f *va.DCVFinding) { f.Handshakes = slices.Repeat(f.Handshakes, 2) },
-			"a fetch":               func(f *va.DCVFinding) { f.Fetches = make([]va.Fetch, 1) },
-			"no lookups":            func(f *va.DCVFinding) { f.Lookups = nil },
-			"bogus":                 status(1, dnssec.Bogus),
-			"addresses of another":  lookup(1, lookupOf("example.org", "A", "192.0.2.80")),
-			"an error":              shake(func(h *va.Handshake) { h.Error = "it broke" }),
-			"another server name":   shake(func(h *va.Handshake) { h.ServerName = "example.org" }),
-			"no protocol":           shake(func(h *va.Handshake) { h.Protocol = "" }),
-			"another protocol":      shake(func(h *va.Handshake) { h.Protocol = "h2" }),
-			"an old version":        shake(func(h *va.Handshake) { h.Version = "TLS 1.1" }),
-			"no version":            shake(func(h *va.Handshake) { h.Version = "" }),
-			"no certificate":        shake(func(h *va.Handshake) { h.Certificates = nil }),
-			"two certificates":      shake(func(h *va.Handshake) { h.Certificates = append(h.Certificates, "cd") }),
-			"no name":               shake(func(h *va.Handshake) { h.Names = nil }),
-			"two names":             shake(func(h *va.Handshake) { h.Names = append(h.Names, "DNS:example.org") }),
-			"another name":          shake(func(h *va.Handshake) { h.Names[0] = "DNS:example.org" }),
+			"no handshake":         func(f *va.DCVFinding) { f.Handshakes = nil },
+			"a second handshake":   func(f *va.DCVFinding) { f.Handshakes = slices.Repeat(f.Handshakes, 2) },
+			"a fetch":              func(f *va.DCVFinding) { f.Fetches = make([]va.Fetch, 1) },
+			"no lookups":           func(f *va.DCVFinding) { f.Lookups = nil },
+			"bogus":                status(1, dnssec.Bogus),
+			"addresses of another": lookup(1, lookupOf("example.org", "A", "192.0.2.80")),
+			"an error":             shake(func(h *va.Handshake) { h.Error = "it broke" }),
+			"another server name":  shake(func(h *va.Handshake) { h.ServerName = "example.org" }),
+			"no protocol":          shake(func(h *va.Handshake) { h.Protocol = "" }),
+			"another protocol":     shake(func(h *va.Handshake) { h.Protocol = "h2" }),
+			"an old version":       shake(func(h *va.Handshake) { h.Version = "TLS 1.1" }),
+			"no version":           shake(func(h *va.Handshake) { h.Version = "" }),
+			"no certificate":       shake(func(h *va.Handshake) { h.Certificates = nil }),
+			"two certificates":     shake(func(h *va.Handshake) { h.Certificates = append(h.Certificates, "cd") }),
+			"no name":              shake(func(h *va.Handshake) { h.Names = nil }),
+			"two names":            shake(func(h *va.Handshake) { h.Names = append(h.Names, "DNS:example.org") }),
+			"another name":         shake(func(h *va.Handshake) { h.Names[0] = "DNS:example.org" }),
+			"a name that only looks the same": shake(func(h *va.Handshake) {
+				h.ServerName, h.Names[0] = "example.com", "DNS:example.com\u2024"
+			}),
 			"a name of another tag": shake(func(h *va.Handshake) { h.Names[0] = "tag 0x86" }),
 			"an address not found":  shake(func(h *va.Handshake) { h.Address = "192.0.2.81:443" }),
 			"nothing considered":    shake(func(h *va.Handshake) { h.Considered = nil }),
@@ -208,6 +213,55 @@ func TestNoPassIsBelievedWithoutWhatShowsIt(t *testing.T) {
 		}
 	}
 	require.ErrorContains(t, control(va.Request{}, va.DCVFinding{}), "no method")
+}
+
+// TestUnicodeCaseIsNoCase: U+212A, the Kelvin sign, folds to "k" and is none.
+//
+// Holds: DCV-18
+func TestUnicodeCaseIsNoCase(t *testing.T) {
+	req := request(va.TLSALPN01, december)
+	req.Identifier = "key.example.com"
+	f := controlled(req, december)
+	require.NoError(t, control(req, f))
+	f.Handshakes[0].Names[0] = "DNS:\u212Aey.example.com"
+	require.ErrorContains(t, control(req, f), "the certificate is for")
+}
+
+// TestAPerspectiveCannotFillTheDecision: what a reply says at length stays in the reply.
+//
+// Holds: MPIC-10, D11
+func TestAPerspectiveCannotFillTheDecision(t *testing.T) {
+	long := strings.Repeat("\u00e9", 300<<10)
+	for name, spoil := range map[string]func(*va.Report){
+		"in what it saw": func(r *va.Report) { r.DCV.Fetches[0].Considered = []string{long} },
+		"in the CAA":     func(r *va.Report) { r.CAA.Lookups[0].Answers = []string{long} },
+		"in a name":      func(r *va.Report) { r.DCV.Queried, r.CAA.Name = long, long },
+		"in the permit":  func(r *va.Report) { r.CAA.Permits = long },
+		"in a reason": func(r *va.Report) {
+			r.DCV.Outcome, r.DCV.Problem = va.Fail, &va.Problem{Code: "http.body", Detail: long}
+		},
+		"in a code": func(r *va.Report) { r.CAA.Outcome, r.CAA.Problem = va.Fail, &va.Problem{Code: long} },
+		"in a list": func(r *va.Report) {
+			r.CAA.Outcome, r.CAA.Problem = va.Fail, &va.Problem{Code: "x", Rules: []string{long}}
+		},
+		"in no code":       func(r *va.Report) { r.CAA.Outcome, r.CAA.Problem = va.Fail, &va.Problem{Detail: "no"} },
+		"in a pass's code": func(r *va.Report) { r.DCV.Problem = &va.Problem{Code: long} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := unanimous(t, fiveRegions(), december)
+			spoil(e.Remotes[2].Report)
+			d := Judge(e)
+			require.True(t, d.Granted())
+			v := d.Views()[3]
+			require.NotEqual(t, said{true, true}, said{v.DCV == va.Pass, v.CAA == va.Pass})
+			text, err := json.Marshal(d)
+			require.NoError(t, err)
+			require.Less(t, len(text), 10<<10)
+			for _, p := range []*va.Problem{v.DCVProblem, v.CAAProblem} {
+				require.True(t, p == nil || p.Code == contradicts && utf8.ValidString(p.Detail), "%v", p)
+			}
+		})
+	}
 }
 
 // TestALongCAARecordIsJudgedToo: a property's value may have more than the 255 octets of a character-string (RFC 8659

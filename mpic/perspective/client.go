@@ -79,7 +79,7 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 	if b, err := hex.DecodeString(m.TLSKey); err != nil || len(b) != 32 || strings.ToLower(m.TLSKey) != m.TLSKey {
 		return refuse("the TLS key %q is not the SHA-256 of a key in lower-case hexadecimal", m.TLSKey)
 	}
-	if b, err := base64.RawURLEncoding.DecodeString(m.SigningKey); err != nil || len(b) != 32 {
+	if b, err := base64.RawURLEncoding.Strict().DecodeString(m.SigningKey); err != nil || len(b) != 32 {
 		return refuse("the signing key %q is not an RFC 7638 thumbprint (SHA-256, base64url)", m.SigningKey)
 	}
 	switch {

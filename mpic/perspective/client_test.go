@@ -287,6 +287,9 @@ func TestNewRemoteRefuses(t *testing.T) {
 		{"TLS key in capitals", func(c *ClientConfig) { c.Member.TLSKey = strings.Repeat("AB", 32) }, "the TLS key"},
 		{"no signing key", func(c *ClientConfig) { c.Member.SigningKey = "" }, "the signing key"},
 		{"half a signing key", func(c *ClientConfig) { c.Member.SigningKey = c.Member.SigningKey[:20] }, "the signing key"},
+		{"a signing key in a spelling that no thumbprint has", func(c *ClientConfig) {
+			c.Member.SigningKey = strings.Repeat("A", 42) + "B"
+		}, "the signing key"},
 		{"no identity", func(c *ClientConfig) { c.Identity = nil }, "no TLS identity"},
 		{"no logger", func(c *ClientConfig) { c.Logger = nil }, "no logger"},
 		{"no clock", func(c *ClientConfig) { c.Now = nil }, "no clock"},
