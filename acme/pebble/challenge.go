@@ -228,12 +228,19 @@ func (s *Server) decide(j job) (decision mpic.Decision, problem acme.Problem) {
 	return result.Decision, acme.Refusal(j.request.Identifier, result.Decision)
 }
 
-// settle sets challenge, authorization and order in Pebble's store: valid exactly when the decision is granted.
+// settle sets challenge, authorization and order in Pebble's store: valid exactly when the decision is granted and the
+// account still stands.
 func (s *Server) settle(j job, decision mpic.Decision, problem acme.Problem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ch, authz, order := j.challenge, j.challenge.Authz, j.challenge.Authz.Order
 	now := time.Now().UTC()
+	granted := decision.Granted()
+	if account := s.store.GetAccountByID(order.AccountID); account == nil || account.Status != pebbleacme.StatusValid {
+		// RFC 8555 section 7.3.6: its pending operations end with it.
+		granted, problem = false, acme.Problem{Type: acme.Unauthorized, Status: acme.Unauthorized.Status(),
+			Detail: "the account was deactivated while the challenge was being validated"}
+	}
 
 	authz.Lock()
 	if authz.Status != pebbleacme.StatusPending {
@@ -243,7 +250,7 @@ func (s *Server) settle(j job, decision mpic.Decision, problem acme.Problem) {
 		return
 	}
 	ch.Lock()
-	if decision.Granted() {
+	if granted {
 		authz.Status = pebbleacme.StatusValid
 		authz.ExpiresDate = now.Add(validFor)
 		authz.Expires = authz.ExpiresDate.Format(time.RFC3339)
@@ -258,7 +265,7 @@ func (s *Server) settle(j job, decision mpic.Decision, problem acme.Problem) {
 	ch.Unlock()
 	authz.Unlock()
 
-	if !decision.Granted() {
+	if !granted {
 		order.Lock()
 		if order.Error == nil { // the first failure of an order stays its reason
 			order.Error = toPebble(problem)
