@@ -60,6 +60,7 @@ func (n neighbour) Attest(ctx context.Context, p va.Probe) mpic.Attestation {
 // remotes.
 type scene struct {
 	t       *testing.T
+	world   *world.World
 	records *db.Store
 	client  *acmez.Client
 	account acmeclient.Account
@@ -103,7 +104,7 @@ func newScene(t *testing.T, solvers func(*world.World) map[string]acmez.Solver) 
 
 	protocol := &acmeclient.Client{Directory: h.URL + pebble.DirectoryPath, HTTPClient: h.Client(),
 		PollInterval: 20 * time.Millisecond}
-	s := &scene{t: t, records: records, client: &acmez.Client{Client: protocol, ChallengeSolvers: solvers(w)}}
+	s := &scene{t: t, world: w, records: records, client: &acmez.Client{Client: protocol, ChallengeSolvers: solvers(w)}}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	s.account, err = s.client.NewAccount(t.Context(), acmeclient.Account{TermsOfServiceAgreed: true, PrivateKey: key})
@@ -168,7 +169,7 @@ func (page) CleanUp(context.Context, acmeclient.Challenge) error { return nil }
 type record struct{ world *world.World }
 
 func (r record) Present(_ context.Context, c acmeclient.Challenge) error {
-	return r.world.Set(c.DNS01TXTRecordName(), dns.TypeTXT, c.DNS01KeyAuthorization())
+	return r.world.Add(c.DNS01TXTRecordName(), dns.TypeTXT, c.DNS01KeyAuthorization()) // beside that of the wildcard
 }
 
 func (record) CleanUp(context.Context, acmeclient.Challenge) error { return nil }
@@ -264,6 +265,106 @@ func TestTheGateRefusesThroughPebble(t *testing.T) {
 			r := s.record()
 			require.Equal(t, db.Refused, r.Outcome)
 			require.Contains(t, p.Detail, r.ID, "the client is told which record is its own")
+		})
+	}
+}
+
+// each goes through an order by dns-01, one name after the other in the order given, and gives each name's status and the
+// order's.
+func (s *scene) each(names ...string) (statuses map[string]string, order acmeclient.Order) {
+	s.t.Helper()
+	ctx, protocol := s.t.Context(), s.client.Client
+	for _, name := range names {
+		order.Identifiers = append(order.Identifiers, acmeclient.Identifier{Type: "dns", Value: name})
+	}
+	order, err := protocol.NewOrder(ctx, s.account, order)
+	require.NoError(s.t, err)
+	challenges := map[string]acmeclient.Challenge{}
+	authorizations := map[string]acmeclient.Authorization{}
+	for _, url := range order.Authorizations {
+		a, err := protocol.GetAuthorization(ctx, s.account, url)
+		require.NoError(s.t, err)
+		name := a.Identifier.Value
+		if a.Wildcard {
+			name = "*." + name
+		}
+		authorizations[name] = a
+		for _, c := range a.Challenges {
+			if c.Type == acmeclient.ChallengeTypeDNS01 {
+				challenges[name] = c
+				require.NoError(s.t, record{s.world}.Present(ctx, c))
+			}
+		}
+	}
+	statuses = map[string]string{}
+	for _, name := range names {
+		_, err := protocol.InitiateChallenge(ctx, s.account, challenges[name])
+		require.NoError(s.t, err)
+		a, _ := protocol.PollAuthorization(ctx, s.account, authorizations[name]) // the error repeats the status
+		statuses[name] = a.Status
+	}
+	order, err = protocol.GetOrder(ctx, s.account, order)
+	require.NoError(s.t, err)
+	return statuses, order
+}
+
+// TestEachNameOfAnOrderHasItsOwnDecision: a name, its wildcard, and a name in another zone. Each has an attempt and evidence
+// of its own, which is for it and for no other; where one is refused the order is invalid, and what the others came to stands.
+//
+// Holds: C1, C2, D5, CAA-01, CAA-02, MPIC-09
+func TestEachNameOfAnOrderHasItsOwnDecision(t *testing.T) {
+	for name, c := range map[string]struct {
+		// last is the name that comes after the other two; prepare changes the world.
+		last    string
+		prepare func(*testing.T, *world.World)
+		code    string
+	}{
+		"all pass":              {"example.org", func(*testing.T, *world.World) {}, ""},
+		"another zone forbids":  {"caa-other.com", func(*testing.T, *world.World) {}, "caa.forbidden"},
+		"another zone is bogus": {"bogus-tampered.com", func(*testing.T, *world.World) {}, "dnssec.bogus"},
+		"the wildcard is forbidden": {"*.example.com", func(t *testing.T, w *world.World) {
+			require.NoError(t, w.Set("example.com", dns.TypeCAA, `0 issue "ca.example.net"`, `0 issuewild ";"`))
+		}, "caa.forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, func(*world.World) map[string]acmez.Solver { return nil })
+			c.prepare(t, s.world)
+			names := []string{"example.com", "*.example.com", c.last}
+			if c.last == names[1] {
+				names = []string{"example.com", "example.org", c.last}
+			}
+			statuses, order := s.each(names...)
+
+			granted := map[string]bool{names[0]: true, names[1]: true, names[2]: c.code == ""}
+			require.Equal(t, map[bool]string{true: "ready", false: "invalid"}[c.code == ""], order.Status)
+			records, err := s.records.List(t.Context(), db.Filter{})
+			require.NoError(t, err)
+			require.Len(t, records, len(names))
+			tokens := map[string]bool{}
+			for _, summary := range records {
+				r, err := s.records.Attempt(t.Context(), summary.ID)
+				require.NoError(t, err)
+				ok, ours := granted[r.Identifier]
+				require.True(t, ours, "%s was recorded twice, or was never ordered", r.Identifier)
+				delete(granted, r.Identifier)
+				require.Equal(t, map[bool]db.Outcome{true: db.Granted, false: db.Refused}[ok], r.Outcome, r.Identifier)
+				require.Equal(t, map[bool]string{true: "valid", false: "invalid"}[ok], statuses[r.Identifier])
+				require.Equal(t, ok, mpic.Judge(r.Evidence).Granted(), "the record is judged as the attempt was")
+				if !ok {
+					require.Contains(t, r.Reasons, c.code)
+				}
+				request := r.Evidence.Attempt.Probe.Request
+				tokens[request.Token] = true
+				require.Equal(t, r.Identifier, request.Identifier)
+				primary := r.Evidence.Primary.Report()
+				fqdn := strings.TrimPrefix(r.Identifier, "*.")
+				require.Equal(t, fqdn, primary.CAA.Name)
+				require.Equal(t, fqdn+".", primary.CAA.Lookups[0].Name)
+				require.Equal(t, "_acme-challenge."+fqdn, primary.DCV.Queried)
+				require.Equal(t, "_acme-challenge."+fqdn+".", primary.DCV.Lookups[0].Name)
+			}
+			require.Empty(t, granted)
+			require.Len(t, tokens, len(names))
 		})
 	}
 }
