@@ -24,7 +24,7 @@ func lego(t *testing.T, st sandboxState, want bool, args ...string) (dir, out st
 
 // TestClientsIssueThroughTheGate has Debian's certbot and lego obtain certificates, by http-01 and dns-01.
 //
-// Holds: ACME-01, DCV-11, DCV-17
+// Holds: DCV-11, DCV-17
 func TestClientsIssueThroughTheGate(t *testing.T) {
 	program(t, "certbot")
 	program(t, "lego")
