@@ -442,7 +442,11 @@ func TestRecordsAreTheirClientsAlone(t *testing.T) {
 	require.Equal(t, map[string]any{"type": "dns", "value": "*.example.com"}, r.body["identifier"])
 	require.Equal(t, "3.2.2.4.7", r.body["section"])
 	requireProblem(t, get("8"), 404, "record.not-found")
-	require.Equal(t, "open", get("9").body["outcome"])
+	open := get("9").body
+	require.Equal(t, "open", open["outcome"])
+	for _, p := range open["perspectives"].([]any) {
+		require.Equal(t, "pending", p.(map[string]any)["state"])
+	}
 	g.broken = errors.New("the disk is gone")
 	requireProblem(t, get("7"), 503, "record.unreadable")
 }

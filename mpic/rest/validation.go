@@ -54,7 +54,8 @@ type Perspective struct {
 	Title  string      `json:"title"`
 	Role   mpic.Role   `json:"role"`
 	Region mpic.Region `json:"region"`
-	// State is what became of the question: "answered", "timed-out" and so on; "not-asked" when the attempt was refused first.
+	// State is what became of the question: "answered", "timed-out" and so on; "not-asked" when the attempt was refused first,
+	// and "pending" while there is no decision.
 	State string `json:"state"`
 	// DCV and CAA are the decision's view: only "pass" counts. Null where there is none.
 	DCV        *va.Outcome `json:"dcv"`
@@ -76,14 +77,16 @@ func describe(r Record) *Validation {
 		Identifier: Identifier{Type: "dns", Value: req.Identifier}, Method: req.Method, Section: req.Method.Section(),
 		AccountURI: req.AccountURI, Started: a.Started, Caller: a.Caller, Software: a.Software, Reasons: []*va.Problem{}, Late: r.Late}
 	var views []mpic.View
+	silent := "pending"
 	if d := r.Decision; d != nil {
+		silent = mpic.NotAsked.String()
 		v.Outcome, v.Policy = d.Outcome, d.Policy
 		v.Reasons = append(v.Reasons, d.Reasons...)
 		if views = d.Views; len(views) > 0 {
 			v.DCV, v.CAA = &Quorum{d.DCV.String(), d.DCV}, &Quorum{d.CAA.String(), d.CAA}
 		}
 	}
-	primary := newPerspective(r.Evidence.Roster.Primary, mpic.Primary, views)
+	primary := newPerspective(r.Evidence.Roster.Primary, mpic.Primary, views, silent)
 	if r.Evidence.Primary != nil {
 		report := r.Evidence.Primary.Report()
 		primary.State = mpic.Answered.String()
@@ -92,7 +95,7 @@ func describe(r Record) *Validation {
 	}
 	v.Perspectives = append(v.Perspectives, primary)
 	for _, m := range r.Evidence.Roster.Remotes {
-		p := newPerspective(m, mpic.RemoteRole, views)
+		p := newPerspective(m, mpic.RemoteRole, views, silent)
 		for _, x := range r.Evidence.Remotes {
 			if x.Perspective != m.Name {
 				continue
@@ -108,8 +111,9 @@ func describe(r Record) *Validation {
 	return v
 }
 
-func newPerspective(m mpic.Member, role mpic.Role, views []mpic.View) Perspective {
-	p := Perspective{Name: m.Name, Title: m.Title, Role: role, Region: m.Place.Region, State: mpic.NotAsked.String()}
+// newPerspective begins with the state of one of which nothing is known yet.
+func newPerspective(m mpic.Member, role mpic.Role, views []mpic.View, silent string) Perspective {
+	p := Perspective{Name: m.Name, Title: m.Title, Role: role, Region: m.Place.Region, State: silent}
 	for _, view := range views {
 		if view.Role == role && view.Perspective == m.Name {
 			p.DCV, p.CAA, p.DCVProblem, p.CAAProblem = &view.DCV, &view.CAA, view.DCVProblem, view.CAAProblem
