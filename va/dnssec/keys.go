@@ -135,6 +135,34 @@ func (v *Verifier) Keys(set *RRset, d *Delegation) (*Keys, Verdict) {
 	return all, secure()
 }
 
+// Strangers gives the secure entry points (RFC 4034 section 2.1.1) of a DNSKEY set that d does not name: keys that would
+// take over from those named when the zone rolls. It proves nothing; it is for sets that Keys has validated against d.
+func (d *Delegation) Strangers(set *RRset) []*dns.DNSKEY {
+	var strangers []*dns.DNSKEY
+	for _, rr := range set.RRs {
+		k, ok := rr.(*dns.DNSKEY)
+		if ok && k.Protocol == 3 && k.Flags&(dns.ZONE|dns.SEP|dns.REVOKE) == dns.ZONE|dns.SEP && !d.names(k) {
+			strangers = append(strangers, k)
+		}
+	}
+	return strangers
+}
+
+func (d *Delegation) names(k *dns.DNSKEY) bool {
+	for _, a := range d.keys {
+		if a.Algorithm == k.Algorithm && a.PublicKey == k.PublicKey {
+			return true
+		}
+	}
+	for _, ds := range d.ds {
+		if ds.Algorithm == k.Algorithm && ds.KeyTag == k.KeyTag() &&
+			strings.EqualFold(digest(d.Zone, k, ds.DigestType), ds.Digest) {
+			return true
+		}
+	}
+	return false
+}
+
 // entries picks the keys that the delegation names.
 func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, Verdict) {
 	entry := &Keys{Zone: d.Zone}

@@ -22,6 +22,7 @@ type Resolver struct {
 	mu    sync.Mutex
 	zones map[string]*zone // validated delegations, by name (never answers)
 	calls map[any]*call    // shared work in progress
+	seen  map[string]bool  // keys of the root that an alarm was raised for, by their public key
 
 	routeMu   sync.Mutex
 	routeV6   bool
@@ -38,7 +39,7 @@ type Answer struct {
 }
 
 func newResolver(c Config) (*Resolver, error) {
-	r := &Resolver{config: c, zones: map[string]*zone{}, calls: map[any]*call{}}
+	r := &Resolver{config: c, zones: map[string]*zone{}, calls: map[any]*call{}, seen: map[string]bool{}}
 	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
 	if r.root.delegation == nil {
 		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")
@@ -112,6 +113,21 @@ func askable(qtype uint16) bool {
 		return false
 	}
 	return qtype < 128 || qtype > 255
+}
+
+// alarm tells operators, once for each key, of keys that the root is about to be signed with and that no anchor names: when
+// it is, every answer becomes bogus, so the anchors must be renewed before. The keys are of a set that the anchors vouch for,
+// so that nobody else can raise alarms.
+func (r *Resolver) alarm(strangers []*dns.DNSKEY) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range strangers {
+		if !r.seen[k.PublicKey] {
+			r.seen[k.PublicKey] = true
+			r.config.Logger.Warn("the root zone has a key-signing key that is no trust anchor: renew the anchors before it signs",
+				"tag", k.KeyTag(), "algorithm", dnssec.AlgorithmName(k.Algorithm))
+		}
+	}
 }
 
 // ipv6 tells whether the host has a route to the IPv6 Internet. No packet is sent; the answer is kept for a minute.

@@ -178,6 +178,9 @@ func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, d
 		z.keys, z.keysTo = k, until
 		z.mu.Unlock()
 		keys = k
+		if z.parent == nil {
+			w.r.alarm(z.delegation.Strangers(set))
+		}
 		return v
 	})
 	if keys == nil && v.Status.Usable() {
