@@ -255,7 +255,7 @@ func TestRFC8659_3_JudgeFollowsTheClimbOfTheRecordedLookups(t *testing.T) {
 }
 
 // unanimousFor is unanimous for the request that e has by now.
-func unanimousFor(t *testing.T, e Evidence) Evidence {
+func unanimousFor(t testing.TB, e Evidence) Evidence {
 	e.Primary = &PrimaryReport{passing(t, e.Attempt.Probe, "zurich")}
 	e.Remotes = slices.Clone(e.Remotes)
 	for i, m := range e.Roster.Remotes {
