@@ -94,7 +94,8 @@ func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.
 }
 
 // descend follows a referral from z: the child is signed when a DS set proves it, insecure when the denial of DS is proven,
-// and anything else is bogus. Where the referral itself proves nothing, the parent is asked for the DS set.
+// and anything else is bogus. Where the referral itself proves nothing, the parent is asked for the DS set. The zone that
+// comes back lies between z and name where the referral skipped a zone cut.
 func (w *work) descend(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
 	hosts, ttl := w.hosts(m, name)
 	if !z.signed() || dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
@@ -122,6 +123,10 @@ func (w *work) descend(ctx context.Context, f frame, z *zone, name string, m *dn
 		if final(v) {
 			return nil, v
 		}
+	}
+	// The servers of z may serve a child of z too, as those of uk serve co.uk: the referral is then the child's, and its proof.
+	if c, v := w.findCut(ctx, f, z, name, dns.TypeDS); c != nil || final(v) {
+		return c, v
 	}
 	c, _, v := w.askDS(ctx, f, z, name, hosts)
 	if c == nil && v.Status.Usable() {
