@@ -3,6 +3,7 @@ package mpic
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,16 +23,6 @@ const (
 
 // Regions lists the five registries.
 func Regions() []Region { return []Region{AFRINIC, APNIC, ARIN, LACNIC, RIPE} }
-
-// known tells whether r is one of the five, spelled as above.
-func (r Region) known() bool {
-	for _, k := range Regions() {
-		if r == k {
-			return true
-		}
-	}
-	return false
-}
 
 // Place is where traffic is handed to the Internet: the definition that BR 3.2.2.9 gives for a perspective's location and
 // for its resolver's. Latitude and Longitude are WGS 84 degrees, -90 to 90 and -180 to 180.
@@ -98,75 +89,93 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 	if problem != nil {
 		return []*va.Problem{problem}
 	}
-	var out []*va.Problem
-	refuse := func(code, rule, format string, args ...any) {
-		out = append(out, &va.Problem{Code: code, Detail: fmt.Sprintf(format, args...), Rules: []string{rule}})
-	}
+	var f faults
 	if n := len(r.Remotes); n < policy.MinRemotes {
-		refuse("roster.too-few", "MPIC-02", "%d remote perspectives are configured; since %s at least %d are required (%s)",
+		f.add("roster.too-few", "MPIC-02", "%d remote perspectives are configured; since %s at least %d are required (%s)",
 			n, policy.MinRemotesSince.Format(time.DateOnly), policy.MinRemotes, policy.Section("MPIC-02"))
 	}
 	all := append([]Member{r.Primary}, r.Remotes...)
-	names, keys := map[string]bool{}, map[string]string{}
-	regions := map[Region]bool{}
-	for i, m := range all {
-		if !validMemberName(m.Name) {
-			refuse("roster.name", "REC-01", "perspective %q: a name is 1 to 63 lower case letters, digits and hyphens", m.Name)
-		}
+	names := map[string]bool{}
+	for _, m := range all {
+		f.member(m)
 		if names[m.Name] {
-			refuse("roster.duplicate", "MPIC-05", "perspective %s is listed twice", m.Name)
+			f.add("roster.duplicate", "MPIC-05", "perspective %s is listed twice", m.Name)
 		}
 		names[m.Name] = true
-		for k, p := range []Place{m.Place, m.Resolver} {
-			what := [...]string{"perspective", "resolver"}[k]
-			if !p.Region.known() {
-				refuse("roster.region", "MPIC-04", "%s: the %s's region %q is none of AFRINIC, APNIC, ARIN, LACNIC, RIPE NCC",
-					m.Name, what, p.Region)
-			}
-			if !onEarth(p) {
-				refuse("roster.coordinates", "MPIC-05", "%s: the %s's coordinates %v, %v are not on Earth",
-					m.Name, what, p.Latitude, p.Longitude)
-			}
-		}
-		if m.Resolver.Region != m.Place.Region {
-			refuse("roster.resolver-region", "MPIC-06", "%s stands in %s and its resolver in %s: both must lie in one region",
-				m.Name, m.Place.Region, m.Resolver.Region)
-		}
-		if i == 0 {
-			continue
-		}
+	}
+	keys, regions := map[string]string{}, map[Region]bool{}
+	for _, m := range r.Remotes {
+		f.channel(m, keys)
 		regions[m.Place.Region] = true
-		if !strings.HasPrefix(m.URL, "https://") {
-			refuse("roster.plain-text", "MPIC-08", "%s: %q is no https URL; a remote is reached over an encrypted channel only", m.Name, m.URL)
-		}
-		for _, key := range []string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
-			if key == "" {
-				refuse("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
-				break
-			}
-			if other, taken := keys[key]; taken {
-				refuse("roster.shared-key", "MPIC-08", "%s and %s share a key: each perspective has keys of its own", other, m.Name)
-			}
-			keys[key] = m.Name
-		}
 	}
 	if len(regions) < policy.MinRegions {
-		refuse("roster.regions", "MPIC-04", "the remotes stand in %d region(s); corroboration needs %d",
+		f.add("roster.regions", "MPIC-04", "the remotes stand in %d region(s); corroboration needs %d",
 			len(regions), policy.MinRegions)
 	}
 	for i, a := range all {
 		for _, b := range all[i+1:] {
-			if d := Distance(a.Place, b.Place); !(d >= MinimumDistance) {
-				refuse("roster.distance", "MPIC-05", "%s and %s are %.0f km apart; perspectives are distinct from %d km on",
-					a.Name, b.Name, d, MinimumDistance)
-			}
-			if d := Distance(a.Resolver, b.Resolver); !(d >= MinimumDistance) {
-				refuse("roster.resolver-distance", "MPIC-06", "the resolvers of %s and %s are %.0f km apart; %d km are required",
-					a.Name, b.Name, d, MinimumDistance)
-			}
+			f.pair(a, b)
 		}
 	}
-	return out
+	return f
+}
+
+// faults are what Check finds.
+type faults []*va.Problem
+
+func (f *faults) add(code, rule, format string, args ...any) {
+	*f = append(*f, &va.Problem{Code: code, Detail: fmt.Sprintf(format, args...), Rules: []string{rule}})
+}
+
+// member looks at one perspective's name and places.
+func (f *faults) member(m Member) {
+	if !validMemberName(m.Name) {
+		f.add("roster.name", "REC-01", "perspective %q: a name is 1 to 63 lower case letters, digits and hyphens", m.Name)
+	}
+	for k, p := range []Place{m.Place, m.Resolver} {
+		what := [...]string{"perspective", "resolver"}[k]
+		if !slices.Contains(Regions(), p.Region) {
+			f.add("roster.region", "MPIC-04", "%s: the %s's region %q is none of AFRINIC, APNIC, ARIN, LACNIC, RIPE NCC",
+				m.Name, what, p.Region)
+		}
+		if !onEarth(p) {
+			f.add("roster.coordinates", "MPIC-05", "%s: the %s's coordinates %v, %v are not on Earth",
+				m.Name, what, p.Latitude, p.Longitude)
+		}
+	}
+	if m.Resolver.Region != m.Place.Region {
+		f.add("roster.resolver-region", "MPIC-06", "%s stands in %s and its resolver in %s: both must lie in one region",
+			m.Name, m.Place.Region, m.Resolver.Region)
+	}
+}
+
+// channel looks at how a remote is reached (MPIC-08). keys has the keys of those before it, and whose they are.
+func (f *faults) channel(m Member, keys map[string]string) {
+	if !strings.HasPrefix(m.URL, "https://") {
+		f.add("roster.plain-text", "MPIC-08", "%s: %q is no https URL; a remote is reached over an encrypted channel only", m.Name, m.URL)
+	}
+	for _, key := range []string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
+		if key == "" {
+			f.add("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
+			return
+		}
+		if other, taken := keys[key]; taken {
+			f.add("roster.shared-key", "MPIC-08", "%s and %s share a key: each perspective has keys of its own", other, m.Name)
+		}
+		keys[key] = m.Name
+	}
+}
+
+// pair measures two perspectives, and their resolvers. A distance that is no number is too short.
+func (f *faults) pair(a, b Member) {
+	if d := Distance(a.Place, b.Place); !(d >= MinimumDistance) {
+		f.add("roster.distance", "MPIC-05", "%s and %s are %.0f km apart; perspectives are distinct from %d km on",
+			a.Name, b.Name, d, MinimumDistance)
+	}
+	if d := Distance(a.Resolver, b.Resolver); !(d >= MinimumDistance) {
+		f.add("roster.resolver-distance", "MPIC-06", "the resolvers of %s and %s are %.0f km apart; %d km are required",
+			a.Name, b.Name, d, MinimumDistance)
+	}
 }
 
 func validMemberName(s string) bool {
