@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -137,6 +138,7 @@ func TestDemoExpectsEveryOutcome(t *testing.T) {
 	require.NotContains(t, out, "\x1b[", "plain in a pipe")
 	issued, refused := 0, 0
 	for in := bufio.NewScanner(strings.NewReader(out)); in.Scan(); {
+		require.LessOrEqual(t, utf8.RuneCountInString(in.Text()), 120, "a terminal's line: %s", in.Text())
 		switch {
 		case strings.Contains(in.Text(), "issued, as it must be"):
 			issued++
@@ -144,6 +146,8 @@ func TestDemoExpectsEveryOutcome(t *testing.T) {
 			refused++
 		}
 	}
+	granted, _, _ := strings.Cut(out, "REFUSED")
+	require.NotRegexp(t, `! error|✗`, granted, "where nothing is wrong, every perspective that answers corroborates")
 	require.Equal(t, 4, issued)
 	require.Equal(t, 8, refused)
 	require.Contains(t, out, "5/5")

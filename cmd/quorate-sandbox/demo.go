@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -18,6 +18,12 @@ import (
 
 // errUnexpected is told by the summary already.
 var errUnexpected = errors.New("an outcome was not the expected one")
+
+// legend is what a person needs to read the tables.
+const legend = `  Each application below is for a certificate. The gate's own perspective (primary) and five remote ones check it:
+    DCV  does the applicant control the name?          CAA  does the name's owner let this CA issue?
+  A certificate needs both from the primary, and both from four of the five remotes, each counted by itself.
+`
 
 type demoCmd struct {
 	Dir     string `placeholder:"DIR" help:"Keep keys and journal in this directory, which must be empty or missing. Default: a temporary directory, removed at the end."`
@@ -33,14 +39,16 @@ func (d demoCmd) Run(ctx context.Context) error {
 	}
 	p := printer{colour: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""}
 	p.line(p.bold("Quorate: a world on this machine"))
+	p.line(legend)
 	s, err := newSandbox(ctx, dir, d.Verbose, func(step string) { p.line("  starting " + step) })
 	if err != nil {
 		return errors.Join(err, remove())
 	}
 	failed, err := d.play(ctx, s, p)
+	used := s.memory()
 	err = errors.Join(err, s.Close(), remove())
 	p.line("")
-	p.line(fmt.Sprintf("%.1f s, %s", time.Since(started).Seconds(), memory()))
+	p.line(fmt.Sprintf("%.1f s; %s", time.Since(started).Seconds(), used))
 	if d.Dir != "" {
 		p.line("records: quorate audit list --database " + dir + "/journal.sqlite")
 	}
@@ -51,7 +59,7 @@ func (d demoCmd) Run(ctx context.Context) error {
 		p.line(p.red(fmt.Sprintf("%d of %d outcomes were not the expected ones", failed, len(scenarios()))))
 		return errUnexpected
 	default:
-		p.line(p.green(fmt.Sprintf("all %d outcomes were the expected ones", len(scenarios()))))
+		p.line(p.green(fmt.Sprintf("all %d outcomes were the expected ones: what had to be issued was, what had to be refused was", len(scenarios()))))
 		return nil
 	}
 }
@@ -68,6 +76,7 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 		p.line("")
 		p.line(p.bold(fmt.Sprintf("%d. %s", i+1, sc.title)))
 		p.line("   " + sc.story)
+		p.line("")
 		result, issued, told, err := sc.run(ctx, s, a)
 		if err != nil {
 			return failed, fmt.Errorf("scenario %d, %s: %w", i+1, sc.title, err)
@@ -76,15 +85,17 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 			return failed, err
 		}
 		if told != nil {
-			p.line("   the ACME client was told: " + toldText(told))
+			for i, line := range table.Wrap(table.Clean(toldText(told)), 112) {
+				p.line([]string{"    ", "  the ACME client was told\n    "}[max(0, 1-i)] + line)
+			}
 		}
 		if wrong := sc.unexpected(result.Decision, issued); wrong != "" {
 			failed++
-			p.line(p.red("   UNEXPECTED: " + wrong))
+			p.line(p.red("  UNEXPECTED: " + wrong))
 		} else if issued {
-			p.line(p.green("   issued, as it must be"))
+			p.line(p.green("  issued, as it must be"))
 		} else {
-			p.line(p.green("   refused, as it must be: " + sc.code))
+			p.line(p.green("  refused, as it must be: " + sc.code))
 		}
 	}
 	return failed, nil
@@ -142,13 +153,35 @@ func workDir(dir string) (string, func() error, error) {
 	return dir, func() error { return nil }, nil
 }
 
-// memory tells the peak resident memory of this process and of the largest perspective.
-func memory() string {
-	var self, children syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &self) != nil || syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) != nil {
-		return "memory unknown"
+// memory tells the peak resident memory of this process and of the largest perspective that runs. A perspective is asked
+// through /proc: what getrusage tells of a child begins with the peak of the process that it was forked from.
+func (s *sandbox) memory() string {
+	own, largest := peak("self"), 0
+	for _, a := range s.agents {
+		largest = max(largest, peak(strconv.Itoa(a.cmd.Process.Pid)))
 	}
-	return fmt.Sprintf("peak memory: %d MB for world, gate and Pebble together, %d MB for the largest perspective", self.Maxrss/1024, children.Maxrss/1024)
+	if own == 0 || largest == 0 {
+		return "peak memory unknown"
+	}
+	return fmt.Sprintf("peak memory: %d MB for world, gate and Pebble together, %d MB for the largest perspective", own, largest)
+}
+
+// peak gives the most resident memory that a running process has had, in MB (proc(5), VmHWM); 0 where it cannot be had.
+func peak(pid string) int {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if size, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(size), " kB"))
+			if err != nil {
+				return 0
+			}
+			return kb / 1024
+		}
+	}
+	return 0
 }
 
 // printer writes to standard output, in colour on a terminal.

@@ -22,8 +22,11 @@ var version = "unknown"
 
 func software() string { return "quorate-sandbox " + version }
 
+const exitHelp = `Exit status: 0 every outcome of the demonstration was the expected one, or "up" was told to end; 1 if not, on wrong usage,
+or when the world cannot be started.`
+
 type commands struct {
-	Demo    demoCmd          `cmd:"" help:"Issue certificates and refuse attacks, from nothing; exit 0 if every outcome was the expected one, 1 if not."`
+	Demo    demoCmd          `cmd:"" help:"Issue certificates and refuse attacks, from nothing."`
 	Up      upCmd            `cmd:"" help:"Start the same world, print how to use it with certbot, lego and curl, and keep it running until it is interrupted."`
 	Agent   agentCmd         `cmd:"" hidden:"" help:"Run one perspective; used by demo and up."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
@@ -33,11 +36,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var c commands
-	parser := kong.Must(&c, kong.Name("quorate-sandbox"), kong.UsageOnError(), kong.Vars{"version": software()},
-		kong.Description("A whole world on one machine: DNS, perspectives, gate and ACME CA."),
+	parser := kong.Must(&c, kong.Name("quorate-sandbox"), kong.Vars{"version": software()},
+		kong.Description("A whole world on one machine: DNS, perspectives, gate and ACME CA.\n\n"+exitHelp),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	call, err := parser.Parse(os.Args[1:])
-	parser.FatalIfErrorf(err)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "quorate-sandbox: %v\nquorate-sandbox --help, and --help behind a command, say more.\n", err)
+		os.Exit(1)
+	}
 	if err := call.Run(); err != nil {
 		if !errors.Is(err, errUnexpected) {
 			fmt.Fprintln(os.Stderr, "quorate-sandbox:", err)

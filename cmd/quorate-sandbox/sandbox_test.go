@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -176,4 +181,25 @@ func BenchmarkAddedLatency(b *testing.B) {
 	b.ReportMetric(float64(total[len(total)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(added[len(added)/2].Microseconds())/1000, "added-p50-ms")
 	b.ReportMetric(float64(added[len(added)*99/100].Microseconds())/1000, "added-p99-ms")
+}
+
+// TestMemoryIsEachProcessesOwn: a perspective's peak is its own, not that of the process that it was forked from.
+func TestMemoryIsEachProcessesOwn(t *testing.T) {
+	s := start(t)
+	ballast := bytes.Repeat([]byte{1}, 200<<20)
+	own, theirs := peak("self"), peak(strconv.Itoa(s.agents[0].cmd.Process.Pid))
+	runtime.KeepAlive(ballast)
+	require.Greater(t, own, 200)
+	require.Positive(t, theirs)
+	require.Less(t, theirs, own)
+	require.Contains(t, s.memory(), "largest perspective")
+	require.Zero(t, peak("none"))
+}
+
+func TestStateFileIsCheckedBeforeAnythingStarts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sandbox")
+	err := upCmd{Dir: dir, State: filepath.Join(t.TempDir(), "absent", "state.json")}.Run(t.Context())
+	require.ErrorContains(t, err, "--state: ")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoDirExists(t, dir)
 }

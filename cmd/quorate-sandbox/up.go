@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -45,6 +46,13 @@ type state struct {
 
 // Run keeps the world running until ctx ends.
 func (u upCmd) Run(ctx context.Context) error {
+	if u.State != "" { // before anything is started for nothing
+		if info, err := os.Stat(filepath.Dir(u.State)); err != nil {
+			return fmt.Errorf("--state: %w", err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("--state: %s is not a directory", filepath.Dir(u.State))
+		}
+	}
 	dir, remove, err := workDir(u.Dir)
 	if err != nil {
 		return err
@@ -111,12 +119,12 @@ certbot, http-01:
     --config-dir cb --work-dir cb --logs-dir cb -n
 
 lego, http-01:
-  LEGO_CA_CERTIFICATES={ca} lego --server {dir} --accept-tos --email you@example.com --http --http.port {addr}:{http} \
-    -d b.here.example.com --path lego run
+  LEGO_CA_CERTIFICATES={ca} lego --server {dir} --accept-tos --email you@example.com \
+    --http --http.port {addr}:{http} -d b.here.example.com --path lego run
 
 lego, dns-01, also for wildcards:
-  LEGO_CA_CERTIFICATES={ca} HTTPREQ_ENDPOINT={records} lego --server {dir} --accept-tos --email you@example.com \
-    --dns httpreq --dns.disable-cp -d '*.here.example.com' --path lego run
+  LEGO_CA_CERTIFICATES={ca} HTTPREQ_ENDPOINT={records} \
+    lego --server {dir} --accept-tos --email you@example.com --dns httpreq --dns.disable-cp -d '*.here.example.com' --path lego run
 
 a CAA record that refuses:
   curl -d '{"name":"here.example.com","type":"CAA","data":["0 issue \"other-ca.example\""]}' {records}/records
@@ -126,7 +134,8 @@ what was decided, and why:
   quorate audit show 1 --database {journal}
 
 a lookup, with its chain of trust:
-  quorate resolve shop.example.com A --allow-reserved --port {dns} --root-hints {hints} --trust-anchor {anchor}
+  quorate resolve shop.example.com A --allow-reserved --port {dns} \
+    --root-hints {hints} --trust-anchor {anchor}
 
 Interrupt (Ctrl-C) to end.
 `)

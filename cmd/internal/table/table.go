@@ -46,10 +46,10 @@ func Paint(color bool, sgr, text string) string {
 	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
 }
 
-// sawWidth is how much of a row's last column is shown, in characters; textWidth is where sentences are broken.
+// rowWidth is where a row's last column is cut off, and textWidth where sentences are broken, in characters.
 const (
-	sawWidth  = 62
-	textWidth = 100
+	rowWidth  = 120
+	textWidth = 112
 )
 
 // cell is a text with a colour.
@@ -92,8 +92,8 @@ func head(b *strings.Builder, a Attempt, color bool) {
 	if e.Kind == mpic.DryRun {
 		b.WriteString(" (dry run: nothing can be issued upon it)")
 	}
-	fmt.Fprintf(b, "\n%s\n", Paint(color, Dim, fmt.Sprintf("  %s, asked by %s, attempt %s%s", Time(e.Started), Clean(e.Caller),
-		Clean(e.ID()), policyText(a.Decision))))
+	fmt.Fprintf(b, "\n%s\n%s\n", Paint(color, Dim, fmt.Sprintf("  %s, attempt %s%s", Time(e.Started), Clean(e.ID()), policyText(a.Decision))),
+		Paint(color, Dim, "  asked by "+Clean(e.Caller)))
 }
 
 func policyText(d *mpic.RecordedDecision) string {
@@ -127,9 +127,9 @@ func (a Attempt) row(role mpic.Role, m mpic.Member) []cell {
 		if state == mpic.Rejected {
 			c.sgr = Red
 		}
-		return append(out, c, c, cell{took, ""}, cell{short(problemText(v.DCVProblem)), ""})
+		return append(out, c, c, cell{took, ""}, cell{problemText(v.DCVProblem), ""})
 	}
-	return append(out, outcome(v.DCV), outcome(v.CAA), cell{took, ""}, cell{short(saw(v, report, a.Evidence.Attempt.Probe.Request)), ""})
+	return append(out, outcome(v.DCV), outcome(v.CAA), cell{took, ""}, cell{saw(v, report, a.Evidence.Attempt.Probe.Request), ""})
 }
 
 // answer gives a perspective's report, nil where there is none, what became of the question, and how long it took.
@@ -235,7 +235,7 @@ func quorumRow(d mpic.RecordedDecision) []cell {
 		return cell{q.String(), Bold + ";" + Red}
 	}
 	return []cell{{"", ""}, {"quorum", Bold}, {"", ""}, paint(d.DCV), paint(d.CAA), {"", ""},
-		{fmt.Sprintf("%d of %d may fail to corroborate; DCV in %d region(s), CAA in %d", d.DCV.Allowed, d.DCV.Attempted,
+		{fmt.Sprintf("at most %d may fail; regions: DCV %d, CAA %d", d.DCV.Allowed,
 			len(d.DCV.Regions), len(d.CAA.Regions)), Dim}}
 }
 
@@ -264,24 +264,26 @@ func writeRows(b *strings.Builder, rows [][]cell, color bool) {
 		}
 	}
 	for _, row := range rows {
-		line := " "
+		line, at := " ", 1
 		for i, c := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text))
-			line += " " + Paint(color, c.sgr, c.text)
-			if i < len(row)-1 {
-				line += pad + " "
+			if i == len(row)-1 {
+				line += " " + Paint(color, c.sgr, short(c.text, rowWidth-at-1))
+				continue
 			}
+			line += " " + Paint(color, c.sgr, c.text) + strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text)+1)
+			at += width[i] + 2
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 }
 
-func short(s string) string {
+// short cuts a text off at width characters, and leaves at least 20 of it.
+func short(s string, width int) string {
 	r := []rune(s)
-	if len(r) <= sawWidth {
+	if width = max(width, 20); len(r) <= width {
 		return s
 	}
-	return string(r[:sawWidth-1]) + "…"
+	return string(r[:width-1]) + "…"
 }
 
 // Wrap breaks a text at spaces into lines of at most width characters, where its words allow it.

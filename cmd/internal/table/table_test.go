@@ -2,8 +2,10 @@ package table
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,13 +46,14 @@ func text(t *testing.T, a Attempt, color bool) string {
 // Holds: REC-02, REC-03
 func TestRefusedAttempt(t *testing.T) {
 	require.Equal(t, `REFUSED  example.com by http-01, record 12
-  2026-11-01T12:00:00.005Z, asked by acme:x�[31m, attempt A1, rules of 2026-06-15
+  2026-11-01T12:00:00.005Z, attempt A1, rules of 2026-06-15
+  asked by acme:x�[31m
            perspective  region  DCV            CAA            time      what it saw
   primary  home         ARIN    ✗ fail         ! error        –         http.status, caa.lookup: b
   remote   one          ARIN    ! timed-out    ! timed-out    20000 ms  perspective.timeout: gave no answer
   remote   two          ARIN    ! rejected     ! rejected     1.5 ms    perspective.key: signed with the key of two
   remote   three        ARIN    ! outstanding  ! outstanding  –         perspective.timeout: gave no answer
-           quorum               0/3            0/3                      1 of 3 may fail to corroborate; DCV in 0 region(s), CAA in 0
+           quorum               0/3            0/3                      at most 1 may fail; regions: DCV 0, CAA 0
   because perspective.timeout
     gave no answer (MPIC-03)
 `, text(t, attempt(), false))
@@ -64,6 +67,17 @@ func TestColourIsOnlyColour(t *testing.T) {
 		color = string(bytes.ReplaceAll([]byte(color), []byte("\x1b["+sgr+"m"), nil))
 	}
 	require.Equal(t, plain, color, "the text alone carries everything")
+}
+
+func TestRowsFitATerminal(t *testing.T) {
+	a := attempt()
+	long := strings.Repeat("é", 300)
+	a.Decision.Views[0].DCVProblem.Detail, a.Decision.Views[2].DCVProblem.Detail, a.Decision.Reasons[0].Detail = long, long, "two "+strings.Repeat("é ", 200)
+	out := text(t, a, false)
+	for line := range strings.Lines(out) {
+		require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), rowWidth, line)
+	}
+	require.Regexp(t, "(?m)^  remote   two .*é…$", out, "a cut is shown")
 }
 
 func TestOpenAttempt(t *testing.T) {
