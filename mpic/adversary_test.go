@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // attack is what the adversary makes of one remote: how it answers, and what that says of control and permission at most.
@@ -122,6 +123,20 @@ var attacks = []attack{
 		return func(_ context.Context, p va.Probe) Attestation {
 			r := passing(t, p, m.Name)
 			r.DCV.Observed = "something else"
+			return answered(m.Name, r)
+		}
+	}},
+	{"passes on its word alone", said{false, true}, Answered, func(t testing.TB, _ *scene, m Member) conduct {
+		return func(_ context.Context, p va.Probe) Attestation {
+			r := passing(t, p, m.Name)
+			r.DCV.Lookups, r.DCV.Fetches = nil, nil
+			return answered(m.Name, r)
+		}
+	}},
+	{"passes over bogus addresses", said{false, true}, Answered, func(t testing.TB, _ *scene, m Member) conduct {
+		return func(_ context.Context, p va.Probe) Attestation {
+			r := passing(t, p, m.Name)
+			dcvLookup(dnssec.Bogus)(&r)
 			return answered(m.Name, r)
 		}
 	}},

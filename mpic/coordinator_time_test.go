@@ -204,6 +204,24 @@ func TestALateReplyThatCannotBeRecordedIsLogged(t *testing.T) {
 	})
 }
 
+// broken is a Journal with a fault in its program.
+type broken struct{ *ledger }
+
+func (broken) Late(context.Context, string, Attestation) error { panic("index out of range") }
+
+// TestAFaultAfterTheDecisionEndsNothing: nobody calls the goroutine that records late replies, so nobody would recover it.
+func TestAFaultAfterTheDecisionEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, fiveRegions(), december)
+		s.config.Journal = broken{s.ledger}
+		s.after(0, 0, 0, 0, 0, time.Second)
+		co := s.coordinator()
+		require.True(t, s.validate(co).Decision.Granted())
+		s.close(co)
+		require.Contains(t, s.log.String(), "index out of range")
+	})
+}
+
 // Holds: REC-05
 func TestAJournalThatHangsIsNotWaitedForWithoutEnd(t *testing.T) {
 	for name, hang := range map[string]func(*ledger){

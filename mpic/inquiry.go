@@ -177,13 +177,22 @@ func (q *inquiry) recordLate() {
 		if q.timedOut && a.State != Answered && a.State != Rejected {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(q.base, recordTime)
-		err := q.c.config.Journal.Late(ctx, q.e.Attempt.ID(), a)
-		cancel()
-		if err != nil { // the attempt is decided, and its record complete without it
+		if err := q.late(a); err != nil { // the attempt is decided, and its record complete without it
 			q.log.Error("a late reply could not be recorded", "perspective", a.Perspective, "error", err)
 		}
 	}
+}
+
+// late records one reply. A panic is an error here: nobody above this goroutine could recover it.
+func (q *inquiry) late(a Attestation) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("mpic: the journal broke down: %v", r)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(q.base, recordTime)
+	defer cancel()
+	return q.c.config.Journal.Late(ctx, q.e.Attempt.ID(), a)
 }
 
 // askPrimary runs the gate's own checker (MPIC-12). What it reports is judged as the record will give it back.
