@@ -186,6 +186,12 @@ func (w *work) judge(ctx context.Context, f frame, z *zone, name string, qtype u
 	case dnssec.Secure:
 		s = w.prove(ctx, f, z, name, qtype, m, set)
 	case dnssec.Insecure:
+		// Nothing is proven here, so that an answer to some other question must not pass for "there is no such record".
+		if set == nil && len(m.Answer) > 0 {
+			s.verdict = failed(codeNoServer, dnssec.EDEInvalidData, "a server of the zone %s answers %s %s with other records", z.name,
+				name, dns.Type(qtype))
+			return s
+		}
 		if set != nil {
 			s.ttl = set.TTL()
 		}
