@@ -147,3 +147,41 @@ func withoutIssuers(r va.Request) va.Request {
 	r.Issuers = nil
 	return r
 }
+
+// TestTwoAuthorizationsOfOneNameAreTwo: of two accounts, or of two orders of one account. What one comes to says nothing of the
+// other.
+//
+// Holds: D5, MPIC-09
+func TestTwoAuthorizationsOfOneNameAreTwo(t *testing.T) {
+	var honest string
+	g := &gate{sees: func(_ string, req va.Request) string {
+		if req.AccountURI != honest {
+			return "the other account's token"
+		}
+		return req.Expected()
+	}}
+	s := start(t, g.Validate)
+	owner, stranger := s.newClient(), s.newClient()
+	honest = owner.kid
+	o, _, ch := owner.offered1("shop.example.com", "http-01")
+	second, authz, again := owner.offered1("shop.example.com", "http-01")
+	theirs, _, their := stranger.offered1("shop.example.com", "http-01")
+	require.NotEqual(t, ch.Token, again.Token)
+	require.NotEqual(t, ch.Token, their.Token)
+
+	require.Equal(t, http.StatusOK, owner.post(ch.URL, "{}").status)
+	require.Equal(t, http.StatusOK, stranger.post(their.URL, "{}").status)
+	s.settled()
+	require.Equal(t, "ready", owner.fetchOrder(o).Status)
+	require.Equal(t, "pending", owner.fetchOrder(second).Status)
+	require.Equal(t, "invalid", stranger.fetchOrder(theirs).Status)
+	require.Equal(t, http.StatusOK, owner.post(again.URL, "{}").status)
+	s.settled()
+	require.Equal(t, "valid", owner.authorization(authz).Status)
+	require.Len(t, g.asked(), 3)
+
+	// Nor does a CSR bring one order's name into another.
+	body := `{"csr":"` + csr(t, "shop.example.com") + `"}`
+	require.Equal(t, "urn:ietf:params:acme:error:unauthorized", stranger.post(o.Finalize, body).problem(t).Type)
+	require.Equal(t, "urn:ietf:params:acme:error:orderNotReady", stranger.post(theirs.Finalize, body).problem(t).Type)
+}
