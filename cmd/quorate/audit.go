@@ -44,15 +44,15 @@ func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
 
 type listCmd struct {
 	recordsFlags
-	Name    string    `help:"This name; without an asterisk its wildcard too."`
-	Account string    `placeholder:"URI" help:"This account."`
-	Since   time.Time `placeholder:"RFC3339" help:"Started at this time or later."`
-	Until   time.Time `placeholder:"RFC3339" help:"Started before this time."`
-	Outcome string    `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
-	Method  string    `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
-	Kind    string    `enum:",issuance,dry-run" default:"" help:"issuance or dry-run."`
-	Before  int64     `placeholder:"NUMBER" help:"Records below this number: the next page."`
-	Limit   int       `default:"100" help:"How many at most (${default})."`
+	Name    string  `help:"This name; without an asterisk its wildcard too."`
+	Account string  `placeholder:"URI" help:"This account."`
+	Since   instant `placeholder:"RFC3339" help:"Started at this time or later."`
+	Until   instant `placeholder:"RFC3339" help:"Started before this time."`
+	Outcome string  `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
+	Method  string  `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
+	Kind    string  `enum:",issuance,dry-run" default:"" help:"issuance or dry-run."`
+	Before  int64   `placeholder:"NUMBER" help:"Records below this number: the next page."`
+	Limit   int     `default:"100" help:"How many at most (${default})."`
 }
 
 // listed is one line of `quorate audit list --json`.
@@ -73,7 +73,7 @@ type listed struct {
 }
 
 func (c listCmd) Run(ctx context.Context, out console) (err error) {
-	f := db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since, Until: c.Until,
+	f := db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since.Time, Until: c.Until.Time,
 		Outcome: db.Outcome(c.Outcome), BeforeNumber: c.Before, Limit: c.Limit}
 	if c.Limit < 1 || c.Limit > db.MaxLimit {
 		return fmt.Errorf("--limit: %d is not between 1 and %d", c.Limit, db.MaxLimit)
@@ -152,7 +152,9 @@ func (c showCmd) Run(ctx context.Context, out console) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	r, err := store.Attempt(ctx, c.Record)
-	if err != nil {
+	if errors.Is(err, db.ErrNotFound) {
+		return fmt.Errorf("there is no record with the number or attempt %q; quorate audit list shows those that there are", c.Record)
+	} else if err != nil {
 		return err
 	}
 	decision, late, err := node.Recorded(r)

@@ -55,6 +55,9 @@ func (c caaCmd) Run(ctx context.Context, out console) error {
 		return err
 	}
 	f := checker.CAA(ctx, req)
+	if f.Problem != nil && f.Problem.Code == "request.issuers" {
+		return fmt.Errorf("--issuer: %s", f.Problem.Detail)
+	}
 	a := caaAnswer{Name: req.FQDN(), Wildcard: req.Wildcard(), Outcome: map[va.Outcome]string{va.Pass: "permitted", va.Fail: "forbidden"}[f.Outcome],
 		Problem: f.Problem, Found: f.Found, Records: append([]string{}, f.Records...), Permits: f.Permits, TTL: f.TTL, Lookups: []resolver.Lookup{}}
 	if a.Outcome == "" {

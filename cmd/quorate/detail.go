@@ -25,6 +25,7 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 	}
 	for _, x := range a.Evidence.Remotes {
 		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String(), x.Report, color)
+		writeProblem(&b, x.Problem)
 	}
 	for _, x := range late {
 		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String()+", late: it changed nothing", x.Report, color)

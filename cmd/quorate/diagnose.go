@@ -23,12 +23,25 @@ type diagnosis struct {
 	JSON              bool          `name:"json" help:"Print one JSON object."`
 	RootHints         []string      `type:"existingfile" placeholder:"FILE" sep:"none" help:"Root servers from a zone file of NS, A and AAAA records, instead of IANA's. May be repeated."`
 	TrustAnchor       []string      `type:"existingfile" placeholder:"FILE" sep:"none" help:"Trust anchors from a zone file of DS or DNSKEY records, instead of the IANA root's. May be repeated."`
-	Now               *time.Time    `placeholder:"RFC3339" help:"The time that signatures are compared with, instead of now."`
+	Now               instant       `placeholder:"RFC3339" help:"The time that signatures are compared with, instead of now."`
 	AllowReserved     bool          `help:"Ask name servers at reserved addresses (loopback, private use ...) too."`
 	AllowSpecialUse   bool          `help:"Resolve names below .test too."`
 	Port              uint16        `default:"53" help:"The port of name servers."`
 	Timeout           time.Duration `default:"15s" help:"How long one lookup may take; at most 60s."`
 	QnameMinimisation string        `enum:"on,off" default:"on" help:"RFC 9156: tell each server no more of the name than it needs (${enum})."`
+}
+
+// instant is a time on the command line.
+type instant struct{ time.Time }
+
+// UnmarshalText takes RFC 3339 alone, and says so in words: the parser's own message speaks of Go's layouts.
+func (i *instant) UnmarshalText(text []byte) error {
+	t, err := time.Parse(time.RFC3339, string(text))
+	if err != nil || t.IsZero() {
+		return fmt.Errorf("%q is no time by RFC 3339, for example 2026-12-15T00:00:00Z", text)
+	}
+	i.Time = t
+	return nil
 }
 
 // resolver makes the resolver that the flags describe. Validation is always on: other anchors, never none (DCV-09).
@@ -41,8 +54,8 @@ func (d diagnosis) resolver() (*resolver.Resolver, error) {
 	if d.Timeout <= 0 {
 		return nil, fmt.Errorf("--timeout: %s is no time", d.Timeout)
 	}
-	if d.Now != nil {
-		c.Now = func() time.Time { return *d.Now }
+	if !d.Now.IsZero() {
+		c.Now = func() time.Time { return d.Now.Time }
 	}
 	for _, file := range d.RootHints {
 		hints, err := readHints(file)

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"text/template"
 	"time"
@@ -67,6 +68,9 @@ func examples() []example {
 const restLife = 397 * 24 * time.Hour
 
 func (c initCmd) Run(out console) error {
+	if err := c.check(); err != nil { // before keys are written for a configuration that cannot be used
+		return err
+	}
 	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty, and nothing is overwritten", c.Dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -107,6 +111,24 @@ func (c initCmd) Run(out console) error {
 	}
 	return c.nextSteps(out, remotes)
 }
+
+func (c initCmd) check() error {
+	if c.Dir == "" {
+		return errors.New("<dir>: a directory is needed")
+	}
+	if !config.IssuerName(c.Issuer) {
+		return fmt.Errorf("--issuer: %q is no issuer domain name: labels of lower case letters, digits and hyphens (RFC 8659 section 4.2)", c.Issuer)
+	}
+	for _, host := range c.Host {
+		if net.ParseIP(host) == nil && (len(host) > 253 || !hostName.MatchString(host)) {
+			return fmt.Errorf("--host: %q is neither a host name nor an IP address", host)
+		}
+	}
+	return nil
+}
+
+// hostName is what may stand in a certificate for a server (RFC 5890 LDH labels).
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 
 func (c initCmd) writePerspective(e *example, now time.Time) error {
 	dir := filepath.Join(c.Dir, "perspectives", e.Name)

@@ -118,6 +118,9 @@ var (
 	issuerName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 )
 
+// IssuerName tells whether a text is an Issuer Domain Name as CAA records name it (RFC 8659 section 4.2), in lower case.
+func IssuerName(name string) bool { return len(name) <= 253 && issuerName.MatchString(name) }
+
 // LoadGate reads a gate's configuration. Paths in the result are absolute or relative to the working directory; in the
 // file they are relative to the file. The error has one Mistake for each thing that is wrong.
 func LoadGate(file string) (Gate, error) {
@@ -153,7 +156,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")
 	}
 	for i, name := range g.Issuers {
-		if len(name) > 253 || !issuerName.MatchString(name) {
+		if !IssuerName(name) {
 			d.refuse(fmt.Sprintf("issuers[%d]", i), "CAA-02", "%q is no issuer domain name: labels of lower case letters, digits "+
 				"and hyphens (RFC 8659 section 4.2)", name)
 		}

@@ -103,11 +103,11 @@ func rosterError(breaks []*va.Problem) error {
 func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)) error {
 	certificate, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
 	if err != nil {
-		return fmt.Errorf("tls: %w", err)
+		return fmt.Errorf("tls.certificate %s with tls.key %s: %w", c.TLS.Certificate, c.TLS.Key, err)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	server := &http.Server{
 		Handler:           g.Handler,
@@ -135,6 +135,14 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close())
 	}
 	return nil
+}
+
+// cause is what was wrong with an address, without the address.
+func cause(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // Close lets running attempts come to their end, within the time that the configuration allows, and closes the records.

@@ -90,7 +90,7 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	return &Perspective{server: server, listener: listener}, nil
 }
