@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/test/world"
+	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
 
@@ -52,7 +53,7 @@ func zoneFiles(t *testing.T, w *world.World, dir string, zones []string) map[str
 func serveNSD(t *testing.T, w *world.World, port uint16, addrs, zones []string) {
 	t.Helper()
 	dir := t.TempDir()
-	conf := "server:\n server-count: 1\n username: \"\"\n do-ip6: no\n rrl-ratelimit: 0\n" +
+	conf := "server:\n server-count: 1\n username: \"\"\n do-ip6: no\n rrl-ratelimit: 0\n answer-cookie: yes\n" +
 		fmt.Sprintf(" port: %d\n zonesdir: %q\n pidfile: %q\n xfrdfile: %q\n zonelistfile: %q\n xfrdir: %q\n", port, dir,
 			dir+"/pid", dir+"/xfrd", dir+"/zones", dir)
 	for _, a := range addrs {
@@ -69,7 +70,9 @@ func serveKnot(t *testing.T, w *world.World, port uint16, addrs, zones []string)
 	t.Helper()
 	dir := t.TempDir()
 	conf := fmt.Sprintf("server:\n  rundir: %q\n  listen: [%s@%d]\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"+
-		"database:\n  storage: %q\nzone:\n", dir, strings.Join(addrs, fmt.Sprintf("@%d, ", port)), port, dir)
+		"database:\n  storage: %q\n"+
+		"mod-cookies:\n  - id: each\n    badcookie-slip: 1\ntemplate:\n  - id: default\n    global-module: mod-cookies/each\n"+
+		"zone:\n", dir, strings.Join(addrs, fmt.Sprintf("@%d, ", port)), port, dir)
 	for z, file := range zoneFiles(t, w, dir, zones) {
 		conf += fmt.Sprintf("  - domain: %q\n    file: %q\n", z, file)
 	}
@@ -152,6 +155,29 @@ func TestVerdictsWithNSDAndKnot(t *testing.T) {
 		serveKnot(t, w, port, []string{a}, by[a])
 	}
 	askAll(t, w, port, nil)
+}
+
+// NSD gives cookies and demands none; Knot, as set up here, refuses over UDP who comes without its cookie.
+//
+// Holds: DCV-04
+func TestRFC7873_CookiesWithNSDAndKnot(t *testing.T) {
+	daemon(t, "nsd")
+	daemon(t, "knotd")
+	w := serve(t, quick())
+	port := freePort(t)
+	by := byAddress(w)
+	serveNSD(t, w, port, []string{"127.0.53.1", "127.0.53.2"}, by["127.0.53.1"])
+	serveKnot(t, w, port, []string{"127.0.53.3", "127.0.53.4"}, by["127.0.53.3"])
+	r := in(t, w, func(c *resolver.Config) { c.Port = port })
+	refused := 0
+	for i := range 20 {
+		l := r.Lookup(context.Background(), "com", dns.TypeNS).Lookup
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+		require.NotContains(t, trace(l), " tcp ")
+		refused += strings.Count(trace(l), "BADCOOKIE")
+		require.Positive(t, refused, "lookup %d: the first query to Knot has no server cookie yet", i)
+	}
+	require.Less(t, refused, 15, "two servers are asked with their own cookies from then on")
 }
 
 // One server holds the root and everything below: no referral is ever seen, and each zone cut must be found by its DS.

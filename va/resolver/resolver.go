@@ -15,9 +15,10 @@ import (
 
 // Resolver resolves and validates. It is safe for concurrent use and keeps no sockets open.
 type Resolver struct {
-	config Config
-	stats  stats
-	root   *zone
+	config  Config
+	stats   stats
+	cookies cookies
+	root    *zone
 
 	mu    sync.Mutex
 	zones map[string]*zone // validated delegations, by name (never answers)

@@ -62,12 +62,19 @@ func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) 
 }
 
 // exchange puts one question to one server: over UDP from a fresh connected socket, and over TCP where UDP was truncated or
-// did not repeat the question's case, or cannot be read. A truncated answer is never used (C3).
+// did not repeat the question's case or cookie, or cannot be read. A truncated answer is never used (C3). A server that
+// wants another cookie, or none, is asked once more.
 func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
 	timeout time.Duration) (*dns.Msg, error) {
 	query := newQuery(name, qtype, edns)
 	m, err := w.recorded(ctx, "udp", server, query, timeout)
-	if errors.Is(err, errTrunc) || errors.Is(err, errCase) || errors.Is(err, errStrays) || errors.Is(err, errMangled) {
+	if err == nil && aboutCookies(m, query) {
+		query = newQuery(name, qtype, edns)
+		m, err = w.recorded(ctx, "udp", server, query, timeout)
+	}
+	switch {
+	case errors.Is(err, errTrunc), errors.Is(err, errCase), errors.Is(err, errStrays), errors.Is(err, errMangled),
+		errors.Is(err, errNoCookie), err == nil && m.Rcode == dns.RcodeBadCookie:
 		m, err = w.recorded(ctx, "tcp", server, query, 2*timeout)
 	}
 	return m, err
@@ -87,11 +94,7 @@ func (w *work) recorded(ctx context.Context, transport string, server netip.Addr
 	conn, err := w.dial(ctx, transport, server)
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-		if transport == "udp" {
-			m, err = overUDP(conn, query)
-		} else {
-			m, err = overTCP(conn, query)
-		}
+		m, err = w.converse(conn, transport, server, query)
 		stop()
 		conn.Close()
 	}
@@ -107,6 +110,30 @@ func (w *work) recorded(ctx context.Context, transport string, server netip.Addr
 		w.r.stats.note(server, took, m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
 	}
 	return m, err
+}
+
+func (w *work) converse(conn net.Conn, transport string, server netip.AddrPort, query *dns.Msg) (*dns.Msg, error) {
+	p := path{server: server.Addr()}
+	if local, ok := conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {
+		p.local = local.AddrPort().Addr().Unmap()
+	}
+	expected := w.r.cookies.attach(query, p, time.Now())
+	if transport == "tcp" {
+		m, err := overTCP(conn, query)
+		if err == nil {
+			w.r.cookies.learn(query, m, p, time.Now())
+		}
+		return m, err
+	}
+	m, err := overUDP(conn, query)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := cookieOf(m); expected && !ok {
+		return nil, errNoCookie
+	}
+	w.r.cookies.learn(query, m, p, time.Now())
+	return m, nil
 }
 
 func overUDP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
@@ -181,6 +208,9 @@ func accept(wire []byte, query *dns.Msg) (*dns.Msg, error) {
 	}
 	if err := m.Unpack(wire); err != nil {
 		return nil, fmt.Errorf("%w: %w", errMangled, err)
+	}
+	if !sameCookie(m, query) { // like a wrong identifier (RFC 7873 section 5.3)
+		return nil, errQuestion
 	}
 	if len(m.Question) == 0 && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
 		return m, nil // such servers do not get as far as the question; their answer is never used
