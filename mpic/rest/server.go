@@ -122,7 +122,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // health needs no credentials, and tells nothing but whether.
 func (s *Server) health(w http.ResponseWriter, r *http.Request, path string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		p := refusal(http.StatusMethodNotAllowed, "request.method", path+" is read with GET")
+		p := refusal(http.StatusMethodNotAllowed, "request.verb", path+" is read with GET")
 		p.allow = "GET, HEAD"
 		s.refuse(w, r, "", p)
 		return
@@ -149,7 +149,7 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method st
 	case problem != nil:
 		s.refuse(w, r, "", problem)
 	case r.Method != method:
-		p := refusal(http.StatusMethodNotAllowed, "request.method", r.URL.Path+" takes "+method)
+		p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes "+method)
 		p.allow = method
 		s.refuse(w, r, client.name, p)
 	default:
