@@ -9,9 +9,9 @@ import (
 	_ "crypto/sha1" // linked for crypto.SHA1, which old zones sign with (RFC 3110)
 	_ "crypto/sha256"
 	_ "crypto/sha512"
-	"encoding/base64"
 	"errors"
 	"math/big"
+	"sync"
 
 	"github.com/cloudflare/circl/sign/ed448"
 	"github.com/miekg/dns"
@@ -131,27 +131,31 @@ func ed448Key(b []byte) (VerifyFunc, error) {
 	}, nil
 }
 
-// key is a DNSKEY that may sign a zone's data, with its check ready to use.
+// key is a DNSKEY that may sign a zone's data.
 type key struct {
-	rr     *dns.DNSKEY
-	tag    uint16
-	verify VerifyFunc // nil when the platform cannot use the key
+	rr  *dns.DNSKEY
+	tag uint16
+	// verify gives the check of the key's signatures, nil when the platform cannot use the key. The public key is read when it
+	// is first needed: a set of a thousand keys that sign nothing costs little (CVE-2023-50387).
+	verify func() VerifyFunc
 }
 
 func (a Algorithms) key(rr *dns.DNSKEY) key {
-	k := key{rr: rr, tag: rr.KeyTag()}
-	alg, known := a[rr.Algorithm]
-	if !known {
-		return k
-	}
-	raw, err := base64.StdEncoding.DecodeString(rr.PublicKey)
-	if err != nil {
-		return k
-	}
-	if v, err := alg(raw); err == nil {
-		k.verify = v
-	}
-	return k
+	return key{rr: rr, tag: rr.KeyTag(), verify: sync.OnceValue(func() VerifyFunc {
+		alg, known := a[rr.Algorithm]
+		if !known {
+			return nil
+		}
+		raw, ok := unbase64(rr.PublicKey)
+		if !ok {
+			return nil
+		}
+		verify, err := alg(raw)
+		if err != nil {
+			return nil
+		}
+		return verify
+	})}
 }
 
 // digestLength is the length of a DS digest in octets, 0 for a type that is not supported: SHA-1 (RFC 4034), SHA-256 (RFC

@@ -185,7 +185,7 @@ func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, Verdict) {
 				return nil, failure(CodeLimit, 0, "more than %d DS records of %s match no key", v.limits.DSMismatches, d.Zone)
 			}
 		}
-		if named && k.verify == nil {
+		if named && k.verify() == nil {
 			unusable = true
 		} else if named {
 			entry.keys = append(entry.keys, k)

@@ -3,7 +3,7 @@ package dnssec
 import (
 	"bytes"
 	"encoding/binary"
-	"sort"
+	"slices"
 
 	"github.com/miekg/dns"
 )
@@ -74,7 +74,10 @@ func (s *RRset) TTL() uint32 {
 
 // signedData is what an RRSIG signs (RFC 4034 section 3.1.8.1): its own RDATA without the signature, then the RRset in
 // canonical form and order with the original TTL, and with the wildcard owner where one was expanded.
-func (s *RRset) signedData(sig *dns.RRSIG) ([]byte, bool) {
+func (s *RRset) signedData(rdatas [][]byte, sig *dns.RRSIG) ([]byte, bool) {
+	if len(rdatas) == 0 { // a record cannot be put into canonical form, so that nothing is known to be signed
+		return nil, false
+	}
 	buf := make([]byte, 18, 512)
 	binary.BigEndian.PutUint16(buf[0:], sig.TypeCovered)
 	buf[2], buf[3] = sig.Algorithm, sig.Labels
@@ -100,21 +103,7 @@ func (s *RRset) signedData(sig *dns.RRSIG) ([]byte, bool) {
 	if n, err = dns.PackDomainName(owner, name[:], 0, nil, false); err != nil {
 		return nil, false
 	}
-	rdatas := make([][]byte, 0, len(s.RRs))
-	for _, rr := range s.RRs {
-		rdata, ok := canonicalRdata(rr)
-		if !ok {
-			return nil, false
-		}
-		rdatas = append(rdatas, rdata)
-	}
-	sort.Slice(rdatas, func(i, j int) bool { return bytes.Compare(rdatas[i], rdatas[j]) < 0 })
-	var last []byte
-	for i, rdata := range rdatas {
-		if i > 0 && bytes.Equal(rdata, last) { // RFC 4034 section 6.3: duplicates are one record
-			continue
-		}
-		last = rdata
+	for _, rdata := range rdatas {
 		buf = append(buf, name[:n]...)
 		buf = binary.BigEndian.AppendUint16(buf, s.Type)
 		buf = binary.BigEndian.AppendUint16(buf, s.class)
@@ -123,6 +112,21 @@ func (s *RRset) signedData(sig *dns.RRSIG) ([]byte, bool) {
 		buf = append(buf, rdata...)
 	}
 	return buf, true
+}
+
+// canonicalRdatas gives the RDATA of the records in canonical form and order, each once (RFC 4034 section 6.3); an empty list
+// when a record has no canonical form.
+func (s *RRset) canonicalRdatas() [][]byte {
+	rdatas := make([][]byte, 0, len(s.RRs))
+	for _, rr := range s.RRs {
+		rdata, ok := canonicalRdata(rr)
+		if !ok {
+			return [][]byte{}
+		}
+		rdatas = append(rdatas, rdata)
+	}
+	slices.SortFunc(rdatas, bytes.Compare)
+	return slices.CompactFunc(rdatas, bytes.Equal)
 }
 
 func wildcard(owner string) bool { return len(owner) >= 2 && owner[0] == '*' && owner[1] == '.' }

@@ -65,6 +65,7 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 	worst := bogus(CodeSignatureMissing, EDERRSIGsMissing, "%s %s carries no signature by the zone %s", set.Name,
 		typeName(set.Type), keys.Zone)
 	tried := 0
+	var rdatas [][]byte // made once, however many signatures claim to cover the set
 	for _, sig := range set.Sigs {
 		if verdict, fits := v.fits(set, sig, keys); !fits {
 			if verdict.Status != 0 {
@@ -79,7 +80,8 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 				continue
 			}
 			matched = true
-			if k.verify == nil {
+			verify := k.verify()
+			if verify == nil {
 				worst = bogus(CodeKeyUnusable, EDEUnsupportedAlgorithm, "%s %s is signed with key %d of %s, which cannot be "+
 					"used here", set.Name, typeName(set.Type), k.tag, keys.Zone)
 				continue
@@ -92,7 +94,10 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 				return Signature{Verdict: failure(CodeLimit, 0, "this query needs more than %d signature checks",
 					v.limits.Signatures)}
 			}
-			if s, ok := v.check(set, sig, k); ok {
+			if rdatas == nil {
+				rdatas = set.canonicalRdatas()
+			}
+			if s, ok := v.check(set, rdatas, sig, verify); ok {
 				return s
 			}
 			worst = bogus(CodeSignatureInvalid, EDEBogus, "the signature by key %d of %s over %s %s does not hold", k.tag,
@@ -139,13 +144,13 @@ func (v *Verifier) fits(set *RRset, sig *dns.RRSIG, keys *Keys) (Verdict, bool) 
 	return Verdict{}, true
 }
 
-func (v *Verifier) check(set *RRset, sig *dns.RRSIG, k *key) (Signature, bool) {
-	data, ok := set.signedData(sig)
+func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, verify VerifyFunc) (Signature, bool) {
+	data, ok := set.signedData(rdatas, sig)
 	if !ok {
 		return Signature{}, false
 	}
 	raw, ok := unbase64(sig.Signature)
-	if !ok || !k.verify(data, raw) {
+	if !ok || !verify(data, raw) {
 		return Signature{}, false
 	}
 	labels := dns.CountLabel(set.Name)
