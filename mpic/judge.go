@@ -9,9 +9,9 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// Judge decides an attempt (BR 3.2.2.9). It is pure: it does no I/O and reads no clock, so the auditor's program reaches
-// the same decision from the record, years later. It takes neither a policy nor a list of checks: the attempt's start
-// picks the policy, and DCV and CAA are always both judged.
+// Judge decides an attempt (BR 3.2.2.9). It is pure: it does no I/O and reads no clock, so the auditor's program
+// reaches the same decision from the record, years later. It takes neither a policy nor a list of checks: the attempt's
+// start picks the policy, and DCV and CAA are always both judged.
 //
 // A decision is granted exactly when all of this holds:
 //   - the request was admissible and the roster met the rules when the attempt started;
@@ -78,8 +78,8 @@ func before(e Evidence) []*va.Problem {
 	return e.Roster.Check(e.Attempt.Started)
 }
 
-// matchRemotes brings the attestations into the roster's order. One that is missing counts as no answer; one that speaks
-// for nobody on the roster, or for somebody twice, makes the evidence unusable.
+// matchRemotes brings the attestations into the roster's order. One that is missing counts as no answer; one that
+// speaks for nobody on the roster, or for somebody twice, makes the evidence unusable.
 func matchRemotes(e Evidence) ([]Attestation, *va.Problem) {
 	byName := make(map[string]Attestation, len(e.Remotes))
 	for _, a := range e.Remotes {
@@ -112,8 +112,8 @@ func judgeAttestation(probe va.Probe, digest string, m Member, a Attestation) Vi
 	return judgeReport(probe, digest, *a.Report, m.Name, RemoteRole)
 }
 
-// judgeReport says what one report counts for. It believes an outcome only together with what must have been seen for it
-// (F6: the absence of a problem is no pass).
+// judgeReport says what one report counts for. It believes an outcome only together with what must have been seen for
+// it (F6: the absence of a problem is no pass).
 func judgeReport(probe va.Probe, digest string, r va.Report, name string, role Role) View {
 	v := View{Perspective: name, Role: role}
 	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != digest {
@@ -173,8 +173,8 @@ func contradiction(name, what, has string) *va.Problem {
 		Detail: fmt.Sprintf("the %s finding of %s has %s", what, name, has)}
 }
 
-// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04). All remotes of the roster were asked,
-// so all count as used; one that timed out is a non-corroboration.
+// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04). All remotes of the roster were
+// asked, so all count as used; one that timed out is a non-corroboration.
 func count(what string, policy Policy, roster Roster, views []View, of func(View) va.Outcome) (Quorum, *va.Problem) {
 	q := Quorum{Attempted: len(roster.Remotes), Regions: []Region{}}
 	var missing []string

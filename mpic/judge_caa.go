@@ -9,8 +9,8 @@ import (
 )
 
 // permission works out again, from the lookups of a CAA finding, whether they permit issuance: the climb of RFC 8659
-// section 3 over the recorded answers, and then the property that permits. It returns the permitting property, empty where
-// no name of the climb has CAA records.
+// section 3 over the recorded answers, and then the property that permits. It returns the permitting property, empty
+// where no name of the climb has CAA records.
 func permission(req va.Request, f va.CAAFinding) (permits string, problem *va.Problem) {
 	refuse := func(format string, args ...any) (string, *va.Problem) {
 		return "", &va.Problem{Code: "caa.unproven", Rules: []string{"CAA-01", "MPIC-11"}, Detail: fmt.Sprintf(format, args...)}

@@ -14,8 +14,8 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
-// judgeDCV: MPIC-10, the same challenge information as the primary's. Both are compared with what the request makes it be,
-// and with what the perspective wrote down of how it came to see it.
+// judgeDCV: MPIC-10, the same challenge information as the primary's. Both are compared with what the request makes it
+// be, and with what the perspective wrote down of how it came to see it.
 func judgeDCV(req va.Request, f va.DCVFinding, name string) (va.Outcome, *va.Problem) {
 	if f.Outcome != va.Pass {
 		return notPassed(f.Outcome, f.Problem, name, "domain control")
@@ -36,8 +36,9 @@ func judgeDCV(req va.Request, f va.DCVFinding, name string) (va.Outcome, *va.Pro
 	return va.Pass, nil
 }
 
-// control works out again, from the lookups, fetches and handshakes of a finding, whether they show control of the name;
-// the error says what is missing. Every lookup of the finding has its place, and each must be secure or insecure (DCV-04).
+// control works out again, from the lookups, fetches and handshakes of a finding, whether they show control of the
+// name; the error says what is missing. Every lookup of the finding has its place, and each must be secure or insecure
+// (DCV-04).
 func control(req va.Request, f va.DCVFinding) error {
 	switch req.Method {
 	case va.DNS01:
@@ -72,8 +73,8 @@ func sawRecord(req va.Request, f va.DCVFinding) error {
 	return fmt.Errorf("none of the %d TXT records at %s has the value", len(texts), req.Queried())
 }
 
-// sawPage: DCV-16 and DCV-17, a chain of fetches from the well-known URL over port 80, each by a redirect that is followed,
-// to a response of 2xx whose body is the key authorization.
+// sawPage: DCV-16 and DCV-17, a chain of fetches from the well-known URL over port 80, each by a redirect that is
+// followed, to a response of 2xx whose body is the key authorization.
 func sawPage(req va.Request, f va.DCVFinding) error {
 	if len(f.Fetches) == 0 || len(f.Lookups) != 2*len(f.Fetches) || len(f.Handshakes) != 0 {
 		return errors.New("http-01 is fetches, with two lookups for each, and nothing else")
@@ -133,8 +134,9 @@ func sawCertificate(req va.Request, f va.DCVFinding) error {
 	return dialled(h.Address, h.Considered, req.FQDN(), f.Lookups)
 }
 
-// dialled holds a connection to the lookups that it came from, of AAAA and then of A: the addresses considered are those that
-// were found, and one of them was dialled (D10). The port is not compared: in the sandbox 80 and 443 stand elsewhere.
+// dialled holds a connection to the lookups that it came from, of AAAA and then of A: the addresses considered are
+// those that were found, and one of them was dialled (D10). The port is not compared: in the sandbox 80 and 443 stand
+// elsewhere.
 func dialled(address string, considered []string, host string, lookups []resolver.Lookup) error {
 	var found []string
 	for i, kind := range []string{"AAAA", "A"} {

@@ -11,9 +11,9 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// FuzzReport changes the report of a perspective as a record or a reply holds it. Whatever it says, the judge comes to an
-// end, and believes no pass without the challenge information, a usable status on every lookup, and lookups of every name up
-// to the relevant records.
+// FuzzReport changes the report of a perspective as a record or a reply holds it. Whatever it says, the judge comes to
+// an end, and believes no pass without the challenge information, a usable status on every lookup, and lookups of every
+// name up to the relevant records.
 func FuzzReport(f *testing.F) {
 	var evidence []Evidence
 	for i, m := range va.Methods() {

@@ -16,8 +16,8 @@ import (
 var told = []string{"perspective", "software", "started", "finished", "fresh_until", "ttl", "rcode", "why", "queries", "chain",
 	"certificates.0", "ms", "answers.0.another"}
 
-// TestEachPieceOfEvidenceIsRead changes one value of a passing report at a time, and takes one away at a time: what is not
-// only told makes a pass that is not believed.
+// TestEachPieceOfEvidenceIsRead changes one value of a passing report at a time, and takes one away at a time: what is
+// not only told makes a pass that is not believed.
 //
 // Holds: MPIC-10, MPIC-11, F6
 func TestEachPieceOfEvidenceIsRead(t *testing.T) {
@@ -66,8 +66,8 @@ func TestEachPieceOfEvidenceIsRead(t *testing.T) {
 	}
 }
 
-// eachLeaf visits the strings, numbers and lists of a JSON value, outer ones first. path has a dot before each step; an answer
-// that only stands beside the one that counts is named by what is in it.
+// eachLeaf visits the strings, numbers and lists of a JSON value, outer ones first. path has a dot before each step; an
+// answer that only stands beside the one that counts is named by what is in it.
 func eachLeaf(value any, path string, visit func(path string, value any, set func(any))) {
 	switch v := value.(type) {
 	case map[string]any:

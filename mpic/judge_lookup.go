@@ -10,9 +10,10 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
-// answers gives the records of one type out of the account of a lookup, in presentation format, none where the answer was
-// that there are none. It gives an error unless the account is of this very question (C1), may be relied upon (DCV-04,
-// CAA-07), and holds nothing but aliases that lead on from the name, and the records at their end. name has no trailing dot.
+// answers gives the records of one type out of the account of a lookup, in presentation format, none where the answer
+// was that there are none. It gives an error unless the account is of this very question (C1), may be relied upon
+// (DCV-04, CAA-07), and holds nothing but aliases that lead on from the name, and the records at their end. name has no
+// trailing dot.
 func answers(l resolver.Lookup, name, kind string) ([]string, error) {
 	name += "."
 	if l.Name != name || l.Type != kind {
@@ -42,8 +43,8 @@ func answers(l resolver.Lookup, name, kind string) ([]string, error) {
 	return out, nil
 }
 
-// alias gives the name that a CNAME record at a name, or a DNAME record above it (RFC 6672 section 2.2), makes of it; empty
-// where the record is neither.
+// alias gives the name that a CNAME record at a name, or a DNAME record above it (RFC 6672 section 2.2), makes of it;
+// empty where the record is neither.
 func alias(text, owner, what, name string) string {
 	if (what != "CNAME" || owner != name) && (what != "DNAME" || owner == name || !dnssec.Below(name, owner)) {
 		return ""

@@ -44,8 +44,8 @@ func keyAuthorization(t *testing.T, ch challenge, key *ecdsa.PrivateKey) string 
 	return text
 }
 
-// TestRFC8555_8_1_TheKeyThatRespondsIsTheKeyThatCounts: between order and response the account gets another key. The key
-// authorization is of the key that signed the response; the account, and what CAA says of it, is the same.
+// TestRFC8555_8_1_TheKeyThatRespondsIsTheKeyThatCounts: between order and response the account gets another key. The
+// key authorization is of the key that signed the response; the account, and what CAA says of it, is the same.
 //
 // Holds: MPIC-10, CAA-04
 func TestRFC8555_8_1_TheKeyThatRespondsIsTheKeyThatCounts(t *testing.T) {
@@ -148,8 +148,8 @@ func withoutIssuers(r va.Request) va.Request {
 	return r
 }
 
-// TestTwoAuthorizationsOfOneNameAreTwo: of two accounts, or of two orders of one account. What one comes to says nothing of the
-// other.
+// TestTwoAuthorizationsOfOneNameAreTwo: of two accounts, or of two orders of one account. What one comes to says
+// nothing of the other.
 //
 // Holds: D5, MPIC-09
 func TestTwoAuthorizationsOfOneNameAreTwo(t *testing.T) {

@@ -269,8 +269,8 @@ func TestTheGateRefusesThroughPebble(t *testing.T) {
 	}
 }
 
-// each goes through an order by dns-01, one name after the other in the order given, and gives each name's status and the
-// order's.
+// each goes through an order by dns-01, one name after the other in the order given, and gives each name's status and
+// the order's.
 func (s *scene) each(names ...string) (statuses map[string]string, order acmeclient.Order) {
 	s.t.Helper()
 	ctx, protocol := s.t.Context(), s.client.Client
@@ -308,8 +308,9 @@ func (s *scene) each(names ...string) (statuses map[string]string, order acmecli
 	return statuses, order
 }
 
-// TestEachNameOfAnOrderHasItsOwnDecision: a name, its wildcard, and a name in another zone. Each has an attempt and evidence
-// of its own, which is for it and for no other; where one is refused the order is invalid, and what the others came to stands.
+// TestEachNameOfAnOrderHasItsOwnDecision: a name, its wildcard, and a name in another zone. Each has an attempt and
+// evidence of its own, which is for it and for no other; where one is refused the order is invalid, and what the others
+// came to stands.
 //
 // Holds: C1, C2, D5, CAA-01, CAA-02, MPIC-09
 func TestEachNameOfAnOrderHasItsOwnDecision(t *testing.T) {
