@@ -253,3 +253,18 @@ func TestEmptyRecordsInReferrals(t *testing.T) {
 		require.Equal(t, dnssec.Failure, l.Status, "%s\n%s", l.Why, trace(l))
 	}
 }
+
+// A server that never keeps the case of the question is believed over TCP, where nobody guesses.
+//
+// Holds: DCV-04
+func TestCaseIsNotNeededOverTCP(t *testing.T) {
+	w := serve(t, quick())
+	for _, zone := range []string{"example.com", "truncated.com"} {
+		_, err := w.Inject(world.Fault{Zone: zone, Kind: world.Rewrite, Rewrite: func(m *dns.Msg) {
+			m.Question[0].Name = strings.ToLower(m.Question[0].Name)
+		}})
+		require.NoError(t, err)
+		l := in(t, w, nil).Lookup(context.Background(), "www."+zone, dns.TypeA).Lookup
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+	}
+}

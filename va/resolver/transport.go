@@ -178,6 +178,9 @@ func overTCP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
 		return nil, err
 	}
 	m, err := accept(buf, query)
+	if errors.Is(err, errCase) { // some servers never keep it, and a connection proves what the case is there to prove
+		err = nil
+	}
 	if err == nil && m.Truncated {
 		return nil, errors.New("truncated over TCP")
 	}
@@ -186,7 +189,7 @@ func overTCP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
 
 // accept reads a response and tells whether it answers the query: identifier, response bit, opcode, and the question in its
 // very case. Octets after the last record, or fewer records than the header counts, are no DNS message; a truncated one
-// need not be whole.
+// need not be whole. Where nothing but the case differs, the error is errCase and the message comes with it.
 func accept(wire []byte, query *dns.Msg) (*dns.Msg, error) {
 	if len(wire) < 12 || binary.BigEndian.Uint16(wire) != query.Id {
 		return nil, errQuestion
@@ -197,11 +200,12 @@ func accept(wire []byte, query *dns.Msg) (*dns.Msg, error) {
 	}
 	m := new(dns.Msg)
 	if wire[2]&truncated != 0 {
-		if q, err := question(wire); err != nil || !sameQuestion(q, query.Question[0], true) {
+		q, err := question(wire)
+		if err != nil || !sameQuestion(q, query.Question[0]) {
 			return nil, errQuestion
 		}
 		m.Truncated = true
-		return m, nil
+		return m, sameCase(q, query)
 	}
 	if !whole(wire) {
 		return nil, errMangled
@@ -215,13 +219,17 @@ func accept(wire []byte, query *dns.Msg) (*dns.Msg, error) {
 	if len(m.Question) == 0 && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
 		return m, nil // such servers do not get as far as the question; their answer is never used
 	}
-	if len(m.Question) != 1 || !sameQuestion(m.Question[0], query.Question[0], false) {
+	if len(m.Question) != 1 || !sameQuestion(m.Question[0], query.Question[0]) {
 		return nil, errQuestion
 	}
-	if m.Question[0].Name != query.Question[0].Name {
-		return nil, errCase
+	return m, sameCase(m.Question[0], query)
+}
+
+func sameCase(q dns.Question, query *dns.Msg) error {
+	if q.Name != query.Question[0].Name {
+		return errCase
 	}
-	return m, nil
+	return nil
 }
 
 func question(wire []byte) (dns.Question, error) {
@@ -236,10 +244,7 @@ func question(wire []byte) (dns.Question, error) {
 		Qclass: binary.BigEndian.Uint16(wire[off+2:])}, nil
 }
 
-func sameQuestion(a, b dns.Question, exact bool) bool {
-	if exact && a.Name != b.Name {
-		return false
-	}
+func sameQuestion(a, b dns.Question) bool {
 	return strings.EqualFold(a.Name, b.Name) && a.Qtype == b.Qtype && a.Qclass == b.Qclass
 }
 
