@@ -369,3 +369,59 @@ func TestEachNameOfAnOrderHasItsOwnDecision(t *testing.T) {
 		})
 	}
 }
+
+// elsewhere answers the well-known URL at one host with a redirect to another, or puts the token where aliases lead.
+type elsewhere struct {
+	world *world.World
+	// zone has the host that answers first, and that of the redirect in to, if any.
+	zone, to string
+}
+
+func (e elsewhere) Present(_ context.Context, c acmeclient.Challenge) error {
+	host, err := e.world.Host(hostOf(e.world, e.zone))
+	if err != nil {
+		return err
+	}
+	if e.to == "" {
+		host.Add(world.Page{Path: c.HTTP01ResourcePath(), Body: c.KeyAuthorization + "\r\n"})
+		return nil
+	}
+	host.Add(world.Page{Path: c.HTTP01ResourcePath(), Status: 302, Location: "https://" + e.to + "/a%20b?c=d#e"})
+	if host, err = e.world.Host(hostOf(e.world, e.to)); err != nil {
+		return err
+	}
+	host.Add(world.Page{Path: "/a b", Status: 307, Location: "../token"})
+	host.Add(world.Page{Path: "/token", Body: c.KeyAuthorization})
+	return nil
+}
+
+func (elsewhere) CleanUp(context.Context, acmeclient.Challenge) error { return nil }
+
+// TestWhatWasMetOnTheWayIsJudged: aliases and redirects, as the resolver and the check write them down, lead the judge to the
+// same end.
+//
+// Holds: MPIC-10, DCV-04, DCV-16, CAA-01
+func TestWhatWasMetOnTheWayIsJudged(t *testing.T) {
+	for name, c := range map[string]struct{ identifier, zone, to string }{
+		"a CNAME to a signed zone":        {"www.alias.com", "example.org", ""},
+		"a CNAME to an unsigned zone":     {"open.alias.com", "unsigned.net", ""},
+		"a DNAME and a CNAME":             {"www.old.alias.com", "example.com", ""},
+		"redirects over https":            {"example.com", "example.com", "example.org"},
+		"redirects into an unsigned zone": {"www.alias.com", "example.org", "unsigned.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, func(w *world.World) map[string]acmez.Solver {
+				return map[string]acmez.Solver{"http-01": elsewhere{w, c.zone, c.to}}
+			})
+			require.NoError(t, s.obtain(c.identifier))
+			r, err := s.records.Attempt(t.Context(), s.record().ID)
+			require.NoError(t, err)
+			for _, p := range r.Perspectives {
+				if p.State == mpic.Outstanding.String() { // the answer did not wait for it
+					continue
+				}
+				require.Equal(t, []string{"pass", "pass"}, []string{p.DCV, p.CAA}, "%s: %s %s", p.Name, p.DCVCode, p.CAACode)
+			}
+		})
+	}
+}
