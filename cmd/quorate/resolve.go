@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -13,17 +14,24 @@ import (
 )
 
 type resolveCmd struct {
-	Name string `arg:"" help:"Domain name, in A-labels."`
-	Type string `arg:"" help:"Record type, for example A, TXT, CAA or TYPE257."`
+	Name  string `arg:"" optional:"" help:"Domain name, in A-labels."`
+	Type  string `arg:"" optional:"" help:"Record type, for example A, TXT, CAA or TYPE257."`
+	Batch string `type:"existingfile" placeholder:"FILE" help:"Ask the questions of a file instead, one \"NAME TYPE\" a line (# begins a comment), and print one JSON object a line."`
 	diagnosis
 }
 
 // Help is shown below the flags' list.
 func (resolveCmd) Help() string {
-	return "Exit status: 0 secure or insecure, 1 wrong usage, 2 bogus, 3 failure. Nothing that this prints can authorize anything."
+	return "Exit status: 0 secure or insecure, 1 wrong usage, 2 bogus, 3 failure; with --batch that of the worst answer, bogus before failure. Nothing that this prints can authorize anything."
 }
 
 func (c resolveCmd) Run(ctx context.Context, out console) error {
+	if c.Batch != "" {
+		return c.batch(ctx, out)
+	}
+	if c.Name == "" || c.Type == "" {
+		return errors.New("resolve needs NAME and TYPE, or --batch FILE")
+	}
 	name, err := parseName(c.Name)
 	if err != nil {
 		return err
@@ -46,6 +54,21 @@ func (c resolveCmd) Run(ctx context.Context, out console) error {
 		return status{exitFailure, err}
 	}
 	return lookupStatus(l.Status)
+}
+
+func (c resolveCmd) batch(ctx context.Context, out console) error {
+	if c.Name != "" {
+		return errors.New("--batch: the questions stand in the file, not on the command line")
+	}
+	questions, err := readBatch(c.Batch)
+	if err != nil {
+		return err
+	}
+	r, err := c.resolver()
+	if err != nil {
+		return err
+	}
+	return runBatch(ctx, r, questions, out.stdout)
 }
 
 // lookupStatus is the exit status of `quorate resolve`.
