@@ -50,7 +50,7 @@ func (d demoCmd) Run(ctx context.Context) error {
 	p.line("")
 	p.line(fmt.Sprintf("%.1f s; %s", time.Since(started).Seconds(), used))
 	if d.Dir != "" {
-		p.line("records: quorate audit list --database " + dir + "/journal.sqlite")
+		p.line("records: " + productionBinary() + " audit list --database " + dir + "/journal.sqlite")
 	}
 	switch {
 	case err != nil:

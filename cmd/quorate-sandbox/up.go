@@ -107,7 +107,7 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 }
 
 func instructions(st state) string {
-	return strings.NewReplacer("{dir}", st.Directory, "{ca}", st.CA, "{records}", st.Records, "{addr}", st.HTTPAddress,
+	return strings.NewReplacer("{quorate}", productionBinary(), "{dir}", st.Directory, "{ca}", st.CA, "{records}", st.Records, "{addr}", st.HTTPAddress,
 		"{http}", fmt.Sprint(st.HTTPPort), "{tls}", fmt.Sprint(st.TLSPort), "{journal}", st.Journal,
 		"{dns}", fmt.Sprint(st.DNSPort), "{hints}", st.RootHints, "{anchor}", st.TrustAnchor).Replace(`
 The sandbox runs. here.example.com and every name below it stand at {addr}: http-01 is looked for at port {http},
@@ -130,15 +130,26 @@ a CAA record that refuses:
   curl -d '{"name":"here.example.com","type":"CAA","data":["0 issue \"other-ca.example\""]}' {records}/records
 
 what was decided, and why:
-  quorate audit list --database {journal}
-  quorate audit show 1 --database {journal}
+  {quorate} audit list --database {journal}
+  {quorate} audit show 1 --database {journal}
 
 a lookup, with its chain of trust:
-  quorate resolve shop.example.com A --allow-reserved --port {dns} \
+  {quorate} resolve shop.example.com A --allow-reserved --port {dns} \
     --root-hints {hints} --trust-anchor {anchor}
 
 Interrupt (Ctrl-C) to end.
 `)
+}
+
+// productionBinary is the quorate that was built beside this program, or else its name.
+func productionBinary() string {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), "quorate")
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return "quorate"
 }
 
 // writeRoot writes the world's root servers and trust anchors as zone files.
