@@ -138,7 +138,9 @@ func TestDemoExpectsEveryOutcome(t *testing.T) {
 	require.NotContains(t, out, "\x1b[", "plain in a pipe")
 	issued, refused := 0, 0
 	for in := bufio.NewScanner(strings.NewReader(out)); in.Scan(); {
-		require.LessOrEqual(t, utf8.RuneCountInString(in.Text()), 120, "a terminal's line: %s", in.Text())
+		if !strings.HasPrefix(in.Text(), "records: ") { // a command to copy is not broken
+			require.LessOrEqual(t, utf8.RuneCountInString(in.Text()), 120, "a terminal's line: %s", in.Text())
+		}
 		switch {
 		case strings.Contains(in.Text(), "issued, as it must be"):
 			issued++
