@@ -102,7 +102,7 @@ func run(t *testing.T, port uint16, addrs, zones []string, binary, conf, dir str
 }
 
 // freePort is a port that is free for UDP and TCP on loopback now.
-func freePort(t *testing.T) uint16 {
+func freePort(t testing.TB) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
