@@ -80,6 +80,7 @@ func (r *Role) UnmarshalText(text []byte) error {
 // packages. Invariant 1 of docs/design.md rests on that.
 type Decision struct {
 	attempt string
+	subject Subject
 	granted bool
 	policy  Policy
 	dcv     Quorum

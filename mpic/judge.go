@@ -19,7 +19,7 @@ import (
 //   - for DCV, and for CAA, no more remotes failed to corroborate than the table allows for the number asked, and those
 //     that corroborate lie in enough regions.
 func Judge(e Evidence) Decision {
-	d := Decision{attempt: e.Attempt.ID()}
+	d := Decision{attempt: e.Attempt.ID(), subject: subject(e.Attempt.Probe.Request)}
 	policy, problem := PolicyAt(e.Attempt.Started)
 	if problem != nil {
 		d.reasons = []*va.Problem{problem}

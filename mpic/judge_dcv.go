@@ -128,7 +128,8 @@ func sawCertificate(req va.Request, f va.DCVFinding) error {
 		return fmt.Errorf("the version was %q", h.Version)
 	case len(h.Certificates) != 1:
 		return fmt.Errorf("the server sent %d certificates", len(h.Certificates))
-	case len(h.Names) != 1 || dns.CanonicalName(h.Names[0]) != "dns:"+req.FQDN()+".": // the case of ASCII alone
+	case len(h.Names) != 1 || len(h.Names[0]) != len("DNS:"+req.FQDN()) || // no dot at the end
+		dns.CanonicalName(h.Names[0]) != "dns:"+req.FQDN()+".": // the case of ASCII alone
 		return fmt.Errorf("the certificate is for %q", h.Names)
 	}
 	return dialled(h.Address, h.Considered, req.FQDN(), f.Lookups)

@@ -12,9 +12,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/crypto/cryptobyte"
 	cryptobyteasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
@@ -105,7 +105,7 @@ func checkCertificate(cert *x509.Certificate, req Request) (names []string, prob
 	if err != nil {
 		return nil, refuse("tls.names", "the subject alternative names cannot be read: %v", err)
 	}
-	if len(names) != 1 || !strings.EqualFold(names[0], "DNS:"+req.FQDN()) {
+	if len(names) != 1 || !sameName(names[0], "DNS:"+req.FQDN()) {
 		return names, refuse("tls.names", "the certificate is for %q; it must be for %s and nothing else", names, req.FQDN())
 	}
 	if len(extensions(cert, oidObsolete)) > 0 {
@@ -131,6 +131,12 @@ func checkCertificate(cert *x509.Certificate, req Request) (names []string, prob
 		return names, refuse("tls.certificate", "the certificate's signature is not by its own key: %v", err)
 	}
 	return names, nil
+}
+
+// sameName compares without regard to the case of ASCII letters, and of no others (RFC 4343): to Unicode the Kelvin sign is
+// a k.
+func sameName(a, b string) bool {
+	return len(a) == len(b) && dns.CanonicalName(a) == dns.CanonicalName(b)
 }
 
 func extensions(cert *x509.Certificate, oid string) []pkix.Extension {

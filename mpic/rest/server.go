@@ -232,7 +232,7 @@ func (s *Server) enter(client *member) (leave func(), problem *Problem) {
 func notDone(err error) *Problem {
 	switch {
 	case errors.Is(err, mpic.ErrRecord):
-		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so nothing was validated", 5)
+		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so the answer is no", 5)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrRequest):
