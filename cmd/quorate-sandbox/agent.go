@@ -122,7 +122,8 @@ func startAgent(ctx context.Context, c agentConfig, stderr io.Writer) (*agent, e
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "agent")
+	// A sandbox that is interrupted ends its perspectives in good order, by stop.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, "agent")
 	cmd.Stderr = stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -35,6 +35,7 @@ type commands struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away (| head) is an error of a write: keys are still removed at the end
 	var c commands
 	parser := kong.Must(&c, kong.Name("quorate-sandbox"), kong.Vars{"version": software()},
 		kong.Description("A whole world on one machine: DNS, perspectives, gate and ACME CA.\n\n"+exitHelp),

@@ -203,3 +203,11 @@ func TestStateFileIsCheckedBeforeAnythingStarts(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.NoDirExists(t, dir)
 }
+
+// TestAnInterruptedDemonstrationEndsInGoodOrder: one error that says what happened, and no perspective that was killed.
+func TestAnInterruptedDemonstrationEndsInGoodOrder(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := demoCmd{Dir: filepath.Join(t.TempDir(), "demo")}.Run(ctx)
+	require.EqualError(t, err, "interrupted before the last application")
+}
