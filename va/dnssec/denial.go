@@ -198,10 +198,14 @@ func (d *Denial) noDataNSEC(name string, qtype uint16) bool {
 	if Below(n.NextDomain, name) { // an empty non-terminal: something exists below it
 		return true
 	}
-	// Wildcard no data (RFC 4035 section 3.1.3.4): the wildcard at the closest encloser exists without the type.
+	// Wildcard no data (RFC 4035 section 3.1.3.4): the wildcard at the closest encloser exists without the type, or without
+	// any, when it is an empty non-terminal itself (RFC 4592 section 2.2.2).
 	wild := asterisk(encloser(n, name))
-	w := d.match(wild)
-	return w != nil && d.noType(wild, w.TypeBitMap, qtype) && !parentSide(w.TypeBitMap)
+	if w := d.match(wild); w != nil {
+		return d.noType(wild, w.TypeBitMap, qtype) && !parentSide(w.TypeBitMap)
+	}
+	w := d.cover(wild)
+	return w != nil && Below(w.NextDomain, wild)
 }
 
 func (d *Denial) noNameNSEC(name string) bool {

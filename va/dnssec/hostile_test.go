@@ -64,6 +64,9 @@ DNAME's own no data            | sub.example.com. x.example.com. DNAME RRSIG NSE
 NS alone at a wildcard         | a.example.com. d.example.com. A RRSIG NSEC; *.example.com. a.example.com. NS RRSIG NSEC | b.example.com. CAA | no | no
 the wildcard by its own name   | *.example.com. a.example.com. A RRSIG NSEC                               | *.example.com. CAA     | no  | nodata
 a wildcard's record for both   | *.example.com. c.example.com. A RRSIG NSEC                               | b.example.com. CAA     | yes | nodata
+wildcard is empty, RFC 4592 2.2.2 | a.example.com. d.example.com. A RRSIG NSEC; example.com. x.*.example.com. SOA NS RRSIG NSEC | b.example.com. CAA | no | nodata
+empty wildcard is no name error | a.example.com. d.example.com. A RRSIG NSEC; example.com. x.*.example.com. SOA NS RRSIG NSEC | b.example.com. CAA | yes | nodata
+empty wildcard elsewhere       | a.b.example.com. d.b.example.com. A RRSIG NSEC; example.com. x.*.example.com. SOA NS RRSIG NSEC | c.b.example.com. CAA | no | no
 no DS at an empty non-terminal | a.example.com. c.b.example.com. A RRSIG NSEC                             | b.example.com. DS      | no  | nodata
 DS at a CNAME                  | b.example.com. c.example.com. CNAME RRSIG NSEC                           | b.example.com. DS      | no  | no
 `
