@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -210,4 +213,31 @@ func TestAnInterruptedDemonstrationEndsInGoodOrder(t *testing.T) {
 	cancel()
 	err := demoCmd{Dir: filepath.Join(t.TempDir(), "demo")}.Run(ctx)
 	require.EqualError(t, err, "interrupted before the last application")
+}
+
+// TestRecordsOverHTTP: what clients may set, and what is said about a mistake.
+func TestRecordsOverHTTP(t *testing.T) {
+	s := start(t)
+	handler := recordsHandler(s)
+	for _, c := range []struct {
+		path, body string
+		status     int
+		says       string
+	}{
+		{"/records", `{"name":"here.example.com","type":"caa","data":["0 issue \";\""]}`, 200, "ok"},
+		{"/records", `{"name":"here.example.com","type":"CAA"}`, 200, "ok"},
+		{"/present", `{"fqdn":"_acme-challenge.here.example.com.","value":"v"}`, 200, "ok"},
+		{"/cleanup", `{"fqdn":"_acme-challenge.here.example.com.","value":"v"}`, 200, "ok"},
+		{"/records", ``, 400, "the body is empty"},
+		{"/records", `{"type":"A","data":["192.0.2.1"]}`, 400, "name: a name is needed"},
+		{"/records", `{"name":"here.example.com","type":"CAAA"}`, 400, `type: "CAAA" is no record type`},
+		{"/records", `{"name":"here.example.com","type":"CAA","data":["x"]}`, 400, `here.example.com. CAA "x"`},
+		{"/records", `{"nam":"here.example.com"}`, 400, `unknown field "nam"`},
+		{"/records", `{"name":"example.invalid","type":"A","data":["192.0.2.1"]}`, 400, "no zone holds the name"},
+	} {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.body)))
+		require.Equal(t, c.status, w.Code, c.body)
+		require.Contains(t, w.Body.String(), c.says)
+	}
 }

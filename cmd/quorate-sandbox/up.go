@@ -182,6 +182,9 @@ func recordsHandler(s *sandbox) http.Handler {
 			Data []string
 		}
 		answer(w, r, &in, func() error {
+			if in.Name == "" {
+				return errors.New("name: a name is needed")
+			}
 			rrtype, known := dns.StringToType[strings.ToUpper(in.Type)]
 			if !known {
 				return fmt.Errorf("type: %q is no record type", in.Type)
@@ -196,7 +199,10 @@ func answer(w http.ResponseWriter, r *http.Request, in any, do func() error) {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(in)
-	if err == nil {
+	switch {
+	case errors.Is(err, io.EOF):
+		err = errors.New("the body is empty: a JSON object is needed (docs/sandbox.md)")
+	case err == nil:
 		err = do()
 	}
 	if err != nil {
