@@ -468,6 +468,23 @@ func TestGluelessServersAreFoundByAllWhoNeedThem(t *testing.T) {
 	}
 }
 
+// The way to a name server is gone once for its A and AAAA records. Twelve packets are: org, glueless.org, net and hosting.net
+// from above, the keys of these four and of the root, A and AAAA of the server, and the question.
+//
+// Holds: DCV-04
+func TestGluelessServersAreSoughtOnce(t *testing.T) {
+	w := serve(t, quick())
+	var l resolver.Lookup
+	for range 10 { // where the machine is slow, a question goes to a second server as well
+		l = in(t, w, nil).Lookup(context.Background(), "glueless.org", dns.TypeA).Lookup
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+		if len(l.Queries) <= 12 {
+			return
+		}
+	}
+	t.Fatal("twelve packets would do\n" + trace(l))
+}
+
 // What a zone's operator publishes decides between insecure, bogus and failure.
 //
 // Holds: DCV-06, DCV-07, DCV-09

@@ -22,7 +22,7 @@ type Resolver struct {
 
 	mu    sync.Mutex
 	zones map[string]*zone // validated delegations, by name (never answers)
-	calls map[any]*call    // shared work in progress
+	calls map[scoped]*call // shared work in progress
 	seen  map[string]bool  // keys of the root that an alarm was raised for, by their public key
 
 	routeMu   sync.Mutex
@@ -40,7 +40,7 @@ type Answer struct {
 }
 
 func newResolver(c Config) (*Resolver, error) {
-	r := &Resolver{config: c, zones: map[string]*zone{}, calls: map[any]*call{}, seen: map[string]bool{}}
+	r := &Resolver{config: c, zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{}}
 	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
 	if r.root.delegation == nil {
 		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")

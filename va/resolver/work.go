@@ -32,6 +32,8 @@ type frame struct {
 	depth int
 	// resolving are the name servers whose addresses are being looked up: one of them again is a dependency cycle.
 	resolving []string
+	// of is the search that the frame belongs to; nil for the question of the lookup itself.
+	of *search
 }
 
 // errLimit is a limit of this lookup, reached.
@@ -121,14 +123,22 @@ type call struct {
 	ok    bool
 }
 
+// scoped is a piece of shared work: for all lookups, or for the A and AAAA questions of one search.
+type scoped struct {
+	of  *search
+	key any
+}
+
 // share does work that concurrent lookups would repeat once for all of them, within this one resolver (MPIC-07). Only
-// success is shared: who waited for a failure tries by itself. Nested address lookups never wait, so that no circle of
-// waiting can form.
+// success is shared: who waited for a failure tries by itself. What a search for a name server's address needs is shared
+// between the questions of this one search alone, so that no circle of waiting can form: work waits for work on a shorter
+// name or on keys in its own search, and for deeper searches.
 func (w *work) share(ctx context.Context, f frame, key any, do func() (any, bool)) any {
 	r := w.r
+	id := scoped{f.of, key}
 	r.mu.Lock()
-	c := r.calls[key]
-	if c != nil && f.depth == 0 {
+	c := r.calls[id]
+	if c != nil {
 		r.mu.Unlock()
 		select {
 		case <-c.done:
@@ -140,17 +150,12 @@ func (w *work) share(ctx context.Context, f frame, key any, do func() (any, bool
 		v, _ := do()
 		return v
 	}
-	if c != nil {
-		r.mu.Unlock()
-		v, _ := do()
-		return v
-	}
 	c = &call{done: make(chan struct{})}
-	r.calls[key] = c
+	r.calls[id] = c
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
-		delete(r.calls, key)
+		delete(r.calls, id)
 		r.mu.Unlock()
 		close(c.done)
 	}()

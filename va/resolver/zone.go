@@ -263,7 +263,7 @@ func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) dnss
 			limits.Targets, limits.MissingTargets)
 		return s.why
 	}
-	addrs, ttl, v := w.resolveHost(ctx, frame{f.depth + 1, append(slices.Clone(f.resolving), name)}, name)
+	addrs, ttl, v := w.resolveHost(ctx, frame{f.depth + 1, append(slices.Clone(f.resolving), name), s}, name)
 	if len(addrs) == 0 {
 		w.mu.Lock()
 		w.missing++
