@@ -58,6 +58,9 @@ func newKey(z Zone, flags uint16) (key, error) {
 		Flags: flags, Protocol: 3, Algorithm: z.Algorithm,
 	}
 	private, err := k.Generate(bits)
+	for err == nil && k.KeyTag() == 0 { // the DNS library refuses to sign with such a key, one of 65,536
+		private, err = k.Generate(bits)
+	}
 	if err != nil {
 		return key{}, fmt.Errorf("world: zone %s: key: %w", z.Name, err)
 	}
