@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -118,7 +119,7 @@ func writeList(w io.Writer, records []db.Summary) error {
 	fmt.Fprintln(t, "record\tstarted (UTC)\tkind\tcaller\tidentifier\tmethod\toutcome\tDCV\tCAA\treasons") // a tabwriter fails in Flush
 	for _, r := range records {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), r.Kind, table.Clean(r.Caller),
-			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(r.Reasons, " "))
+			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(slices.Compact(slices.Clone(r.Reasons)), " ")) // DCV and CAA may fail alike
 	}
 	return t.Flush()
 }
