@@ -118,8 +118,9 @@ func writeList(w io.Writer, records []db.Summary) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "record\tstarted (UTC)\tkind\tcaller\tidentifier\tmethod\toutcome\tDCV\tCAA\treasons") // a tabwriter fails in Flush
 	for _, r := range records {
+		reasons := slices.Compact(slices.Clone(r.Reasons)) // DCV and CAA may fail alike
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), r.Kind, table.Clean(r.Caller),
-			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(slices.Compact(slices.Clone(r.Reasons)), " ")) // DCV and CAA may fail alike
+			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(reasons, " "))
 	}
 	return t.Flush()
 }
