@@ -300,6 +300,30 @@ func TestWarmLookupCostsOnePacketAndAnswersAreNotKept(t *testing.T) {
 	require.Len(t, a.Records, 1)
 }
 
+// That a name is no zone cut is learnt once, and a cut that appears there later is found all the same.
+//
+// Holds: DCV-04
+func TestRFC9156_KnownNamesAreNotAskedAboutAgain(t *testing.T) {
+	w, seen := counted(t)
+	r := in(t, w, nil)
+	ask := func() resolver.Lookup {
+		l := r.Lookup(context.Background(), "a.child.of.example.com", dns.TypeTXT).Lookup
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+		return l
+	}
+	require.NoError(t, w.Set("a.child.of.example.com", dns.TypeTXT, "here"))
+	require.Len(t, ask().Answers, 1)
+	for _, name := range []string{"of.example.com.", "child.of.example.com."} {
+		require.Positive(t, seen.count(name, dns.TypeA), name)
+	}
+	require.Len(t, ask().Queries, 1)
+
+	require.NoError(t, w.Set("of.example.com", dns.TypeNS, "ns.hosting.net."))
+	l := r.Lookup(context.Background(), "a.child.of.example.com", dns.TypeTXT).Lookup
+	require.False(t, l.Status == dnssec.Secure, "the name lies in another zone now, which its servers do not have")
+	require.Contains(t, trace(l), "127.0.53.12", "they were asked")
+}
+
 // Holds: DCV-04
 func TestParallelLookupsShareTheWayDown(t *testing.T) {
 	w, seen := counted(t)

@@ -256,6 +256,9 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 			out.nothing = m.Rcode != dns.RcodeSuccess
 			return usable
 		})
+		if out.verdict.Status.Usable() && out.zone == nil && !out.nothing {
+			z.noteUncut(name)
+		}
 		if v := out.verdict; v.Status == dnssec.Failure && !final(v) {
 			// RFC 9156 section 2.3: some servers fail on names that they should know as empty non-terminals.
 			out = cutResult{nothing: true, verdict: usable}

@@ -96,6 +96,10 @@ func (w *work) single(ctx context.Context, f frame, name string, qtype uint16) s
 		anchored := dnssec.FromAnchors(w.r.config.Anchors, dnssec.Ancestor(name, next)) != nil
 		if next < whole && (anchored || (minimise && sent < maxMinimised)) ||
 			next == whole && anchored && qtype != dns.TypeDS && z.name != name {
+			if !anchored && z.isUncut(dnssec.Ancestor(name, next)) {
+				asked = next
+				continue
+			}
 			sent++
 			c := w.cut(ctx, f, z, dnssec.Ancestor(name, next))
 			if !c.verdict.Status.Usable() {

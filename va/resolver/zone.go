@@ -28,6 +28,27 @@ type zone struct {
 	shared bool // the hosts are the parent's: nothing but their own answers says that they serve the zone
 	keys   *dnssec.Keys
 	keysTo time.Time
+	uncut  map[string]bool // names below the zone where its servers showed no delegation: a hint, no proof
+}
+
+// maxUncut bounds the memory of names without a delegation, zone by zone. It ends with the zone's own.
+const maxUncut = 1000
+
+func (z *zone) isUncut(name string) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.uncut[name]
+}
+
+// noteUncut spares later lookups the question whether name is delegated. Where it has been since, or where that was a lie,
+// the whole question shows it, as it does without QNAME minimisation.
+func (z *zone) noteUncut(name string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.uncut == nil || len(z.uncut) >= maxUncut {
+		z.uncut = map[string]bool{}
+	}
+	z.uncut[name] = true
 }
 
 // host is a name server of a zone. Addresses are those of in-domain glue, or were looked up and validated like any other
@@ -90,7 +111,7 @@ func (r *Resolver) remember(z *zone, ttl uint32) *zone {
 func (r *Resolver) forget(z *zone) {
 	if z != nil && z.parent == nil { // the root stays; its keys are fetched anew
 		z.mu.Lock()
-		z.keys = nil
+		z.keys, z.uncut = nil, nil
 		z.mu.Unlock()
 	}
 	r.mu.Lock()
