@@ -44,11 +44,16 @@ type checkResult struct {
 func (c checkCmd) Run(ctx context.Context, out console) (err error) {
 	method, err := va.ParseMethod(c.Method)
 	if err != nil {
-		return err
+		return fmt.Errorf("--method: %w", err)
 	}
 	req := va.Request{Identifier: strings.TrimSuffix(strings.ToLower(c.Name), "."), Method: method, AccountURI: c.AccountURI,
 		TokenCreated: time.Now().UTC()}
+	settings, err := config.LoadGate(c.Config)
+	if err != nil {
+		return err
+	}
 	if c.New {
+		req.Issuers = settings.Issuers
 		return c.publish(out, req)
 	}
 	var separated bool
@@ -56,10 +61,6 @@ func (c checkCmd) Run(ctx context.Context, out console) (err error) {
 		return errors.New("--key-authorization: it has the form TOKEN.THUMBPRINT")
 	}
 	req.KeyAuthorization = c.KeyAuthorization
-	settings, err := config.LoadGate(c.Config)
-	if err != nil {
-		return err
-	}
 	level := "warn"
 	if settings.Log.Level == "debug" {
 		level = "debug"
@@ -104,6 +105,9 @@ func (c checkCmd) publish(out console, req va.Request) error {
 	req.Token = base64.RawURLEncoding.EncodeToString(raw)
 	thumbprint := sha256.Sum256(append([]byte("quorate check "), raw...))
 	req.KeyAuthorization = req.Token + "." + base64.RawURLEncoding.EncodeToString(thumbprint[:])
+	if p := va.Admit(req, req.TokenCreated); p != nil { // nobody has to publish what no rule can allow
+		return status{exitRefused, p}
+	}
 	var where string
 	switch req.Method {
 	case va.HTTP01:
