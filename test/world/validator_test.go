@@ -3,6 +3,7 @@ package world
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -58,10 +59,7 @@ func unbound(t *testing.T, w *World) string {
 	dir := t.TempDir()
 	anchor := filepath.Join(dir, "anchor")
 	require.NoError(t, os.WriteFile(anchor, []byte(w.AnchorText()), 0o600))
-	l, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := l.LocalAddr().(*net.UDPAddr).Port
-	require.NoError(t, l.Close())
+	port := freePort(t)
 	var conf strings.Builder
 	fmt.Fprintf(&conf, `server:
 	interface: 127.0.0.1
@@ -98,6 +96,27 @@ remote-control:
 		}
 	}
 	return runUnbound(t, path, dir, port, conf.String())
+}
+
+// freePort finds a port of 127.0.0.1 that is free on UDP and TCP, below those that outgoing connections take.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		at := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		udp, err := net.ListenPacket("udp4", at)
+		if err != nil {
+			continue
+		}
+		tcp, err := net.Listen("tcp4", at)
+		require.NoError(t, udp.Close())
+		if err != nil {
+			continue
+		}
+		require.NoError(t, tcp.Close())
+		return tcp.Addr().(*net.TCPAddr).Port
+	}
+	require.Fail(t, "no free port was found")
+	return 0
 }
 
 func runUnbound(t *testing.T, path, dir string, port int, conf string) string {
