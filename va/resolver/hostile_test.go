@@ -33,6 +33,17 @@ func TestRFC4035_5_2_ReferralSkipsAChildOnTheSameServers(t *testing.T) {
 	grand("open.child.example.com", 0, world.NSEC)
 	grand("grand.open.example.com", 0, world.NSEC)
 	grand("below.grand.child.example.com", dns.ECDSAP256SHA256, world.NSEC3)
+	for _, tld := range []string{"org", "net"} { // NSEC3, and with opt-out
+		both := func(name string, algorithm uint8) {
+			cfg.Zones = append(cfg.Zones, world.Zone{Name: name + "." + tld, Algorithm: algorithm, Denial: world.NSEC3OptOut,
+				Servers: []world.Server{{Host: "a.nic." + tld, Addr: netip.MustParseAddr("127.0.53.3")},
+					{Host: "b.nic." + tld, Addr: netip.MustParseAddr("127.0.53.4")}}})
+			grand("signed."+name+"."+tld, dns.ECDSAP256SHA256, world.NSEC)
+			grand("open."+name+"."+tld, 0, world.NSEC)
+		}
+		both("co", dns.ECDSAP256SHA256)
+		both("un", 0)
+	}
 	w := serve(t, cfg)
 	for _, c := range []struct {
 		name string
@@ -42,6 +53,14 @@ func TestRFC4035_5_2_ReferralSkipsAChildOnTheSameServers(t *testing.T) {
 		{"www.open.child.example.com", dnssec.Insecure},
 		{"www.grand.open.example.com", dnssec.Insecure},
 		{"www.below.grand.child.example.com", dnssec.Secure},
+		{"www.signed.co.org", dnssec.Secure},
+		{"www.open.co.org", dnssec.Insecure},
+		{"www.signed.un.org", dnssec.Insecure},
+		{"www.open.un.org", dnssec.Insecure},
+		{"www.signed.co.net", dnssec.Secure},
+		{"www.open.co.net", dnssec.Insecure},
+		{"www.signed.un.net", dnssec.Insecure},
+		{"www.open.un.net", dnssec.Insecure},
 	} {
 		for _, plain := range []bool{false, true} {
 			r := in(t, w, func(c *resolver.Config) { c.NoQnameMinimisation = plain })
