@@ -148,6 +148,20 @@ func TestRFC6672_2_2_DNAMEMakesNamesOnlyWithin255Octets(t *testing.T) {
 	require.Equal(t, "dns.bad-name", l.Code)
 }
 
+// A DNAME redirects the question about itself too, when it is asked below.
+//
+// Holds: DCV-05
+func TestRFC6672_2_3_DNAMEAskedBelowItself(t *testing.T) {
+	w := serve(t, quick())
+	a := in(t, w, nil).Lookup(context.Background(), "a.b.ent.old.alias.com", dns.TypeDNAME)
+	require.Equal(t, dnssec.Secure, a.Lookup.Status, a.Lookup.Why)
+	require.Len(t, a.Aliases, 1)
+	require.Empty(t, a.Records)
+	a = in(t, w, nil).Lookup(context.Background(), "old.alias.com", dns.TypeDNAME)
+	require.Equal(t, dnssec.Secure, a.Lookup.Status, a.Lookup.Why)
+	require.Len(t, a.Records, 1)
+}
+
 // longAlias asks for a name that a DNAME of alias.com would make too long. The world's server cannot say it: it is told to.
 func longAlias(t *testing.T, w *world.World, name string, rcode int) resolver.Lookup {
 	t.Helper()

@@ -212,7 +212,7 @@ func (w *work) judge(ctx context.Context, f frame, z *zone, name string, qtype u
 // follow finds where an alias leads. A DNAME's CNAME is made here, whatever the server made (RFC 6672 section 3.1).
 func follow(s step, set *dnssec.RRset, name string, qtype uint16) step {
 	s.rcode = dns.RcodeSuccess
-	if set.Type == qtype {
+	if set.Type == qtype && set.Name == name { // a DNAME above the name is no answer to a question about DNAME
 		return s
 	}
 	if len(s.records) != 1 {
