@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,15 +52,15 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// start runs a program until the test ends; what it wrote is shown when the test fails.
-func start(t *testing.T, path string, args ...string) *output {
+// launch runs a program and asks it to end when the test does; what it wrote is shown when the test fails.
+func launch(t *testing.T, path string, args ...string) *output {
 	t.Helper()
 	out := &output{}
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended by itself
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 		_ = cmd.Wait()
 		if t.Failed() && len(out.String()) < 4000 {
 			t.Log(path, out)
@@ -103,7 +104,7 @@ func unbound(t *testing.T, w *world.World, port uint16) string {
 			}
 		}
 	}
-	out := start(t, path, "-d", "-c", write("unbound.conf", conf))
+	out := launch(t, path, "-d", "-c", write("unbound.conf", conf))
 	at := fmt.Sprintf("127.0.0.1:%d", own)
 	require.Eventually(t, func() bool {
 		_, err := dns.Exchange(new(dns.Msg).SetQuestion(".", dns.TypeSOA), at)
