@@ -139,7 +139,7 @@ func (w *work) child(ctx context.Context, f frame, parent *zone, name string, ho
 }
 
 func (w *work) prefetch(ctx context.Context, f frame, z *zone) {
-	if !z.signed() || f.depth > 0 {
+	if !z.signed() {
 		return
 	}
 	w.running.Add(1)
