@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/test/world"
@@ -145,12 +146,12 @@ func TestCVE_2023_50387_BehindTenAliases(t *testing.T) {
 			for range 4 {
 				all.Go(func() {
 					l := r.Lookup(context.Background(), "k0.alias.com", dns.TypeA).Lookup
-					require.Equal(t, dnssec.Failure, l.Status, "%s\n%s", l.Why, trace(l))
-					require.Equal(t, dnssec.CodeLimit, l.Code, l.Why)
+					assert.Equal(t, dnssec.Failure, l.Status, "%s\n%s", l.Why, trace(l))
+					assert.Equal(t, dnssec.CodeLimit, l.Code, l.Why)
 				})
 				all.Go(func() {
 					l := r.Lookup(context.Background(), "www.example.dev", dns.TypeA).Lookup
-					require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+					assert.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
 				})
 			}
 			all.Wait()
