@@ -5,10 +5,10 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench compliance clean
+.PHONY: help build demo up test race lint fuzz bench compliance differential clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/quorate and bin/quorate-sandbox
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/quorate ./cmd/quorate-sandbox
@@ -45,6 +45,9 @@ compliance: ## write docs/compliance.md from the tests that ran
 	@mkdir -p .cache
 	CI=true $(GO) test -json ./... > .cache/results.json
 	$(GO) run ./test/compliance -results .cache/results.json
+
+differential: ## five thousand verdicts beside those of Debian's Unbound, in each of four worlds
+	@set -e; for seed in 1 2 3 4; do $(GO) test ./test/differential -count=1 -v -names 5000 -seed $$seed; done
 
 clean:
 	rm -rf bin .cache

@@ -40,7 +40,7 @@ func TestUnboundAgreesOnNSDAndKnot(t *testing.T) {
 		require.Eventually(t, func() bool {
 			r, err := dns.Exchange(new(dns.Msg).SetQuestion(z.Name, dns.TypeSOA), at)
 			return err == nil && r.Authoritative
-		}, 30*time.Second, 50*time.Millisecond, "%s is served at %s", z.Name, at)
+		}, 20*time.Second, 50*time.Millisecond, "%s is served at %s", z.Name, at)
 	}
 	compare(t, w, port, p)
 }
@@ -81,8 +81,8 @@ func export(t *testing.T, w *world.World, addr string) map[string]string {
 func serveNSD(t *testing.T, path, addr string, port uint16, files map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
-	conf := fmt.Sprintf("server:\n server-count: 1\n username: \"\"\n do-ip6: no\n rrl-ratelimit: 0\n ip-address: %s\n port: %d\n"+
-		" zonesdir: %q\n pidfile: %q\n xfrdfile: %q\n zonelistfile: %q\n xfrdir: %q\nremote-control:\n control-enable: no\n",
+	conf := fmt.Sprintf("server:\n server-count: 1\n username: \"\"\n do-ip6: no\n rrl-ratelimit: 0\n database: \"\"\n"+
+		" ip-address: %s\n port: %d\n zonesdir: %q\n pidfile: %q\n xfrdfile: %q\n zonelistfile: %q\n xfrdir: %q\nremote-control:\n control-enable: no\n",
 		addr, port, dir, dir+"/pid", dir+"/xfrd", dir+"/zones", dir)
 	for zone, file := range files {
 		conf += fmt.Sprintf("zone:\n name: %q\n zonefile: %q\n", zone, file)

@@ -146,6 +146,9 @@ func TestRFC4035_5_OneFaultAtATime(t *testing.T) {
 	w := genWorld(t)
 	for alg := range genAlgorithms {
 		for kind := range genDenials {
+			if racing && alg != "p256" && kind != "nsec3" { // all pairs are run without the race detector
+				continue
+			}
 			zone := alg + "-" + kind + ".gen."
 			t.Run(alg+" "+kind, func(t *testing.T) {
 				t.Parallel()
