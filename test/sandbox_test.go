@@ -67,6 +67,7 @@ type sandboxState struct {
 	Records     string
 	HTTPAddress string `json:"http_address"`
 	HTTPPort    uint16 `json:"http_port"`
+	DNSPort     uint16 `json:"dns_port"`
 	Journal     string
 }
 
