@@ -124,7 +124,8 @@ lego, http-01:
 
 lego, dns-01, also for wildcards:
   LEGO_CA_CERTIFICATES={ca} HTTPREQ_ENDPOINT={records} \
-    lego --server {dir} --accept-tos --email you@example.com --dns httpreq --dns.disable-cp --dns.resolvers 127.0.53.1:{dns} -d '*.here.example.com' --path lego run
+    lego --server {dir} --accept-tos --email you@example.com \
+    --dns httpreq --dns.disable-cp --dns.resolvers 127.0.53.1:{dns} -d '*.here.example.com' --path lego run
 
 a CAA record that refuses:
   curl -d '{"name":"here.example.com","type":"CAA","data":["0 issue \"other-ca.example\""]}' {records}/records
