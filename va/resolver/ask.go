@@ -61,16 +61,24 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 				"answered", name, dns.Type(qtype), z.name)
 		}
 		if q.limit != nil {
-			return *q.limit
+			return q.stopped(worst)
 		}
 	}
 	if q.limit != nil {
-		return *q.limit
+		return q.stopped(worst)
 	}
 	if worst.Status == dnssec.Failure && q.targets.Status != 0 {
 		return q.targets
 	}
 	return worst
+}
+
+// stopped gives the limit that ended the asking, and what the servers had said until then: the one is the rule, the other
+// what a person can mend.
+func (q *asking) stopped(worst dnssec.Verdict) dnssec.Verdict {
+	v := *q.limit
+	v.Reason.Text += "; before that, " + worst.Reason.Text
+	return v
 }
 
 type asking struct {
