@@ -7,28 +7,30 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/test/daemon"
 )
 
 func certbot(t *testing.T, st sandboxState, want bool, args ...string) string {
 	dir := t.TempDir()
 	args = append([]string{"certonly", "--non-interactive", "--agree-tos", "--register-unsafely-without-email", "--server", st.Directory,
 		"--config-dir", dir, "--work-dir", dir, "--logs-dir", dir}, args...)
-	return run(t, want, []string{"REQUESTS_CA_BUNDLE=" + st.CA}, program(t, "certbot"), args...)
+	return run(t, want, []string{"REQUESTS_CA_BUNDLE=" + st.CA}, daemon.Program(t, "certbot"), args...)
 }
 
 func lego(t *testing.T, st sandboxState, want bool, args ...string) (dir, out string) {
 	dir = t.TempDir()
 	args = append([]string{"--server", st.Directory, "--accept-tos", "--email", "you@example.com", "--path", dir}, args...)
-	return dir, run(t, want, []string{"LEGO_CA_CERTIFICATES=" + st.CA, "HTTPREQ_ENDPOINT=" + st.Records}, program(t, "lego"), append(args, "run")...)
+	return dir, run(t, want, []string{"LEGO_CA_CERTIFICATES=" + st.CA, "HTTPREQ_ENDPOINT=" + st.Records}, daemon.Program(t, "lego"), append(args, "run")...)
 }
 
 // TestClientsIssueThroughTheGate has Debian's certbot and lego obtain certificates, by http-01 and dns-01.
 //
 // Holds: DCV-11, DCV-17
 func TestClientsIssueThroughTheGate(t *testing.T) {
-	program(t, "certbot")
-	program(t, "lego")
-	program(t, "curl")
+	daemon.Program(t, "certbot")
+	daemon.Program(t, "lego")
+	daemon.Program(t, "curl")
 	st := up(t)
 	port := fmt.Sprint(st.HTTPPort)
 

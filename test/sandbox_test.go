@@ -47,19 +47,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program finds an outside program, and skips the test where it is absent; in CI it fails instead.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed: .ci/run installs it", name)
-	}
-	if err != nil {
-		t.Skipf("%s is not installed (apt-get install %s)", name, name)
-	}
-	return path
-}
-
 // sandboxState is what `quorate-sandbox up --state` writes.
 type sandboxState struct {
 	Directory   string

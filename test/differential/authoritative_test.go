@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 )
 
@@ -20,8 +21,8 @@ import (
 //
 // Holds: DCV-04, DCV-05, DCV-06, DCV-08
 func TestUnboundAgreesOnNSDAndKnot(t *testing.T) {
-	program(t, "unbound")
-	nsd, knot := program(t, "nsd"), program(t, "knotd")
+	daemon.Program(t, "unbound")
+	nsd, knot := daemon.Program(t, "nsd"), daemon.Program(t, "knotd")
 	p := generate(*seed+1000, min(*names, 1000), false)
 	w, err := world.New(p.config)
 	require.NoError(t, err)
@@ -89,7 +90,7 @@ func serveNSD(t *testing.T, path, addr string, port uint16, files map[string]str
 	}
 	file := filepath.Join(dir, "nsd.conf")
 	require.NoError(t, os.WriteFile(file, []byte(conf), 0o600))
-	launch(t, path, "-d", "-c", file)
+	daemon.Launch(t, path, "-d", "-c", file)
 }
 
 func serveKnot(t *testing.T, path, addr string, port uint16, files map[string]string) {
@@ -103,5 +104,5 @@ func serveKnot(t *testing.T, path, addr string, port uint16, files map[string]st
 	}
 	file := filepath.Join(dir, "knot.conf")
 	require.NoError(t, os.WriteFile(file, []byte(conf.String()), 0o600))
-	launch(t, path, "-c", file)
+	daemon.Launch(t, path, "-c", file)
 }

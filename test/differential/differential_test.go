@@ -18,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -95,7 +96,7 @@ func resolverIn(t *testing.T, w *world.World, port uint16) *resolver.Resolver {
 
 // Holds: DCV-04, DCV-05, DCV-06, DCV-08
 func TestUnboundAgrees(t *testing.T) {
-	program(t, "unbound")
+	daemon.Program(t, "unbound")
 	p := generate(*seed, *names, true)
 	p.asks = slices.DeleteFunc(p.asks, func(a ask) bool { return !strings.HasSuffix(a.name, *only) })
 	w, err := world.New(p.config)

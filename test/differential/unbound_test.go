@@ -1,87 +1,32 @@
 package differential
 
 import (
-	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 )
-
-// program finds a program that another team wrote, or skips the test; in CI its absence is a failure.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/usr/bin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed, and CI compares with it", name)
-	}
-	t.Skipf("%s is not installed: nothing to compare with", name)
-	return ""
-}
-
-// output gathers what a child process writes.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// launch runs a program and asks it to end when the test does; what it wrote is shown when the test fails.
-func launch(t *testing.T, path string, args ...string) *output {
-	t.Helper()
-	out := &output{}
-	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = out, out
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		_ = cmd.Wait()
-		if t.Failed() && len(out.String()) < 4000 {
-			t.Log(path, out)
-		}
-	})
-	return out
-}
 
 // unbound runs Unbound as a validator of the world served at port, and gives its address. Unbound follows referrals to port
 // 53 only: of a world at another port it is told each zone's servers.
 func unbound(t *testing.T, w *world.World, port uint16) string {
 	t.Helper()
-	path := program(t, "unbound")
+	path := daemon.Program(t, "unbound")
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		file := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		return file
 	}
-	// A port below those that sockets get by themselves: nobody else takes it before Unbound has it.
-	own := 20000 + rand.IntN(10000)
+	own := daemon.FreePort(t)
 	// Debian's defaults but for: aggressive-nsec, which answers from proofs that another question brought, and
 	// the EDE record, with which a difference is explained sooner.
 	conf := fmt.Sprintf("server:\n interface: 127.0.0.1\n port: %d\n do-not-query-localhost: no\n do-daemonize: no\n"+
@@ -102,7 +47,7 @@ func unbound(t *testing.T, w *world.World, port uint16) string {
 			}
 		}
 	}
-	out := launch(t, path, "-d", "-c", write("unbound.conf", conf))
+	out := daemon.Launch(t, path, "-d", "-c", write("unbound.conf", conf))
 	at := fmt.Sprintf("127.0.0.1:%d", own)
 	require.Eventually(t, func() bool {
 		_, err := dns.Exchange(new(dns.Msg).SetQuestion(".", dns.TypeSOA), at)

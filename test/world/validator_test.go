@@ -1,65 +1,31 @@
 package world
 
 import (
-	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/test/daemon"
 )
-
-// program finds a program that another team wrote, or skips the test; in CI its absence is a failure.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/usr/bin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed: the world is not compared with it", name)
-	return ""
-}
-
-// output gathers what a child process writes.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // unbound runs Unbound as a validator of the world, with the world's trust anchor, and gives its address. Unbound asks
 // the servers of referrals at port 53 only: a world at that port it resolves from the root hints; of a world at another
 // port it is told each zone with its port, and what it validates is unchanged.
 func unbound(t *testing.T, w *World) string {
 	t.Helper()
-	path := program(t, "unbound")
+	path := daemon.Program(t, "unbound")
 	dir := t.TempDir()
 	anchor := filepath.Join(dir, "anchor")
 	require.NoError(t, os.WriteFile(anchor, []byte(w.AnchorText()), 0o600))
-	port := freePort(t)
+	port := daemon.FreePort(t)
 	var conf strings.Builder
 	fmt.Fprintf(&conf, `server:
 	interface: 127.0.0.1
@@ -98,42 +64,11 @@ remote-control:
 	return runUnbound(t, path, dir, port, conf.String())
 }
 
-// freePort finds a port of 127.0.0.1 that is free on UDP and TCP, below those that outgoing connections take.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		at := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
-		udp, err := net.ListenPacket("udp4", at)
-		if err != nil {
-			continue
-		}
-		tcp, err := net.Listen("tcp4", at)
-		require.NoError(t, udp.Close())
-		if err != nil {
-			continue
-		}
-		require.NoError(t, tcp.Close())
-		return tcp.Addr().(*net.TCPAddr).Port
-	}
-	require.Fail(t, "no free port was found")
-	return 0
-}
-
-func runUnbound(t *testing.T, path, dir string, port int, conf string) string {
+func runUnbound(t *testing.T, path, dir string, port uint16, conf string) string {
 	t.Helper()
 	file := filepath.Join(dir, "unbound.conf")
 	require.NoError(t, os.WriteFile(file, []byte(conf), 0o600))
-	out := &output{}
-	cmd := exec.Command(path, "-d", "-c", file)
-	cmd.Stdout, cmd.Stderr = out, out
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		require.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait() // killed: its status says nothing
-		if t.Failed() {
-			t.Log(out)
-		}
-	})
+	out := daemon.Launch(t, path, "-d", "-c", file)
 	at := fmt.Sprintf("127.0.0.1:%d", port)
 	require.Eventually(t, func() bool {
 		m := new(dns.Msg).SetQuestion(".", dns.TypeSOA)
@@ -289,7 +224,7 @@ func TestUnboundSeesChanges(t *testing.T) {
 
 func TestLdnsVerifiesExports(t *testing.T) {
 	w := start(t, Default())
-	path := program(t, "ldns-verify-zone")
+	path := daemon.Program(t, "ldns-verify-zone")
 	for _, zone := range []string{".", "com", "org", "net", "dev", "example.com", "example.org", "salted.org", "rsa.com",
 		"wildcard.org", "optout.net", "alias.com"} {
 		text, err := w.Export(zone)

@@ -16,25 +16,11 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
-
-// daemon finds a name server's binary. Without it the test is skipped on a developer's machine, and fails in CI.
-func daemon(t *testing.T, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin") {
-		if path := filepath.Join(dir, name); exec.Command(path, "-v").Run() == nil || exec.Command(path, "-V").Run() == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed, and CI must test with it", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
 
 // zoneFiles writes the zones, as the world signed them, into a directory.
 func zoneFiles(t *testing.T, w *world.World, dir string, zones []string) map[string]string {
@@ -63,7 +49,7 @@ func serveNSD(t *testing.T, w *world.World, port uint16, addrs, zones []string) 
 	for z, file := range zoneFiles(t, w, dir, zones) {
 		conf += fmt.Sprintf("zone:\n name: %q\n zonefile: %q\n", z, file)
 	}
-	run(t, port, addrs, zones, daemon(t, "nsd"), conf, dir, "-d", "-c")
+	run(t, port, addrs, zones, daemon.Program(t, "nsd"), conf, dir, "-d", "-c")
 }
 
 func serveKnot(t *testing.T, w *world.World, port uint16, addrs, zones []string) {
@@ -76,7 +62,7 @@ func serveKnot(t *testing.T, w *world.World, port uint16, addrs, zones []string)
 	for z, file := range zoneFiles(t, w, dir, zones) {
 		conf += fmt.Sprintf("  - domain: %q\n    file: %q\n", z, file)
 	}
-	run(t, port, addrs, zones, daemon(t, "knotd"), conf, dir, "-c")
+	run(t, port, addrs, zones, daemon.Program(t, "knotd"), conf, dir, "-c")
 }
 
 func run(t *testing.T, port uint16, addrs, zones []string, binary, conf, dir string, args ...string) {
@@ -99,15 +85,6 @@ func run(t *testing.T, port uint16, addrs, zones []string, binary, conf, dir str
 			return err == nil && r.Rcode == dns.RcodeSuccess && r.Authoritative
 		}, 20*time.Second, 50*time.Millisecond, "%s does not serve on %s", binary, a)
 	}
-}
-
-// freePort is a port that is free for UDP and TCP on loopback now.
-func freePort(t testing.TB) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
 // healthy leaves out the questions about zones that the world's faults concern: these servers have none.
@@ -144,10 +121,10 @@ func byAddress(w *world.World) map[string][]string {
 //
 // Holds: DCV-04, DCV-05, DCV-06, DCV-08
 func TestVerdictsWithNSDAndKnot(t *testing.T) {
-	daemon(t, "nsd")
-	daemon(t, "knotd")
+	daemon.Program(t, "nsd")
+	daemon.Program(t, "knotd")
 	w := serve(t, world.Default())
-	port := freePort(t)
+	port := daemon.FreePort(t)
 	by := byAddress(w)
 	serveNSD(t, w, port, []string{"127.0.53.1", "127.0.53.2"}, by["127.0.53.1"])
 	serveNSD(t, w, port, []string{"127.0.53.3", "127.0.53.4"}, by["127.0.53.3"])
@@ -161,10 +138,10 @@ func TestVerdictsWithNSDAndKnot(t *testing.T) {
 //
 // Holds: DCV-04
 func TestRFC7873_CookiesWithNSDAndKnot(t *testing.T) {
-	daemon(t, "nsd")
-	daemon(t, "knotd")
+	daemon.Program(t, "nsd")
+	daemon.Program(t, "knotd")
 	w := serve(t, quick())
-	port := freePort(t)
+	port := daemon.FreePort(t)
 	by := byAddress(w)
 	serveNSD(t, w, port, []string{"127.0.53.1", "127.0.53.2"}, by["127.0.53.1"])
 	serveKnot(t, w, port, []string{"127.0.53.3", "127.0.53.4"}, by["127.0.53.3"])
@@ -184,9 +161,9 @@ func TestRFC7873_CookiesWithNSDAndKnot(t *testing.T) {
 //
 // Holds: DCV-05, DCV-08
 func TestVerdictsWithAllZonesOnOneServer(t *testing.T) {
-	daemon(t, "nsd")
+	daemon.Program(t, "nsd")
 	w := serve(t, world.Default())
-	port := freePort(t)
+	port := daemon.FreePort(t)
 	var zones []string
 	for _, z := range w.Zones() {
 		zones = append(zones, z.Name)

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 )
@@ -130,7 +131,7 @@ func runUnbound(b *testing.B, binary string, w *world.World) (at string, forget 
 	for _, s := range w.Hints() {
 		hints += fmt.Sprintf(". 3600 NS %s\n%s 3600 A %s\n", s.Host, s.Host, s.Addr)
 	}
-	port := freePort(b)
+	port := daemon.FreePort(b)
 	conf := write("conf", fmt.Sprintf(`server:
 	interface: 127.0.0.1
 	port: %d

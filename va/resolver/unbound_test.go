@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/resolver"
 )
@@ -23,8 +24,8 @@ import (
 // referrals to port 53 only; what it validates is unchanged.
 func unbound(t *testing.T, w *world.World) string {
 	t.Helper()
-	path, dir := daemon(t, "unbound"), t.TempDir()
-	at := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	path, dir := daemon.Program(t, "unbound"), t.TempDir()
+	at := fmt.Sprintf("127.0.0.1:%d", daemon.FreePort(t))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "anchor"), []byte(w.AnchorText()), 0o600))
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "server:\n interface: %s\n do-not-query-localhost: no\n do-daemonize: no\n use-syslog: no\n"+
