@@ -4,7 +4,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -100,11 +99,3 @@ func (p *Perspective) Addr() string { return p.listener.Addr().String() }
 
 // Serve answers probes until ctx ends, and lets those in flight come to their end.
 func (p *Perspective) Serve(ctx context.Context) error { return p.server.Serve(ctx, p.listener) }
-
-// Close gives the address back where Serve was not called.
-func (p *Perspective) Close() error {
-	if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
-}
