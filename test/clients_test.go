@@ -30,7 +30,7 @@ func lego(t *testing.T, st sandboxState, want bool, args ...string) (dir, out st
 func TestClientsIssueThroughTheGate(t *testing.T) {
 	daemon.Program(t, "certbot")
 	daemon.Program(t, "lego")
-	daemon.Program(t, "curl")
+	curl := daemon.Program(t, "curl")
 	st := up(t)
 	port := fmt.Sprint(st.HTTPPort)
 
@@ -40,7 +40,7 @@ func TestClientsIssueThroughTheGate(t *testing.T) {
 	})
 	t.Run("certbot dns-01 wildcard", func(t *testing.T) {
 		hook := filepath.Join(t.TempDir(), "hook")
-		require.NoError(t, os.WriteFile(hook, []byte("#!/bin/sh\nexec curl -sS --fail-with-body -d "+
+		require.NoError(t, os.WriteFile(hook, []byte("#!/bin/sh\nexec "+curl+" -sS --fail-with-body -d "+
 			`"{\"fqdn\":\"_acme-challenge.$CERTBOT_DOMAIN.\",\"value\":\"$CERTBOT_VALIDATION\"}" `+st.Records+"/present\n"), 0o755))
 		out := certbot(t, st, true, "--manual", "--preferred-challenges", "dns", "--manual-auth-hook", hook, "-d", "*.here.example.com")
 		require.Contains(t, out, "Successfully received certificate")

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,7 +116,10 @@ func setCAA(t *testing.T, st sandboxState, name string, data ...string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"name": name, "type": "CAA", "data": data})
 	require.NoError(t, err)
-	require.Equal(t, "ok\n", run(t, true, nil, "curl", "-sS", "--fail-with-body", "-d", string(body), st.Records+"/records"))
+	reply, err := http.Post(st.Records+"/records", "application/json", bytes.NewReader(body))
+	require.NoError(t, err)
+	defer reply.Body.Close()
+	require.Equal(t, http.StatusOK, reply.StatusCode)
 }
 
 // Holds: F1, MPIC-12, MPIC-02, MPIC-03, CAA-04, DCV-04
