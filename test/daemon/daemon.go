@@ -26,7 +26,7 @@ func Program(t testing.TB, name string) string {
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is not installed: .ci/run installs it", name)
 	}
-	t.Skipf("%s is not installed (apt-get install %s)", name, name)
+	t.Skipf("%s is not installed (.ci/run names the Debian packages)", name)
 	return ""
 }
 
