@@ -1,5 +1,6 @@
-// Package delay gives a connection the round-trip time of a long way: a TCP proxy on loopback that holds back what it
-// carries. The kernel of the machines that this project is built on has no netem.
+// Package delay gives loopback the troubles of a long way: Proxy carries TCP connections and holds back what it carries;
+// Host carries TCP and datagrams, and loses and mangles some of them. The kernel of the machines that this project is built
+// on has no netem.
 package delay
 
 import (
@@ -7,18 +8,23 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Proxy carries connections to a target and back, each octet late.
 type Proxy struct {
-	listener net.Listener
-	target   string
-	oneWay   time.Duration
-	ctx      context.Context
-	cancel   context.CancelFunc
-	work     sync.WaitGroup
+	listener    net.Listener
+	target      string
+	dialer      net.Dialer
+	rtt         time.Duration
+	there, back *way
+	opened      atomic.Int64
+	ctx         context.Context
+	cancel      context.CancelFunc
+	work        sync.WaitGroup
 }
 
 // chunk is what was read at once, and when it may be written.
@@ -31,12 +37,20 @@ type chunk struct {
 // round-trip time of rtt: half of it in each direction. Opening a connection costs one round trip more, as it does
 // on a long way. Close ends it.
 func New(address, target string, rtt time.Duration) (*Proxy, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	return newProxy(net.JoinHostPort(address, "0"), target, Path{RTT: rtt})
+}
+
+// newProxy listens at an address and port. Of path it heeds what concerns TCP.
+func newProxy(at, target string, path Path) (*Proxy, error) {
+	l, err := net.Listen("tcp", at)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{listener: l, target: target, oneWay: rtt / 2, ctx: ctx, cancel: cancel}
+	p := &Proxy{listener: l, target: target, rtt: path.RTT, there: newWay(path, 1), back: newWay(path, 2), ctx: ctx, cancel: cancel}
+	if path.Source.IsValid() {
+		p.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(path.Source, 0))
+	}
 	p.work.Go(p.accept)
 	return p, nil
 }
@@ -58,6 +72,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return // closed
 		}
+		p.opened.Add(1)
 		p.work.Go(func() { p.carry(near) })
 	}
 }
@@ -65,10 +80,10 @@ func (p *Proxy) accept() {
 // carry serves one connection until one side ends it or the proxy is closed.
 func (p *Proxy) carry(near net.Conn) {
 	defer near.Close()
-	if !p.wait(time.Now().Add(2 * p.oneWay)) { // the handshake's round trip
+	if !wait(p.ctx, time.Now().Add(p.there.segment(openTimeout)+p.back.segment(openTimeout))) { // the handshake
 		return
 	}
-	far, err := (&net.Dialer{}).DialContext(p.ctx, "tcp", p.target)
+	far, err := p.dialer.DialContext(p.ctx, "tcp", p.target)
 	if err != nil {
 		return // the near side sees the connection closed, as with a host that is not there
 	}
@@ -76,13 +91,13 @@ func (p *Proxy) carry(near net.Conn) {
 	stop := context.AfterFunc(p.ctx, func() { near.Close(); far.Close() })
 	defer stop()
 	var both sync.WaitGroup
-	both.Go(func() { p.pipe(far, near) })
-	both.Go(func() { p.pipe(near, far) })
+	both.Go(func() { p.pipe(far, near, p.there) })
+	both.Go(func() { p.pipe(near, far, p.back) })
 	both.Wait()
 }
 
-// pipe moves octets from one side to the other, each oneWay after it was read.
-func (p *Proxy) pipe(to, from net.Conn) {
+// pipe moves octets from one side to the other, each later than it was read by what the way takes.
+func (p *Proxy) pipe(to, from net.Conn, by *way) {
 	late := make(chan chunk, 1024)
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -91,7 +106,7 @@ func (p *Proxy) pipe(to, from net.Conn) {
 			buf := make([]byte, 32<<10)
 			n, err := from.Read(buf)
 			if n > 0 {
-				late <- chunk{buf[:n], time.Now().Add(p.oneWay)}
+				late <- chunk{buf[:n], time.Now().Add(by.segment(dataTimeout + p.rtt))}
 			}
 			if err != nil {
 				return
@@ -99,7 +114,7 @@ func (p *Proxy) pipe(to, from net.Conn) {
 		}
 	})
 	for c := range late {
-		if !p.wait(c.due) {
+		if !wait(p.ctx, c.due) {
 			continue // drain, so that the reader can end
 		}
 		if _, err := to.Write(c.data); err != nil {
@@ -111,17 +126,5 @@ func (p *Proxy) pipe(to, from net.Conn) {
 		if err := half.CloseWrite(); err != nil && !errors.Is(err, io.EOF) {
 			to.Close()
 		}
-	}
-}
-
-// wait sleeps until a time, and tells whether the proxy is still open then.
-func (p *Proxy) wait(until time.Time) bool {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return p.ctx.Err() == nil
-	case <-p.ctx.Done():
-		return false
 	}
 }
