@@ -17,6 +17,7 @@ type Denial struct {
 	fault   Verdict
 	limited Verdict
 	ttl     uint32
+	steps   []Step // what verified, then what it proves
 }
 
 // Existence is what a proof of non-existence says.
@@ -59,6 +60,7 @@ func (v *Verifier) Denial(authority []*RRset, keys *Keys) *Denial {
 			continue
 		}
 		d.ttl = min(d.ttl, sig.TTL, set.TTL())
+		d.steps = append(d.steps, sig.Step)
 		for _, rr := range set.RRs {
 			switch rr := rr.(type) {
 			case *dns.NSEC:
@@ -73,6 +75,10 @@ func (v *Verifier) Denial(authority []*RRset, keys *Keys) *Denial {
 		}
 	}
 	return d
+}
+
+func (d *Denial) note(kind StepKind, name, by string) {
+	d.steps = append(d.steps, Step{Kind: kind, Name: name, By: by})
 }
 
 // TTL bounds how long what the proof says may be remembered.
@@ -189,23 +195,35 @@ func (d *Denial) Negative(name string, qtype uint16, nxdomain bool) (Existence, 
 
 func (d *Denial) noDataNSEC(name string, qtype uint16) bool {
 	if n := d.match(name); n != nil {
-		return d.noType(name, n.TypeBitMap, qtype)
+		if !d.noType(name, n.TypeBitMap, qtype) {
+			return false
+		}
+		d.note(StepNSECNoData, name, n.Hdr.Name)
+		return true
 	}
 	n := d.cover(name)
 	if n == nil {
 		return false
 	}
 	if Below(n.NextDomain, name) { // an empty non-terminal: something exists below it
+		d.note(StepNSECEmpty, name, n.Hdr.Name)
 		return true
 	}
 	// Wildcard no data (RFC 4035 section 3.1.3.4): the wildcard at the closest encloser exists without the type, or without
 	// any, when it is an empty non-terminal itself (RFC 4592 section 2.2.2).
 	wild := asterisk(encloser(n, name))
-	if w := d.match(wild); w != nil {
-		return d.noType(wild, w.TypeBitMap, qtype) && !parentSide(w.TypeBitMap)
+	w := d.match(wild)
+	if w != nil && (!d.noType(wild, w.TypeBitMap, qtype) || parentSide(w.TypeBitMap)) {
+		return false
 	}
-	w := d.cover(wild)
-	return w != nil && Below(w.NextDomain, wild)
+	if w == nil {
+		if w = d.cover(wild); w == nil || !Below(w.NextDomain, wild) {
+			return false
+		}
+	}
+	d.note(StepNSECNoName, name, n.Hdr.Name)
+	d.note(StepNSECWildcard, wild, w.Hdr.Name)
+	return true
 }
 
 func (d *Denial) noNameNSEC(name string) bool {
@@ -215,7 +233,12 @@ func (d *Denial) noNameNSEC(name string) bool {
 	}
 	wild := asterisk(encloser(n, name))
 	w := d.cover(wild)
-	return w != nil && !Below(w.NextDomain, wild)
+	if w == nil || Below(w.NextDomain, wild) {
+		return false
+	}
+	d.note(StepNSECNoName, name, n.Hdr.Name)
+	d.note(StepNSECWildcard, wild, w.Hdr.Name)
+	return true
 }
 
 // Expansion judges an answer that was expanded from the wildcard whose encloser is the name's last labels labels: no closer
@@ -226,6 +249,7 @@ func (d *Denial) Expansion(name string, qtype uint16, labels int) Verdict {
 	}
 	for _, n := range d.nsec {
 		if d.covers(n, name) && !Below(n.NextDomain, name) && encloser(n, name) == Ancestor(name, labels) {
+			d.note(StepNSECNoName, name, n.Hdr.Name)
 			return secure()
 		}
 	}
@@ -249,12 +273,14 @@ func (d *Denial) NoDS(name string) (Existence, Verdict) {
 		return 0, d.missing(name, dns.TypeDS)
 	}
 	if n := d.match(name); n != nil {
-		return d.cutBits(name, n.TypeBitMap)
+		return d.cutBits(name, n.TypeBitMap, StepNSECNoData, n.Hdr.Name)
 	}
 	if n := d.cover(name); n != nil {
 		if Below(n.NextDomain, name) {
+			d.note(StepNSECEmpty, name, n.Hdr.Name)
 			return NoCut, secure()
 		}
+		d.note(StepNSECNoName, name, n.Hdr.Name)
 		return NoName, secure()
 	}
 	if len(d.nsec3) > 0 {
@@ -264,12 +290,13 @@ func (d *Denial) NoDS(name string) (Existence, Verdict) {
 }
 
 // cutBits reads the bitmap at a name for a delegation: insecure when NS is set and DS and SOA are clear.
-func (d *Denial) cutBits(name string, types []uint16) (Existence, Verdict) {
-	switch {
-	case bit(types, dns.TypeDS), bit(types, dns.TypeSOA):
+func (d *Denial) cutBits(name string, types []uint16, kind StepKind, by string) (Existence, Verdict) {
+	if bit(types, dns.TypeDS) || bit(types, dns.TypeSOA) {
 		return 0, bogus(CodeDenialInvalid, EDEBogus, "the record at %s that should prove that there is no DS record is the "+
 			"child's own, or shows one", name)
-	case bit(types, dns.TypeNS):
+	}
+	d.note(kind, name, by)
+	if bit(types, dns.TypeNS) {
 		return NoDSCut, insecure(CodeInsecureDelegation, 0, "%s proves that the delegation of %s has no DS record", d.zone, name)
 	}
 	return NoCut, secure()

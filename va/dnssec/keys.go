@@ -16,9 +16,14 @@ func unbase64(s string) ([]byte, bool) {
 	return b, err == nil
 }
 
-// Delegation is the parent's word about a child zone's keys: its DS set, or the anchors that stand in its place.
+// Delegation is what is known of a child zone's keys: the parent's DS set, or the anchors that stand in its place, or the
+// proof that the chain of signatures ends.
 type Delegation struct {
 	Zone string
+	// Verdict is Secure where a chain must continue below, and Insecure, with the reason, where it ends.
+	Verdict Verdict
+	// TTL is how long the parent's word may be remembered, in seconds.
+	TTL  uint32
 	ds   []*dns.DS
 	keys []*dns.DNSKEY // from anchors in DNSKEY form
 }
@@ -39,6 +44,7 @@ func FromAnchors(anchors []Anchor, zone string) *Delegation {
 	if len(d.ds)+len(d.keys) == 0 {
 		return nil
 	}
+	d.Verdict = secure()
 	return d
 }
 
@@ -84,6 +90,62 @@ func (v *Verifier) usable(d *Delegation) []*dns.DS {
 	return sha1
 }
 
+// Delegation judges what the zone of keys says of name, which lies below it, by the records of an answer or authority section:
+// a DS set, or the proof that there is none (RFC 4035 section 5.2). The delegation is nil where none stands at the name: the
+// existence then says why, and where the verdict is not usable that is not known either.
+func (v *Verifier) Delegation(section []*RRset, keys *Keys, name string) (*Delegation, Existence, Verdict) {
+	d, what, used, steps, verdict := v.delegation(section, keys, name)
+	stage := Stage{Kind: StageDelegation, Zone: keys.Zone, Name: name, Steps: steps}
+	if d == nil {
+		verdict.Proof = v.proof(keys.Proof, stage, used, verdict)
+		return nil, what, verdict
+	}
+	if d.Verdict.Status == Insecure {
+		stage.Steps = append(stage.Steps, Step{Kind: StepInsecureCut, Name: name})
+	}
+	d.Verdict.Proof = v.proof(keys.Proof, stage, used, d.Verdict)
+	return d, what, d.Verdict
+}
+
+func (v *Verifier) delegation(section []*RRset, keys *Keys, name string) (
+	d *Delegation, what Existence, used []*RRset, steps []Step, verdict Verdict) {
+	if !Below(name, keys.Zone) {
+		return nil, 0, nil, nil, bogus(CodeDenialInvalid, EDEBogus, "%s does not lie below the zone %s", name, keys.Zone)
+	}
+	for _, t := range []uint16{dns.TypeDS, dns.TypeCNAME} { // where an alias stands, no delegation does
+		set := Find(section, name, t)
+		if set == nil {
+			continue
+		}
+		used = []*RRset{set}
+		sig := v.RRset(set, keys)
+		if sig.Status == Secure && sig.Expanded {
+			sig.Verdict = bogus(CodeSignatureInvalid, EDEBogus, "the %s record at %s was expanded from a wildcard", typeName(t), name)
+		}
+		if sig.Status != Secure {
+			return nil, 0, used, nil, sig.Verdict
+		}
+		steps = []Step{sig.Step}
+		if t == dns.TypeCNAME {
+			return nil, NoCut, used, steps, secure()
+		}
+		d = FromDS(set)
+		d.Verdict, d.TTL = v.Delegated(d), min(set.TTL(), sig.TTL)
+		return d, 0, used, steps, d.Verdict
+	}
+	for _, set := range section {
+		if set.Type == dns.TypeNSEC || set.Type == dns.TypeNSEC3 {
+			used = append(used, set)
+		}
+	}
+	denial := v.Denial(section, keys)
+	what, verdict = denial.NoDS(name)
+	if what == NoDSCut || what == NoDSOptOut {
+		d = &Delegation{Zone: name, Verdict: verdict, TTL: denial.TTL()}
+	}
+	return d, what, used, denial.steps, verdict
+}
+
 // Delegated tells whether a chain continues below the delegation. It is insecure when no DS record is of a supported
 // algorithm and digest (RFC 4035 section 5.2, RFC 6840 section 5.2); otherwise the child must be signed.
 func (v *Verifier) Delegated(d *Delegation) Verdict {
@@ -97,42 +159,54 @@ func (v *Verifier) Delegated(d *Delegation) Verdict {
 // Keys validates a DNSKEY set against the delegation: a key that a DS record or anchor names must sign the set (RFC 4035
 // section 5.2). The first path that holds is enough (RFC 6840 section 5.11).
 func (v *Verifier) Keys(set *RRset, d *Delegation) (*Keys, Verdict) {
+	keys, steps, verdict := v.zoneKeys(set, d)
+	var used []*RRset
+	if set != nil {
+		used = []*RRset{set}
+	}
+	proof := v.proof(d.Verdict.Proof, Stage{Kind: StageKeys, Zone: d.Zone, Name: d.Zone, Steps: steps}, used, verdict)
+	verdict.Proof = proof
+	if keys != nil {
+		keys.Proof, proof.keys = proof, keys
+	}
+	return keys, verdict
+}
+
+func (v *Verifier) zoneKeys(set *RRset, d *Delegation) (*Keys, []Step, Verdict) {
 	if set == nil || len(set.RRs) == 0 {
-		return nil, bogus(CodeKeyMissing, EDEDNSKEYMissing, "%s has a DS record, and no DNSKEY record came", d.Zone)
+		return nil, nil, bogus(CodeKeyMissing, EDEDNSKEYMissing, "%s has a DS record, and no DNSKEY record came", d.Zone)
 	}
 	all := &Keys{Zone: d.Zone}
 	perTag := map[[2]uint16]int{}
-	zoneKeys := 0
 	for _, rr := range set.RRs {
 		k, ok := rr.(*dns.DNSKEY)
 		if !ok || k.Protocol != 3 || k.Flags&dns.REVOKE != 0 || k.Flags&dns.ZONE == 0 { // RFC 4034 2.1, RFC 5011 2.1
 			continue
 		}
-		zoneKeys++
 		kk := v.algorithms.key(k)
 		id := [2]uint16{kk.tag, uint16(k.Algorithm)}
 		if perTag[id]++; perTag[id] > v.limits.KeysPerTag {
-			return nil, failure(CodeLimit, 0, "%s has more than %d keys with tag %d", d.Zone, v.limits.KeysPerTag, kk.tag)
+			return nil, nil, failure(CodeLimit, 0, "%s has more than %d keys with tag %d", d.Zone, v.limits.KeysPerTag, kk.tag)
 		}
 		all.keys = append(all.keys, kk)
 		all.Tags = append(all.Tags, kk.tag)
 	}
-	if zoneKeys == 0 {
-		return nil, bogus(CodeKeyMissing, EDENoZoneKeyBit, "no DNSKEY record of %s is a zone key", d.Zone)
+	if len(all.keys) == 0 {
+		return nil, nil, bogus(CodeKeyMissing, EDENoZoneKeyBit, "no DNSKEY record of %s is a zone key", d.Zone)
 	}
-	entry, verdict := v.entries(all, d)
+	entry, matches, verdict := v.entries(all, d)
 	if verdict.Status != Secure {
-		return nil, verdict
+		return nil, nil, verdict
 	}
 	sig := v.RRset(set, entry)
 	if sig.Status != Secure {
-		return nil, sig.Verdict
+		return nil, matches, sig.Verdict
 	}
 	if sig.Expanded || set.Name != d.Zone {
-		return nil, bogus(CodeSignatureInvalid, EDEBogus, "the DNSKEY set of %s is not the zone's own", d.Zone)
+		return nil, nil, bogus(CodeSignatureInvalid, EDEBogus, "the DNSKEY set of %s is not the zone's own", d.Zone)
 	}
 	all.Algorithm, all.Until, all.TTL = sig.Algorithm, sig.Until, sig.TTL
-	return all, secure()
+	return all, append(matches, sig.Step), secure()
 }
 
 // Strangers gives the secure entry points (RFC 4034 section 2.1.1) of a DNSKEY set that d does not name: keys that would
@@ -163,42 +237,47 @@ func (d *Delegation) names(k *dns.DNSKEY) bool {
 	return false
 }
 
-// entries picks the keys that the delegation names.
-func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, Verdict) {
+// entries picks the keys that the delegation names, and tells what names them.
+func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, []Step, Verdict) {
 	entry := &Keys{Zone: d.Zone}
 	mismatches := 0
 	unusable := false
+	var matches []Step
 	for _, k := range all.keys {
-		named := false
+		var match *Step
 		for _, a := range d.keys {
 			if a.Algorithm == k.rr.Algorithm && a.PublicKey == k.rr.PublicKey {
-				named = true
+				match = &Step{Kind: StepAnchor, Name: d.Zone, Tag: k.tag, Algorithm: a.Algorithm}
 			}
 		}
 		for _, ds := range v.usable(d) {
-			if named || ds.KeyTag != k.tag || ds.Algorithm != k.rr.Algorithm {
+			if match != nil || ds.KeyTag != k.tag || ds.Algorithm != k.rr.Algorithm {
 				continue
 			}
 			if digest(d.Zone, k.rr, ds.DigestType) == strings.ToLower(ds.Digest) {
-				named = true
+				match = &Step{Kind: StepDSMatch, Name: d.Zone, Tag: k.tag, Algorithm: ds.Algorithm, Digest: ds.DigestType}
+				if d.Verdict.Proof == nil {
+					match.Kind = StepAnchor
+				}
 			} else if mismatches++; mismatches > v.limits.DSMismatches {
-				return nil, failure(CodeLimit, 0, "more than %d DS records of %s match no key", v.limits.DSMismatches, d.Zone)
+				return nil, nil, failure(CodeLimit, 0, "more than %d DS records of %s match no key", v.limits.DSMismatches, d.Zone)
 			}
 		}
-		if named && k.verify() == nil {
+		if match != nil && k.verify() == nil {
 			unusable = true
-		} else if named {
+		} else if match != nil {
 			entry.keys = append(entry.keys, k)
+			matches = append(matches, *match)
 		}
 	}
 	if len(entry.keys) > 0 {
-		return entry, secure()
+		return entry, matches, secure()
 	}
 	if unusable {
-		return nil, bogus(CodeKeyUnusable, EDEBogus, "the key of %s that its DS record names cannot be used: it is "+
+		return nil, nil, bogus(CodeKeyUnusable, EDEBogus, "the key of %s that its DS record names cannot be used: it is "+
 			"malformed, or of a size that is not safe", d.Zone)
 	}
-	return nil, bogus(CodeDSMismatch, EDEDNSKEYMissing, "no key of %s matches a DS record of its parent", d.Zone)
+	return nil, nil, bogus(CodeDSMismatch, EDEDNSKEYMissing, "no key of %s matches a DS record of its parent", d.Zone)
 }
 
 // digest is a DS digest (RFC 4034 section 5.1.4) in lower-case hexadecimal, empty for an unknown type.

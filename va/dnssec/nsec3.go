@@ -11,6 +11,7 @@ import (
 
 // nsec3 is one NSEC3 record that the zone's keys vouch for, with its hashes as octets in a string.
 type nsec3 struct {
+	name        string // the record's owner
 	owner, next string
 	optOut      bool
 	types       []uint16
@@ -71,7 +72,7 @@ func (d *Denial) add3(r *dns.NSEC3, owner string) {
 		return
 	}
 	d.params = p
-	d.nsec3 = append(d.nsec3, nsec3{owner: h, next: string(next), optOut: r.Flags&optOutFlag != 0, types: r.TypeBitMap})
+	d.nsec3 = append(d.nsec3, nsec3{name: owner, owner: h, next: string(next), optOut: r.Flags&optOutFlag != 0, types: r.TypeBitMap})
 }
 
 // hash is RFC 5155 section 5. An empty string means that the budget of hashes is spent; limited then says so.
@@ -144,9 +145,22 @@ func (d *Denial) closestEncloser(name string) (ce string, cover *nsec3) {
 		if parentSide(m.types) || bit(m.types, dns.TypeDNAME) {
 			return "", nil
 		}
-		return ce, d.cover3(Ancestor(name, n+1))
+		next := Ancestor(name, n+1)
+		if cover = d.cover3(next); cover != nil {
+			d.note(StepNSEC3Closest, ce, m.name)
+			d.noteNext(next, cover)
+		}
+		return ce, cover
 	}
 	return "", nil
+}
+
+func (d *Denial) noteNext(next string, cover *nsec3) {
+	kind := StepNSEC3Next
+	if cover.optOut {
+		kind = StepNSEC3OptOut
+	}
+	d.note(kind, next, cover.name)
 }
 
 func (d *Denial) optedOut(name string) Verdict {
@@ -156,6 +170,7 @@ func (d *Denial) optedOut(name string) Verdict {
 func (d *Denial) negative3(name string, qtype uint16, nxdomain bool) (Existence, Verdict) {
 	if m := d.match3(name); m != nil {
 		if d.noType(name, m.types, qtype) {
+			d.note(StepNSEC3NoData, name, m.name)
 			return NoData, secure()
 		}
 		return 0, d.missing(name, qtype)
@@ -171,6 +186,7 @@ func (d *Denial) negative3(name string, qtype uint16, nxdomain bool) (Existence,
 	wild := asterisk(ce)
 	if w := d.match3(wild); w != nil {
 		if d.noType(wild, w.types, qtype) && !parentSide(w.types) {
+			d.note(StepNSEC3Wild, wild, w.name)
 			return NoData, verdict
 		}
 		return 0, d.missing(name, qtype)
@@ -190,6 +206,7 @@ func (d *Denial) negative3(name string, qtype uint16, nxdomain bool) (Existence,
 	if w == nil {
 		return 0, d.missing(name, qtype)
 	}
+	d.note(StepNSEC3Wild, wild, w.name)
 	if w.optOut {
 		verdict = d.optedOut(name)
 	}
@@ -200,10 +217,12 @@ func (d *Denial) expansion3(name string, qtype uint16, labels int) Verdict {
 	if labels >= dns.CountLabel(name) || labels < dns.CountLabel(d.zone) {
 		return d.missing(name, qtype)
 	}
-	cover := d.cover3(Ancestor(name, labels+1))
+	next := Ancestor(name, labels+1)
+	cover := d.cover3(next)
 	if cover == nil {
 		return d.missing(name, qtype)
 	}
+	d.noteNext(next, cover)
 	if cover.optOut {
 		return d.optedOut(name)
 	}
@@ -212,7 +231,7 @@ func (d *Denial) expansion3(name string, qtype uint16, labels int) Verdict {
 
 func (d *Denial) noDS3(name string) (Existence, Verdict) {
 	if m := d.match3(name); m != nil {
-		return d.cutBits(name, m.types)
+		return d.cutBits(name, m.types, StepNSEC3NoData, m.name)
 	}
 	_, cover := d.closestEncloser(name)
 	if cover == nil {

@@ -6,6 +6,9 @@ import "fmt"
 type Verdict struct {
 	Status Status
 	Reason Reason
+	// Proof is what the verdict rests on; for one that is not usable, as far as it went. Nil where no records were judged: a
+	// time-out, a limit of the resolver.
+	Proof *Proof
 }
 
 // Extended DNS errors (RFC 8914 section 4) that verdicts name.
@@ -45,6 +48,9 @@ const (
 	CodeLimit                = "dnssec.limit"
 	CodeIterations           = "dnssec.nsec3-iterations"
 	CodeNoAnchor             = "dnssec.no-anchor"
+	CodeNoServer             = "dns.no-server"
+	CodeAliasAmbiguous       = "dns.alias-ambiguous"
+	CodeAliasLong            = "dns.alias-too-long"
 )
 
 func secure() Verdict {
@@ -52,15 +58,15 @@ func secure() Verdict {
 }
 
 func insecure(code string, ede uint16, format string, args ...any) Verdict {
-	return Verdict{Insecure, Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
+	return Verdict{Status: Insecure, Reason: Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
 }
 
 func bogus(code string, ede uint16, format string, args ...any) Verdict {
-	return Verdict{Bogus, Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
+	return Verdict{Status: Bogus, Reason: Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
 }
 
 func failure(code string, ede uint16, format string, args ...any) Verdict {
-	return Verdict{Failure, Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
+	return Verdict{Status: Failure, Reason: Reason{Code: code, EDE: ede, Text: fmt.Sprintf(format, args...)}}
 }
 
 // Worse gives the worse of two verdicts: an answer that was put together is only as good as its worst part. A verdict

@@ -34,6 +34,8 @@ type Keys struct {
 	// Until is when the signature that vouches for the set expires, TTL how long it vouches for at most, in seconds.
 	Until time.Time
 	TTL   uint32
+	// Proof is what the keys rest on.
+	Proof *Proof
 }
 
 // Signature is what a check of an RRset found.
@@ -50,6 +52,8 @@ type Signature struct {
 	TTL uint32
 	// Until is when the signature expires.
 	Until time.Time
+	// Step is the step of a proof that this is, where the signature holds.
+	Step Step
 }
 
 // RRset checks an RRset against a zone's keys (RFC 4035 sections 5.3.1 to 5.3.3). The zone must be exactly the one that
@@ -160,7 +164,9 @@ func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, verify Ver
 	}
 	left := time.Duration(int32(sig.Expiration-uint32(v.now.Unix()))) * time.Second
 	return Signature{Verdict: secure(), Labels: int(sig.Labels), Expanded: expanded, Algorithm: sig.Algorithm,
-		Tag: sig.KeyTag, TTL: min(sig.OrigTtl, uint32(max(left, 0)/time.Second)), Until: v.now.Add(left)}, true
+		Tag: sig.KeyTag, TTL: min(sig.OrigTtl, uint32(max(left, 0)/time.Second)), Until: v.now.Add(left),
+		Step: Step{Kind: StepVerify, Name: set.Name, Type: typeName(set.Type), By: lower(sig.SignerName), Tag: sig.KeyTag,
+			Algorithm: sig.Algorithm}}, true
 }
 
 func typeName(t uint16) string { return dns.Type(t).String() }

@@ -22,7 +22,7 @@ type server struct {
 // reply is what one server said, or why nothing of it can be used.
 type reply struct {
 	server server
-	m      *dns.Msg
+	m      dnssec.Message
 	err    error
 }
 
@@ -33,7 +33,7 @@ const rounds = 3
 // quickest server is asked first; when it is slow, the next is asked beside it. judge is never called twice at a time.
 // Servers whose response is refused are not asked again.
 func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uint16,
-	judge func(*dns.Msg) dnssec.Verdict) dnssec.Verdict {
+	judge func(dnssec.Message) dnssec.Verdict) dnssec.Verdict {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	q := asking{work: w, frame: f, zone: z, name: name, qtype: qtype,
@@ -164,7 +164,7 @@ func (q *asking) next(ctx context.Context) (server, bool) {
 }
 
 // result judges one reply. A server without a response may be asked again; one whose response is refused may not.
-func (q *asking) result(r reply, judge func(*dns.Msg) dnssec.Verdict) dnssec.Verdict {
+func (q *asking) result(r reply, judge func(dnssec.Message) dnssec.Verdict) dnssec.Verdict {
 	if r.err != nil {
 		if limit := (errLimit{}); errors.As(r.err, &limit) {
 			return failed(codeLimit, 0, "%s", limit.what)
@@ -173,12 +173,16 @@ func (q *asking) result(r reply, judge func(*dns.Msg) dnssec.Verdict) dnssec.Ver
 		return failed(codeNoServer, dnssec.EDENetworkError, "%s (%s), a server of the zone %s, gave no usable response to %s %s: %s",
 			r.server.name, r.server.addr, q.zone.name, q.name, dns.Type(q.qtype), r.err)
 	}
-	switch r.m.Rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeYXDomain:
+	if speaks(r.m.Rcode) {
 		return judge(r.m)
 	}
 	return failed(codeNoServer, dnssec.EDENoReachableAuthority, "%s (%s), a server of the zone %s, answers %s %s with %s",
 		r.server.name, r.server.addr, q.zone.name, q.name, dns.Type(q.qtype), rcodeName(r.m.Rcode))
+}
+
+// speaks tells whether a response code goes with an answer.
+func speaks(rcode int) bool {
+	return rcode == dns.RcodeSuccess || rcode == dns.RcodeNameError || rcode == dns.RcodeYXDomain
 }
 
 // usableAddr gives the address and port to ask, unless the address is reserved or of the wrong family for the source.

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -99,30 +100,18 @@ func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.
 func (w *work) descend(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
 	hosts, ttl := w.hosts(m, name)
 	if !z.signed() || dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
-		c := w.child(ctx, f, z, name, hosts, nil, z.verdict, ttl)
-		return c, usable
+		return w.child(ctx, f, z, name, hosts, nil, ttl), usable
 	}
 	keys, v := w.zoneKeys(ctx, f, z)
 	if keys == nil {
 		return nil, v
 	}
-	authority := dnssec.Group(m.Ns)
-	if set := dnssec.Find(authority, name, dns.TypeDS); set != nil {
-		if sig := w.verifier.RRset(set, keys); sig.Status == dnssec.Secure && !sig.Expanded {
-			d := dnssec.FromDS(set)
-			return w.child(ctx, f, z, name, hosts, d, w.verifier.Delegated(d), min(ttl, set.TTL(), sig.TTL)), usable
-		} else if final(sig.Verdict) {
-			return nil, sig.Verdict
-		}
-	} else {
-		denial := w.verifier.Denial(authority, keys)
-		what, v := denial.NoDS(name)
-		if what == dnssec.NoDSCut || what == dnssec.NoDSOptOut {
-			return w.child(ctx, f, z, name, hosts, nil, v, min(ttl, denial.TTL())), usable
-		}
-		if final(v) {
-			return nil, v
-		}
+	d, _, v := w.verifier.Delegation(dnssec.Group(m.Ns), keys, name)
+	if d != nil {
+		return w.child(ctx, f, z, name, hosts, d, min(ttl, d.TTL)), usable
+	}
+	if final(v) {
+		return nil, v
 	}
 	// The servers of z may serve a child of z too, as those of uk serve co.uk: the referral is then the child's, and its proof.
 	if c, v := w.findCut(ctx, f, z, name, dns.TypeDS); c != nil || final(v) {
@@ -156,33 +145,18 @@ func (w *work) askDS(ctx context.Context, f frame, z *zone, name string, hosts [
 	}
 	var found *zone
 	var what dnssec.Existence
-	v = w.ask(ctx, f, z, name, dns.TypeDS, func(m *dns.Msg) dnssec.Verdict {
-		if child, ok := referred(m, z, name); ok && child != name {
-			c, v := w.refer(ctx, f, z, child, m)
+	v = w.ask(ctx, f, z, name, dns.TypeDS, func(m dnssec.Message) dnssec.Verdict {
+		if child, ok := referred(m.Msg, z, name); ok && child != name {
+			c, v := w.refer(ctx, f, z, child, m.Msg)
 			found = c
 			return v
 		}
 		if !m.Authoritative {
 			return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
 		}
-		answer := dnssec.Group(m.Answer)
-		if set := dnssec.Find(answer, name, dns.TypeDS); set != nil {
-			sig := w.verifier.RRset(set, keys)
-			if sig.Status == dnssec.Secure && !sig.Expanded {
-				d := dnssec.FromDS(set)
-				found = w.child(ctx, f, z, name, hosts, d, w.verifier.Delegated(d), min(set.TTL(), sig.TTL))
-				return usable
-			}
-			return unlessExpanded(sig, name)
-		}
-		if set := dnssec.Find(answer, name, dns.TypeCNAME); set != nil { // an alias stands here, so no delegation does
-			what = dnssec.NoCut
-			return unlessExpanded(w.verifier.RRset(set, keys), name)
-		}
-		denial := w.verifier.Denial(dnssec.Group(m.Ns), keys)
-		e, v := denial.NoDS(name)
-		if e == dnssec.NoDSCut || e == dnssec.NoDSOptOut {
-			found = w.child(ctx, f, z, name, hosts, nil, v, denial.TTL())
+		d, e, v := w.verifier.Delegation(dnssec.Group(append(slices.Clone(m.Answer), m.Ns...)), keys, name)
+		if d != nil {
+			found, v = w.child(ctx, f, z, name, hosts, d, d.TTL), usable
 		}
 		what = e
 		return v
@@ -196,13 +170,6 @@ func (w *work) askDS(ctx context.Context, f frame, z *zone, name string, hosts [
 		found.mu.Unlock()
 	}
 	return found, what, v
-}
-
-func unlessExpanded(sig dnssec.Signature, name string) dnssec.Verdict {
-	if sig.Status == dnssec.Secure && sig.Expanded {
-		return bogus(dnssec.CodeSignatureInvalid, dnssec.EDEBogus, "the answer for %s was expanded from a wildcard", name)
-	}
-	return sig.Verdict
 }
 
 // findCut looks for a zone cut below the signed zone z on the way to name, by asking for DS from the top: a child on the
@@ -244,9 +211,9 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 			return cutResult{zone: c, verdict: usable}, true
 		}
 		var out cutResult
-		out.verdict = w.ask(ctx, f, z, name, dns.TypeA, func(m *dns.Msg) dnssec.Verdict {
-			if child, ok := referred(m, z, name); ok {
-				c, v := w.refer(ctx, f, z, child, m)
+		out.verdict = w.ask(ctx, f, z, name, dns.TypeA, func(m dnssec.Message) dnssec.Verdict {
+			if child, ok := referred(m.Msg, z, name); ok {
+				c, v := w.refer(ctx, f, z, child, m.Msg)
 				out.zone = c
 				return v
 			}
@@ -267,7 +234,7 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 			z.mu.Lock()
 			hosts := append([]host(nil), z.hosts...)
 			z.mu.Unlock()
-			out.zone = w.child(ctx, f, z, name, hosts, nil, z.verdict, ^uint32(0))
+			out.zone = w.child(ctx, f, z, name, hosts, nil, ^uint32(0))
 		}
 		return out, out.verdict.Status.Usable()
 	}).(cutResult)

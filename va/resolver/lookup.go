@@ -27,10 +27,15 @@ type Lookup struct {
 	Code string `json:"code,omitempty"`
 	// EDE is the extended DNS error (RFC 8914) that fits, if any.
 	EDE uint16 `json:"ede,omitempty"`
+	// Upstream is the recursive resolver that was asked, as "192.0.2.53:53"; empty where the lookup began at the root's servers.
+	Upstream string `json:"upstream,omitempty"`
 	// Queries are all packets sent for this lookup, in the order sent, failures included.
 	Queries []Query `json:"queries"`
 	// Chain is the chain of trust from the anchor down to the zone of the answer (of each answer, where there are aliases).
 	Chain []Link `json:"chain"`
+	// Proof is what Status rests on, stage by stage: see Prove. A status of bogus or failure has the proof as far as it went,
+	// and none where no records were judged.
+	Proof []dnssec.Stage `json:"proof,omitempty"`
 	// Started and Finished are UTC.
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
@@ -38,6 +43,8 @@ type Lookup struct {
 
 // Query is one query sent to one name server.
 type Query struct {
+	// At is when it was sent; UTC.
+	At time.Time `json:"at"`
 	// Server is the address and port asked, for example "192.0.2.1:53".
 	Server string `json:"server"`
 	// Transport is "udp" or "tcp".
@@ -50,6 +57,12 @@ type Query struct {
 	Milliseconds float64 `json:"ms"`
 	// Error says why the response was not used: a time-out, a wrong question, a lame server.
 	Error string `json:"error,omitempty"`
+	// Query and Response are the octets of the DNS messages, without the length that precedes them over TCP. Response is the
+	// last that came, whether or not it was used; Octets is its length, and of responses beyond 256 KiB in one lookup, on which
+	// nothing rests, all that is kept.
+	Query    []byte `json:"query,omitempty"`
+	Response []byte `json:"response,omitempty"`
+	Octets   int    `json:"octets,omitempty"`
 }
 
 // Link is one step of the chain of trust: a zone, and how its keys were established.

@@ -37,6 +37,8 @@ type Answer struct {
 	Aliases []dns.RR
 	// Records are those of the type asked at the end of the aliases, and nothing else. Empty unless Lookup.Status.Usable().
 	Records []dns.RR
+	// Sets are the records that Lookup.Proof rests on, by their digest.
+	Sets dnssec.Sets
 }
 
 func newResolver(c Config) (*Resolver, error) {
@@ -59,7 +61,7 @@ func newResolver(c Config) (*Resolver, error) {
 // returns nil: each outcome, failures included, is data. It ends when ctx does, or after the configured time.
 func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answer {
 	started := r.config.Now()
-	a := &Answer{Lookup: Lookup{Name: name, Type: dns.Type(qtype).String(), Started: started.UTC(),
+	a := &Answer{Sets: dnssec.Sets{}, Lookup: Lookup{Name: name, Type: dns.Type(qtype).String(), Started: started.UTC(),
 		Answers: []string{}, Queries: []Query{}, Chain: []Link{}}}
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
@@ -74,10 +76,14 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 	default:
 		a.Lookup.Name = canonical
 		w := &work{r: r, verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
-			searches: map[target]*search{}}
+			searches: map[target]*search{}, surplus: map[int][]byte{}}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
 		w.running.Wait()
+		for _, p := range res.proofs {
+			a.Lookup.prove(p.Stages(a.Lookup.Started, a.Sets))
+		}
+		w.keep(a.Lookup.Proof)
 		a.Lookup.Queries = append(a.Lookup.Queries, w.queries...)
 	}
 	a.fill(res)

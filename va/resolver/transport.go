@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // udpSize is what DNS flag day 2020 recommends and RFC 9715 confirms: no fragments.
@@ -65,10 +68,10 @@ func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) 
 // did not repeat the question's case or cookie, or cannot be read. A truncated answer is never used (C3). A server that
 // wants another cookie, or none, is asked once more.
 func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
-	timeout time.Duration) (*dns.Msg, error) {
+	timeout time.Duration) (dnssec.Message, error) {
 	query := newQuery(name, qtype, edns)
 	m, err := w.recorded(ctx, "udp", server, query, timeout)
-	if err == nil && aboutCookies(m, query) {
+	if err == nil && aboutCookies(m.Msg, query) {
 		query = newQuery(name, qtype, edns)
 		m, err = w.recorded(ctx, "udp", server, query, timeout)
 	}
@@ -82,19 +85,19 @@ func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string,
 
 // recorded sends one query, within the limits of sends, and keeps the account of it.
 func (w *work) recorded(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg,
-	timeout time.Duration) (*dns.Msg, error) {
+	timeout time.Duration) (dnssec.Message, error) {
 	i, err := w.begin(transport, server, query)
 	if err != nil {
-		return nil, err
+		return dnssec.Message{}, err
 	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var m *dns.Msg
+	var x exchanged
 	conn, err := w.dial(ctx, transport, server)
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-		m, err = w.converse(conn, transport, server, query)
+		x, err = w.converse(conn, transport, server, query)
 		stop()
 		conn.Close()
 	}
@@ -105,86 +108,96 @@ func (w *work) recorded(ctx context.Context, transport string, server netip.Addr
 		}
 	}
 	took := time.Since(began)
-	w.end(i, m, err, took)
+	w.end(i, x, err, took)
 	if !errors.Is(context.Cause(ctx), context.Canceled) {
-		w.r.stats.note(server, took, m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
+		w.r.stats.note(server, took, x.m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
 	}
-	return m, err
+	return dnssec.Message{Msg: x.m, Query: i + 1}, err
 }
 
-func (w *work) converse(conn net.Conn, transport string, server netip.AddrPort, query *dns.Msg) (*dns.Msg, error) {
+// exchanged is what went over the wire: the query as it was sent, and the last datagram or message that came back, whether or
+// not it could be used. m is nil unless it is a response to the query.
+type exchanged struct {
+	sent, received []byte
+	m              *dns.Msg
+}
+
+func (w *work) converse(conn net.Conn, transport string, server netip.AddrPort, query *dns.Msg) (exchanged, error) {
 	p := path{server: server.Addr()}
 	if local, ok := conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {
 		p.local = local.AddrPort().Addr().Unmap()
 	}
 	expected := w.r.cookies.attach(query, p, time.Now())
+	var x exchanged
+	var err error
+	if x.sent, err = query.Pack(); err != nil {
+		return x, err
+	}
 	if transport == "tcp" {
-		m, err := overTCP(conn, query)
-		if err == nil {
-			w.r.cookies.learn(query, m, p, time.Now())
-		}
-		return m, err
+		err = x.overTCP(conn, query)
+	} else {
+		err = x.overUDP(conn, query)
 	}
-	m, err := overUDP(conn, query)
 	if err != nil {
-		return nil, err
+		return x, err
 	}
-	if _, ok := cookieOf(m); expected && !ok {
-		return nil, errNoCookie
+	if _, ok := cookieOf(x.m); expected && !ok && transport == "udp" {
+		x.m = nil
+		return x, errNoCookie
 	}
-	w.r.cookies.learn(query, m, p, time.Now())
-	return m, nil
+	w.r.cookies.learn(query, x.m, p, time.Now())
+	return x, nil
 }
 
-func overUDP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
-	wire, err := query.Pack()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Write(wire); err != nil {
-		return nil, err
+func (x *exchanged) overUDP(conn net.Conn, query *dns.Msg) error {
+	if _, err := conn.Write(x.sent); err != nil {
+		return err
 	}
 	buf := make([]byte, 4096)
 	for range maxStrays {
 		n, err := conn.Read(buf)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		m, err := accept(buf[:n], query)
+		x.received = bytes.Clone(buf[:n])
+		m, err := accept(x.received, query)
 		if err == nil && m.Truncated {
-			return nil, errTrunc
+			return errTrunc
+		}
+		if err == nil {
+			x.m = m
 		}
 		if err == nil || errors.Is(err, errCase) || errors.Is(err, errMangled) {
-			return m, err
+			return err
 		}
 	}
-	return nil, errStrays
+	return errStrays
 }
 
-func overTCP(conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
-	wire, err := query.Pack()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(wire))), wire...)); err != nil {
-		return nil, err
+func (x *exchanged) overTCP(conn net.Conn, query *dns.Msg) error {
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(x.sent))), x.sent...)); err != nil {
+		return err
 	}
 	var size [2]byte
 	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return nil, err
+		return err
 	}
 	buf := make([]byte, binary.BigEndian.Uint16(size[:]))
 	if _, err := io.ReadFull(conn, buf); err != nil {
-		return nil, err
+		return err
 	}
+	x.received = buf
 	m, err := accept(buf, query)
 	if errors.Is(err, errCase) { // some servers never keep it, and a connection proves what the case is there to prove
 		err = nil
 	}
 	if err == nil && m.Truncated {
-		return nil, errors.New("truncated over TCP")
+		return errors.New("truncated over TCP")
 	}
-	return m, err
+	if err == nil {
+		x.m = m
+	}
+	return err
 }
 
 // accept reads a response and tells whether it answers the query: identifier, response bit, opcode, and the question in its

@@ -17,10 +17,11 @@ import (
 type zone struct {
 	name   string
 	parent *zone
-	// delegation holds the DS set or the anchors; nil where the chain has ended.
+	// delegation is the parent's word or the anchors; nil where the chain had ended, or not begun, above the zone.
 	delegation *dnssec.Delegation
-	// verdict is Secure when keys must be had, Insecure with the proof that ended the chain, or Failure above every anchor.
+	// verdict is Secure when keys must be had, Insecure with the reason that the chain has ended, or Failure above every anchor.
 	verdict dnssec.Verdict
+	cut     *dnssec.Delegation // where the chain has ended, at this zone or above it; nil when it has not
 	expires time.Time
 
 	mu     sync.Mutex
@@ -126,14 +127,21 @@ func (r *Resolver) forget(z *zone) {
 	}
 }
 
-// child makes the zone below parent that a proven delegation, or its proven absence of DS, describes, and begins to fetch
-// its keys, which are needed in any case.
+// child makes the zone below parent that a proven delegation describes, and begins to fetch its keys, which are needed in any
+// case. The delegation is nil where the chain ends or has not begun at the parent, and a trust anchor stands above any.
 func (w *work) child(ctx context.Context, f frame, parent *zone, name string, hosts []host, d *dnssec.Delegation,
-	v dnssec.Verdict, ttl uint32) *zone {
+	ttl uint32) *zone {
+	z := &zone{name: name, parent: parent, hosts: hosts, delegation: d, verdict: parent.verdict, cut: parent.cut}
 	if own := dnssec.FromAnchors(w.r.config.Anchors, name); own != nil {
-		d, v = own, w.verifier.Delegated(own)
+		z.delegation = own
 	}
-	z := w.r.remember(&zone{name: name, parent: parent, hosts: hosts, delegation: d, verdict: v}, ttl)
+	if z.delegation != nil {
+		z.verdict, z.cut = z.delegation.Verdict, nil
+		if z.verdict.Status == dnssec.Insecure {
+			z.cut = z.delegation
+		}
+	}
+	z = w.r.remember(z, ttl)
 	w.prefetch(ctx, f, z)
 	return z
 }
@@ -181,7 +189,7 @@ func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dn
 
 func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dnssec.Verdict) {
 	var keys *dnssec.Keys
-	v := w.ask(ctx, f, z, z.name, dns.TypeDNSKEY, func(m *dns.Msg) dnssec.Verdict {
+	v := w.ask(ctx, f, z, z.name, dns.TypeDNSKEY, func(m dnssec.Message) dnssec.Verdict {
 		if !m.Authoritative {
 			return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
 		}
@@ -363,15 +371,32 @@ func (w *work) resolveHost(ctx context.Context, f frame, name string) ([]netip.A
 	return addrs, ttl, worst
 }
 
-// link describes the zone in the chain of trust. why is the verdict of the lookup that ended here.
-func (z *zone) link(why dnssec.Verdict) Link {
-	l := Link{Zone: z.name, Result: z.verdict.Status}
-	if z.delegation != nil {
-		l.DS = z.delegation.Tags()
+// proof is what is proven of the zone by now: its keys, or its delegation, or that it has no keys.
+func (z *zone) proof() *dnssec.Proof {
+	if z == nil {
+		return nil
 	}
 	z.mu.Lock()
 	keys := z.keys
 	z.mu.Unlock()
+	switch {
+	case z.cut != nil:
+		return z.cut.Verdict.Proof
+	case keys != nil:
+		return keys.Proof
+	case z.delegation != nil:
+		return z.delegation.Verdict.Proof
+	}
+	return nil
+}
+
+// link describes the zone in the chain of trust. why is the verdict of the lookup that ended here, proof what that rests on.
+func (z *zone) link(why dnssec.Verdict, proof *dnssec.Proof) Link {
+	l := Link{Zone: z.name, Result: z.verdict.Status}
+	if z.delegation != nil {
+		l.DS = z.delegation.Tags()
+	}
+	keys := proof.Keys(z.name)
 	switch {
 	case !z.signed():
 		l.Why = z.verdict.Reason.Text
@@ -387,9 +412,9 @@ func (z *zone) link(why dnssec.Verdict) Link {
 }
 
 // chain is the links from the root to the zone.
-func (z *zone) chain(why dnssec.Verdict) []Link {
+func (z *zone) chain(why dnssec.Verdict, proof *dnssec.Proof) []Link {
 	if z == nil {
 		return nil
 	}
-	return append(z.parent.chain(why), z.link(why))
+	return append(z.parent.chain(why, proof), z.link(why, proof))
 }

@@ -1,0 +1,253 @@
+package dnssec
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Prover proves again, from a record, what a lookup found. It believes nothing of the record but the octets: which stages
+// there are says only where to look, and what each amounts to is worked out anew from the anchors, which the auditor has from
+// elsewhere.
+type Prover struct {
+	Anchors    []Anchor
+	Algorithms Algorithms
+	// Limits are those that Limits.Complete has passed. Slack in them must be the one that the record tells.
+	Limits Limits
+}
+
+// Question is what a proof is to answer, and when it was asked.
+type Question struct {
+	// Name is canonical.
+	Name string
+	Type uint16
+	// Started and Finished enclose the lookup. Every signature must have been valid within.
+	Started, Finished time.Time
+	// Response gives the response at a place in the account of the lookup's queries, from 1, if it answered its query.
+	Response func(query int) (*dns.Msg, error)
+}
+
+// Proven is what a proof amounts to.
+type Proven struct {
+	// Verdict is that of the whole: the worst of its stages.
+	Verdict Verdict
+	Rcode   int
+	// Aliases and Records are the answer's; TTL is the smallest.
+	Aliases, Records []dns.RR
+	TTL              uint32
+	// Zones are those whose keys, or whose lack of them, the proof establishes, in its order.
+	Zones []ProvenZone
+	// Stages are the stages as they were worked out.
+	Stages []Stage
+}
+
+// ProvenZone is a zone of a proof.
+type ProvenZone struct {
+	Zone string
+	// Verdict is Secure where the zone's keys are proven, Insecure where the chain ends at its delegation.
+	Verdict Verdict
+	// DS are the tags of its DS records or anchors, Keys those of its keys, Algorithm that which signed them.
+	DS, Keys  []uint16
+	Algorithm uint8
+}
+
+// ErrProof is a proof that does not hold together, whatever its verdict: a stage without those that it needs, records that are
+// missing or that another digest names, an answer to another question, a time outside of the lookup.
+var ErrProof = errors.New("dnssec: the proof does not hold together")
+
+// ErrUnfinished is a proof that holds as far as it goes, and ends before an answer. What Proven says of the zones is proven.
+var ErrUnfinished = errors.New("dnssec: the proof ends before an answer for a name")
+
+func broken(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrProof, fmt.Sprintf(format, args...))
+}
+
+// proving is the state of one proof: what is established so far.
+type proving struct {
+	Prover
+	q      Question
+	sets   Sets
+	cuts   map[string]*Delegation
+	keys   map[string]*Keys
+	out    Proven
+	name   string // the name that the next answer must be for; empty when the last has come
+	began  bool
+	closed bool // a stage was not usable: nothing may follow
+}
+
+// Prove works a proof out again. The error is ErrProof or ErrUnfinished, wrapped, or nil; then the verdict, whatever it is, follows from the
+// records and the anchors. A proof that ends in a bogus or failed stage gives that stage's verdict.
+func (p Prover) Prove(q Question, stages []Stage, sets Sets) (Proven, error) {
+	w := &proving{Prover: p, q: q, sets: sets, cuts: map[string]*Delegation{}, keys: map[string]*Keys{}, name: q.Name}
+	for _, a := range p.Anchors {
+		w.cuts[a.zone] = FromAnchors(p.Anchors, a.zone)
+	}
+	for i, s := range stages {
+		if err := w.stage(s); err != nil {
+			return Proven{}, fmt.Errorf("stage %d, %s %s: %w", i+1, s.Kind, s.Name, err)
+		}
+	}
+	if !w.closed && w.name != "" {
+		return w.out, fmt.Errorf("%w: %s", ErrUnfinished, w.name)
+	}
+	return w.out, nil
+}
+
+func (w *proving) stage(s Stage) error {
+	if w.closed {
+		return broken("it goes on after a stage that ended it")
+	}
+	if w.name == "" {
+		return broken("it goes on after the answer")
+	}
+	// Times are compared in whole seconds, as those of signatures are.
+	if s.At.Before(w.q.Started.Truncate(time.Second)) || s.At.After(w.q.Finished) {
+		return broken("the time %s lies outside of the lookup", s.At.Format(time.RFC3339))
+	}
+	v := NewVerifier(w.Algorithms, w.Limits, s.At)
+	var verdict Verdict
+	var err error
+	switch s.Kind {
+	case StageKeys:
+		verdict, err = w.zoneKeys(v, s)
+	case StageDelegation:
+		verdict, err = w.delegation(v, s)
+	case StageAnswer:
+		verdict, err = w.answer(v, s)
+	default:
+		return broken("%q is no kind of stage", s.Kind)
+	}
+	if err != nil {
+		return err
+	}
+	found := verdict.Proof.stage
+	found.Records, found.Query = s.Records, s.Query
+	w.out.Stages = append(w.out.Stages, found)
+	w.closed = !verdict.Status.Usable()
+	if s.Kind == StageAnswer || w.closed {
+		whole := Worse(w.out.Verdict, verdict)
+		if !w.began || whole.Status == Secure {
+			whole = verdict
+		}
+		w.out.Verdict, w.began = whole, true
+	}
+	return nil
+}
+
+// section gives the records of a stage, which must be those of its digest.
+func (w *proving) section(s Stage) ([]*RRset, error) {
+	octets, ok := w.sets[s.Records]
+	if !ok {
+		return nil, broken("the records %s are missing", s.Records)
+	}
+	if err := (Sets{s.Records: octets}).Check(); err != nil {
+		return nil, broken("%v", err)
+	}
+	rrs, err := Records(octets)
+	if err != nil {
+		return nil, broken("the records %s cannot be read: %v", s.Records, err)
+	}
+	return Group(rrs), nil
+}
+
+func (w *proving) zoneKeys(v *Verifier, s Stage) (Verdict, error) {
+	d := w.cuts[s.Zone]
+	if d == nil || d.Verdict.Status != Secure {
+		return Verdict{}, broken("nothing says how the keys of %s are to be known", s.Zone)
+	}
+	section, err := w.section(s)
+	if err != nil {
+		return Verdict{}, err
+	}
+	keys, verdict := v.Keys(Find(section, s.Zone, dns.TypeDNSKEY), d)
+	if keys != nil {
+		w.keys[s.Zone] = keys
+		w.out.Zones = append(w.out.Zones, ProvenZone{Zone: s.Zone, Verdict: verdict, DS: d.Tags(), Keys: keys.Tags,
+			Algorithm: keys.Algorithm})
+	}
+	return verdict, nil
+}
+
+func (w *proving) delegation(v *Verifier, s Stage) (Verdict, error) {
+	keys := w.keys[s.Zone]
+	if keys == nil {
+		return Verdict{}, broken("the keys of %s are not proven", s.Zone)
+	}
+	if w.anchored(s.Name) {
+		return Verdict{}, broken("%s has a trust anchor, which no delegation replaces", s.Name)
+	}
+	section, err := w.section(s)
+	if err != nil {
+		return Verdict{}, err
+	}
+	d, what, verdict := v.Delegation(section, keys, s.Name)
+	switch {
+	case d != nil:
+		w.cuts[s.Name] = d
+		if d.Verdict.Status == Insecure {
+			w.out.Zones = append(w.out.Zones, ProvenZone{Zone: s.Name, Verdict: d.Verdict, DS: d.Tags()})
+		}
+	case verdict.Status.Usable():
+		return Verdict{}, broken("no delegation stands at %s (%d), and nothing can follow from that", s.Name, what)
+	}
+	return verdict, nil
+}
+
+func (w *proving) anchored(name string) bool {
+	return slices.ContainsFunc(w.Anchors, func(a Anchor) bool { return a.zone == name })
+}
+
+func (w *proving) answer(v *Verifier, s Stage) (Verdict, error) {
+	if s.Name != w.name || s.Type != typeName(w.q.Type) {
+		return Verdict{}, broken("it answers %s %s, and %s %s was due", s.Name, s.Type, w.name, typeName(w.q.Type))
+	}
+	if !within(w.name, s.Zone) {
+		return Verdict{}, broken("%s lies outside of the zone %s", w.name, s.Zone)
+	}
+	m, err := w.q.Response(s.Query)
+	if err != nil {
+		return Verdict{}, broken("the response: %v", err)
+	}
+	if len(m.Question) != 1 || lower(m.Question[0].Name) != w.name || m.Question[0].Qtype != w.q.Type ||
+		m.Question[0].Qclass != dns.ClassINET {
+		return Verdict{}, broken("the response answers another question than %s %s", w.name, s.Type)
+	}
+	var a Answer
+	if keys := w.keys[s.Zone]; keys != nil {
+		a = v.Answer(Message{m, s.Query}, keys, w.name, w.q.Type)
+	} else {
+		cut, err := w.insecure(s.Zone)
+		if err != nil {
+			return Verdict{}, err
+		}
+		a = v.Unsigned(Message{m, s.Query}, cut, s.Zone, w.name, w.q.Type)
+	}
+	w.out.Rcode = a.Rcode
+	if len(a.Records) > 0 && (len(w.out.Aliases)+len(w.out.Records) == 0 || a.TTL < w.out.TTL) {
+		w.out.TTL = a.TTL
+	}
+	if a.Target != "" {
+		w.out.Aliases = append(w.out.Aliases, a.Records...)
+	} else {
+		w.out.Records = a.Records
+	}
+	w.name = a.Target
+	return a.Verdict, nil
+}
+
+// insecure gives the proven end of the chain at or above a zone. An anchor between them begins a chain anew.
+func (w *proving) insecure(zone string) (*Delegation, error) {
+	for n := dns.CountLabel(zone); n >= 0; n-- {
+		name := Ancestor(zone, n)
+		if d := w.cuts[name]; d != nil {
+			if d.Verdict.Status == Insecure {
+				return d, nil
+			}
+			break
+		}
+	}
+	return nil, broken("neither are the keys of %s proven, nor that it has none", zone)
+}

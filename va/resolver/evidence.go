@@ -1,0 +1,173 @@
+package resolver
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// prove adds the stages of one question's proof; those that an earlier alias had in common with it are there already.
+func (l *Lookup) prove(stages []dnssec.Stage) {
+	for _, s := range stages {
+		if !slices.ContainsFunc(l.Proof, func(o dnssec.Stage) bool { return reflect.DeepEqual(o, s) }) {
+			l.Proof = append(l.Proof, s)
+		}
+	}
+}
+
+// Prover proves the lookups of a record again.
+type Prover struct {
+	// Anchors are the auditor's own: not those that the record says were in force.
+	Anchors []dnssec.Anchor
+	// Algorithms and Limits are as for a Resolver; the clock slack in Limits is the one that the record tells.
+	Algorithms dnssec.Algorithms
+	Limits     dnssec.Limits
+}
+
+// ErrNoProof is a lookup whose status does not rest on records: no server answered, or a limit was reached. Where the lookup has a
+// proof of the zones on the way, that holds. Nothing may rest on such a lookup.
+var ErrNoProof = errors.New("resolver: nothing proves the status of the lookup")
+
+// Prove works out again, from the octets of the messages and records and from the anchors, what a lookup says that it found:
+// its status, response code, answers, TTL and chain of trust. Nil means that all of it follows. Other errors: ErrNoProof for a lookup
+// that failed before records were judged; dnssec.ErrProof, wrapped, for a proof that does not hold together; and, for one that
+// comes to something else, an error that says what.
+func (p Prover) Prove(l Lookup, sets dnssec.Sets) error {
+	if len(l.Proof) == 0 {
+		if l.Status.Usable() {
+			return fmt.Errorf("%w, and is said to be %s", dnssec.ErrProof, l.Status)
+		}
+		return ErrNoProof
+	}
+	if p.Algorithms == nil {
+		p.Algorithms = dnssec.DefaultAlgorithms()
+	}
+	limits, err := p.Limits.Complete()
+	if err != nil {
+		return err
+	}
+	qtype, known := dns.StringToType[l.Type]
+	name, err := dnssec.Canonical(l.Name)
+	if !known || err != nil || name != l.Name {
+		return fmt.Errorf("%w: %q %q is no question", dnssec.ErrProof, l.Name, l.Type)
+	}
+	for _, q := range l.Queries {
+		if q.At.Before(l.Started.Add(-time.Second)) || q.At.After(l.Finished) {
+			return fmt.Errorf("%w: a query was sent outside of the lookup's time", dnssec.ErrProof)
+		}
+	}
+	got, err := dnssec.Prover{Anchors: p.Anchors, Algorithms: p.Algorithms, Limits: limits}.Prove(dnssec.Question{Name: name,
+		Type: qtype, Started: l.Started, Finished: l.Finished, Response: l.response}, l.Proof, sets)
+	if errors.Is(err, dnssec.ErrUnfinished) && !l.Status.Usable() {
+		if err := l.compareStages(got); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: %s", ErrNoProof, l.Why)
+	}
+	if err != nil {
+		return err
+	}
+	return l.compare(got)
+}
+
+// response reads the response to a query of the account, under the rules of the moment when it came.
+func (l Lookup) response(n int) (*dns.Msg, error) {
+	if n < 1 || n > len(l.Queries) {
+		return nil, fmt.Errorf("there is no query %d", n)
+	}
+	q := l.Queries[n-1]
+	sent := new(dns.Msg)
+	if err := sent.Unpack(q.Query); err != nil || len(sent.Question) != 1 {
+		return nil, fmt.Errorf("query %d is no DNS message: %w", n, err)
+	}
+	m, err := accept(q.Response, sent)
+	if err != nil && !(errors.Is(err, errCase) && q.Transport == "tcp") {
+		return nil, fmt.Errorf("query %d: %w", n, err)
+	}
+	switch {
+	case m.Truncated:
+		return nil, fmt.Errorf("query %d: %w", n, errTrunc)
+	case !m.Authoritative && l.Upstream == "":
+		return nil, fmt.Errorf("query %d: the server is not authoritative", n)
+	case !speaks(m.Rcode):
+		return nil, fmt.Errorf("query %d: the response code is %s", n, rcodeName(m.Rcode))
+	}
+	return m, nil
+}
+
+func (l Lookup) differ(what string, said, found any) error {
+	return fmt.Errorf("resolver: the record of %s %s says that the %s is %v, and the proof comes to %v", l.Name, l.Type, what, said,
+		found)
+}
+
+func (l Lookup) compare(got dnssec.Proven) error {
+	if v := got.Verdict; v.Status != l.Status {
+		return l.differ("status", l.Status, v.Status)
+	} else if v.Reason.Code != l.Code {
+		return l.differ("reason", l.Code, v.Reason.Code)
+	}
+	if err := l.compareStages(got); err != nil {
+		return err
+	}
+	if !l.Status.Usable() {
+		return nil
+	}
+	if rcode := rcodeName(got.Rcode); rcode != l.Rcode {
+		return l.differ("response code", l.Rcode, rcode)
+	}
+	var answers []string
+	for _, rrs := range [][]dns.RR{got.Aliases, got.Records} {
+		for _, rr := range rrs {
+			answers = append(answers, rr.String())
+		}
+	}
+	if !slices.Equal(answers, l.Answers) {
+		return l.differ("answer", l.Answers, answers)
+	}
+	if got.TTL != l.TTL {
+		return l.differ("TTL", l.TTL, got.TTL)
+	}
+	return nil
+}
+
+// compareStages holds what the record says of each stage, and the chain that is shown to people, to what is proven.
+func (l Lookup) compareStages(got dnssec.Proven) error {
+	if len(got.Stages) != len(l.Proof) {
+		return l.differ("number of stages", len(l.Proof), len(got.Stages))
+	}
+	for i, s := range got.Stages {
+		s.At = l.Proof[i].At
+		if !reflect.DeepEqual(s, l.Proof[i]) {
+			return l.differ(fmt.Sprintf("stage %d", i+1), l.Proof[i], s)
+		}
+	}
+	for _, link := range l.Chain {
+		if err := compareLink(link, got.Zones); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareLink holds a link of the chain that is shown to people to the zones that are proven.
+func compareLink(l Link, zones []dnssec.ProvenZone) error {
+	i := slices.IndexFunc(zones, func(z dnssec.ProvenZone) bool { return z.Zone == l.Zone })
+	if i < 0 {
+		if l.Result == dnssec.Secure {
+			return fmt.Errorf("%w: the keys of the zone %s are not in it", dnssec.ErrProof, l.Zone)
+		}
+		return nil
+	}
+	z := zones[i]
+	if l.Result != z.Verdict.Status || !slices.Equal(l.DS, z.DS) || !slices.Equal(l.DNSKEY, z.Keys) ||
+		(l.Algorithm != "" && l.Algorithm != dnssec.AlgorithmName(z.Algorithm)) {
+		return fmt.Errorf("resolver: the record gives the zone %s as %+v, and the proof as %+v", l.Zone, l, z)
+	}
+	return nil
+}
