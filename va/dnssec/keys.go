@@ -94,7 +94,8 @@ func (v *Verifier) usable(d *Delegation) []*dns.DS {
 // a DS set, or the proof that there is none (RFC 4035 section 5.2). The delegation is nil where none stands at the name: the
 // existence then says why, and where the verdict is not usable that is not known either.
 func (v *Verifier) Delegation(section []*RRset, keys *Keys, name string) (*Delegation, Existence, Verdict) {
-	d, what, used, steps, verdict := v.delegation(section, keys, name)
+	used := bearing(section, name)
+	d, what, steps, verdict := v.delegation(used, keys, name)
 	stage := Stage{Kind: StageDelegation, Zone: keys.Zone, Name: name, Steps: steps}
 	if d == nil {
 		verdict.Proof = v.proof(keys.Proof, stage, used, verdict)
@@ -107,43 +108,49 @@ func (v *Verifier) Delegation(section []*RRset, keys *Keys, name string) (*Deleg
 	return d, what, d.Verdict
 }
 
-func (v *Verifier) delegation(section []*RRset, keys *Keys, name string) (
-	d *Delegation, what Existence, used []*RRset, steps []Step, verdict Verdict) {
-	if !Below(name, keys.Zone) {
-		return nil, 0, nil, nil, bogus(CodeDenialInvalid, EDEBogus, "%s does not lie below the zone %s", name, keys.Zone)
+// bearing gives the RRsets that speak of a delegation at a name: of its DS set, of an alias there, where no delegation can be,
+// or, without either, of the proofs.
+func bearing(section []*RRset, name string) []*RRset {
+	for _, t := range []uint16{dns.TypeDS, dns.TypeCNAME} {
+		if set := Find(section, name, t); set != nil {
+			return ordered([]*RRset{set})
+		}
 	}
-	for _, t := range []uint16{dns.TypeDS, dns.TypeCNAME} { // where an alias stands, no delegation does
-		set := Find(section, name, t)
-		if set == nil {
-			continue
-		}
-		used = []*RRset{set}
-		sig := v.RRset(set, keys)
-		if sig.Status == Secure && sig.Expanded {
-			sig.Verdict = bogus(CodeSignatureInvalid, EDEBogus, "the %s record at %s was expanded from a wildcard", typeName(t), name)
-		}
-		if sig.Status != Secure {
-			return nil, 0, used, nil, sig.Verdict
-		}
-		steps = []Step{sig.Step}
-		if t == dns.TypeCNAME {
-			return nil, NoCut, used, steps, secure()
-		}
-		d = FromDS(set)
-		d.Verdict, d.TTL = v.Delegated(d), min(set.TTL(), sig.TTL)
-		return d, 0, used, steps, d.Verdict
-	}
+	var proofs []*RRset
 	for _, set := range section {
 		if set.Type == dns.TypeNSEC || set.Type == dns.TypeNSEC3 {
-			used = append(used, set)
+			proofs = append(proofs, set)
 		}
 	}
-	denial := v.Denial(section, keys)
-	what, verdict = denial.NoDS(name)
-	if what == NoDSCut || what == NoDSOptOut {
-		d = &Delegation{Zone: name, Verdict: verdict, TTL: denial.TTL()}
+	return ordered(proofs)
+}
+
+func (v *Verifier) delegation(used []*RRset, keys *Keys, name string) (*Delegation, Existence, []Step, Verdict) {
+	if !Below(name, keys.Zone) {
+		return nil, 0, nil, bogus(CodeDenialInvalid, EDEBogus, "%s does not lie below the zone %s", name, keys.Zone)
 	}
-	return d, what, used, denial.steps, verdict
+	if len(used) == 0 || used[0].Type == dns.TypeNSEC || used[0].Type == dns.TypeNSEC3 {
+		denial := v.Denial(used, keys)
+		what, verdict := denial.NoDS(name)
+		if what == NoDSCut || what == NoDSOptOut {
+			return &Delegation{Zone: name, Verdict: verdict, TTL: denial.TTL()}, what, denial.steps, verdict
+		}
+		return nil, what, denial.steps, verdict
+	}
+	set := used[0]
+	sig := v.RRset(set, keys)
+	switch {
+	case sig.Status != Secure:
+		return nil, 0, nil, sig.Verdict
+	case sig.Expanded:
+		return nil, 0, nil, bogus(CodeSignatureInvalid, EDEBogus, "the %s record at %s was expanded from a wildcard",
+			typeName(set.Type), name)
+	case set.Type == dns.TypeCNAME:
+		return nil, NoCut, []Step{sig.Step}, secure()
+	}
+	d := FromDS(set)
+	d.Verdict, d.TTL = v.Delegated(d), min(set.TTL(), sig.TTL)
+	return d, 0, []Step{sig.Step}, d.Verdict
 }
 
 // Delegated tells whether a chain continues below the delegation. It is insecure when no DS record is of a supported
@@ -159,11 +166,12 @@ func (v *Verifier) Delegated(d *Delegation) Verdict {
 // Keys validates a DNSKEY set against the delegation: a key that a DS record or anchor names must sign the set (RFC 4035
 // section 5.2). The first path that holds is enough (RFC 6840 section 5.11).
 func (v *Verifier) Keys(set *RRset, d *Delegation) (*Keys, Verdict) {
-	keys, steps, verdict := v.zoneKeys(set, d)
 	var used []*RRset
 	if set != nil {
-		used = []*RRset{set}
+		used = ordered([]*RRset{set})
+		set = used[0]
 	}
+	keys, steps, verdict := v.zoneKeys(set, d)
 	proof := v.proof(d.Verdict.Proof, Stage{Kind: StageKeys, Zone: d.Zone, Name: d.Zone, Steps: steps}, used, verdict)
 	verdict.Proof = proof
 	if keys != nil {

@@ -132,7 +132,7 @@ func (p *Proof) Stages(started time.Time, sets Sets) []Stage {
 
 // Sets are resource records by the SHA-256 of their octets, in hexadecimal. Their form is that of RFC 1035 section 4.1.3
 // without compression, one record after the other, in canonical form (RFC 4034 section 6): RRsets one after the other, the
-// records of each in canonical order with the TTL that was signed, and then its RRSIG records. What servers say in another
+// records of each in canonical order with the TTL that was signed, and then its RRSIG records in the same order. What servers say in another
 // order, or another case, therefore has the same digest.
 type Sets map[string][]byte
 
@@ -159,14 +159,46 @@ func Records(octets []byte) ([]dns.RR, error) {
 	return rrs, nil
 }
 
-func packSets(sets []*RRset) []byte {
-	sets = slices.Clone(sets)
-	slices.SortStableFunc(sets, func(a, b *RRset) int {
+// ordered gives RRsets in the order of Sets. What is judged from records that are kept is judged in this order in the first
+// place, so that a proof that has a limit, or two signatures that hold, comes to the same when it is worked out again.
+func ordered(sets []*RRset) []*RRset {
+	out := make([]*RRset, len(sets))
+	for i, s := range sets {
+		c := *s
+		c.RRs, c.Sigs = canonicalOrder(s.RRs), canonicalOrder(s.Sigs)
+		out[i] = &c
+	}
+	slices.SortStableFunc(out, func(a, b *RRset) int {
 		if c := compareNames(a.Name, b.Name); c != 0 {
 			return c
 		}
 		return int(a.Type) - int(b.Type)
 	})
+	return out
+}
+
+func canonicalOrder[R dns.RR](rrs []R) []R {
+	if len(rrs) < 2 {
+		return rrs
+	}
+	type keyed struct {
+		rr    R
+		rdata []byte
+	}
+	list := make([]keyed, len(rrs))
+	for i, rr := range rrs {
+		rdata, _ := canonicalRdata(rr) // one without a canonical form sorts first, and its RRset is never verified
+		list[i] = keyed{rr, rdata}
+	}
+	slices.SortStableFunc(list, func(a, b keyed) int { return bytes.Compare(a.rdata, b.rdata) })
+	out := make([]R, len(list))
+	for i, k := range list {
+		out[i] = k.rr
+	}
+	return out
+}
+
+func packSets(sets []*RRset) []byte {
 	var out []byte
 	for _, s := range sets {
 		ttl := s.TTL()
@@ -180,28 +212,23 @@ func packSets(sets []*RRset) []byte {
 		if err != nil {
 			continue // cannot be: the name was read from the wire
 		}
-		head := func(t uint16, rdata []byte) {
+		put := func(rr dns.RR) {
+			rdata, ok := canonicalRdata(rr)
+			if !ok {
+				return
+			}
 			out = append(out, owner[:n]...)
-			out = binary.BigEndian.AppendUint16(out, t)
+			out = binary.BigEndian.AppendUint16(out, rr.Header().Rrtype)
 			out = binary.BigEndian.AppendUint16(out, dns.ClassINET)
 			out = binary.BigEndian.AppendUint32(out, ttl)
 			out = binary.BigEndian.AppendUint16(out, uint16(len(rdata)))
 			out = append(out, rdata...)
 		}
-		for _, rdata := range s.canonicalRdatas() {
-			head(s.Type, rdata)
+		for _, rr := range s.RRs {
+			put(rr)
 		}
-		var sigs [][]byte
 		for _, sig := range s.Sigs {
-			c := *sig
-			c.SignerName = lower(c.SignerName)
-			if rdata, ok := canonicalRdata(&c); ok {
-				sigs = append(sigs, rdata)
-			}
-		}
-		slices.SortFunc(sigs, bytes.Compare)
-		for _, rdata := range sigs {
-			head(dns.TypeRRSIG, rdata)
+			put(sig)
 		}
 	}
 	return out

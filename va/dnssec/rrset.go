@@ -192,6 +192,9 @@ func canonicalRdata(rr dns.RR) ([]byte, bool) {
 	case *dns.KX:
 		c := *x
 		c.Exchanger, rr = lower(c.Exchanger), &c
+	case *dns.RRSIG:
+		c := *x
+		c.SignerName, rr = lower(c.SignerName), &c
 	}
 	wire := make([]byte, dns.Len(rr)+1)
 	end, err := dns.PackRR(rr, wire, 0, nil, false)

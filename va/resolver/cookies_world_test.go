@@ -61,7 +61,7 @@ func (f *front) ServeDNS(rw dns.ResponseWriter, query *dns.Msg, upstream string)
 }
 
 // before puts a front before the root of w, and gives a resolver that knows no other root server.
-func before(t *testing.T, w *world.World, f *front, timeout time.Duration) *resolver.Resolver {
+func before(t *testing.T, w *world.World, f *front, timeout time.Duration) proving {
 	t.Helper()
 	addr := netip.MustParseAddr("127.0.77.1")
 	at := netip.AddrPortFrom(addr, w.Port())

@@ -23,7 +23,7 @@ func (l *Lookup) prove(stages []dnssec.Stage) {
 
 // Prover proves the lookups of a record again.
 type Prover struct {
-	// Anchors are the auditor's own: not those that the record says were in force.
+	// Anchors are the auditor's own, not those that the record says were in force. Nil takes dnssec.RootAnchors().
 	Anchors []dnssec.Anchor
 	// Algorithms and Limits are as for a Resolver; the clock slack in Limits is the one that the record tells.
 	Algorithms dnssec.Algorithms
@@ -44,6 +44,9 @@ func (p Prover) Prove(l Lookup, sets dnssec.Sets) error {
 			return fmt.Errorf("%w, and is said to be %s", dnssec.ErrProof, l.Status)
 		}
 		return ErrNoProof
+	}
+	if p.Anchors == nil {
+		p.Anchors = dnssec.RootAnchors()
 	}
 	if p.Algorithms == nil {
 		p.Algorithms = dnssec.DefaultAlgorithms()

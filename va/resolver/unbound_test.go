@@ -82,7 +82,7 @@ func said(status, rcode string, qtype uint16, answer []dns.RR) string {
 }
 
 // weSay is our verdict in the same words.
-func weSay(r *resolver.Resolver, name string, qtype uint16) (string, resolver.Lookup) {
+func weSay(r proving, name string, qtype uint16) (string, resolver.Lookup) {
 	a := r.Lookup(context.Background(), name, qtype)
 	if !a.Lookup.Status.Usable() {
 		return "refused", a.Lookup

@@ -3,6 +3,8 @@ package resolver_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"strconv"
@@ -30,8 +32,40 @@ func serve(t testing.TB, cfg world.Config) *world.World {
 	return w
 }
 
+// proving is a resolver whose lookups are all proven again from their record, as an auditor would.
+type proving struct {
+	*resolver.Resolver
+	t      testing.TB
+	prover resolver.Prover
+}
+
+func (p proving) Lookup(ctx context.Context, name string, qtype uint16) *resolver.Answer {
+	p.t.Helper()
+	a := p.Resolver.Lookup(ctx, name, qtype)
+	if _, measuring := p.t.(*testing.B); !measuring {
+		reproved(p.t, p.prover, a)
+	}
+	return a
+}
+
+// reproved proves a lookup again from what its record holds: what is usable has a proof, what is bogus has one or says that no
+// records show it, and a failure has none.
+func reproved(t testing.TB, prover resolver.Prover, a *resolver.Answer) {
+	t.Helper()
+	record, err := json.Marshal(a.Lookup)
+	require.NoError(t, err)
+	var l resolver.Lookup
+	require.NoError(t, json.Unmarshal(record, &l))
+	require.NoError(t, a.Sets.Check())
+	err = prover.Prove(l, a.Sets)
+	if !l.Status.Usable() && errors.Is(err, resolver.ErrNoProof) {
+		return
+	}
+	require.NoError(t, err, "%s %s: %s %s\n%s", l.Name, l.Type, l.Status, l.Why, trace(l))
+}
+
 // in makes a resolver for a world.
-func in(t testing.TB, w *world.World, edit func(*resolver.Config)) *resolver.Resolver {
+func in(t testing.TB, w *world.World, edit func(*resolver.Config)) proving {
 	t.Helper()
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(w.AnchorText()))
 	require.NoError(t, err)
@@ -44,7 +78,7 @@ func in(t testing.TB, w *world.World, edit func(*resolver.Config)) *resolver.Res
 	}
 	r, err := resolver.New(c)
 	require.NoError(t, err)
-	return r
+	return proving{r, t, resolver.Prover{Anchors: c.Anchors, Algorithms: c.Algorithms, Limits: c.Limits.Limits}}
 }
 
 type question struct {
@@ -112,11 +146,11 @@ func trace(l resolver.Lookup) string {
 // Holds: DCV-04, DCV-05, DCV-06, DCV-07, DCV-08, CAA-07, C3, C9
 func TestRFC4035_5_VerdictsInTheWorld(t *testing.T) {
 	w := serve(t, world.Default())
-	cold := func() *resolver.Resolver { return in(t, w, nil) }
+	cold := func() proving { return in(t, w, nil) }
 	warm := cold()
 	plain := in(t, w, func(c *resolver.Config) { c.NoQnameMinimisation = true })
 	for _, q := range questions(t, "testdata/world.txt") {
-		for mode, r := range map[string]*resolver.Resolver{"cold": cold(), "warm": warm, "whole names": plain} {
+		for mode, r := range map[string]proving{"cold": cold(), "warm": warm, "whole names": plain} {
 			t.Run(q.name+" "+dns.TypeToString[q.qtype]+" "+mode, func(t *testing.T) {
 				t.Parallel()
 				q.check(t, r.Lookup(context.Background(), q.name, q.qtype))
