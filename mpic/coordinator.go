@@ -49,6 +49,8 @@ type Config struct {
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string
+	// CAALookupFailure is what a failed CAA lookup counts for, at the primary and at the remotes. Default: never permission.
+	CAALookupFailure va.FailureRule
 	// Software is the gate's program and version, for the record.
 	Software string
 	// Now is the gate's clock. Default: time.Now.
@@ -145,6 +147,9 @@ func (c Config) validate() error {
 	}
 	if c.RefusalGrace < 0 || c.RefusalGrace > c.Deadline {
 		refuse("a refusal grace of %s: it must lie between 0 and the deadline, %s", c.RefusalGrace, c.Deadline)
+	}
+	if _, err := c.CAALookupFailure.MarshalText(); err != nil {
+		refuse("%w", err)
 	}
 	if c.MaxInFlight < 0 {
 		refuse("%d attempts in flight: at least 1 is needed", c.MaxInFlight)
@@ -249,7 +254,8 @@ func (c *Coordinator) prepare(kind Kind, caller string, req va.Request) (Evidenc
 	rand.Read(nonce) // crypto/rand.Read returns no error: it ends the program instead
 	e := Evidence{
 		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Probe: va.Probe{
-			Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req}},
+			Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
+			CAALookupFailure: c.config.CAALookupFailure}},
 		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
 	}
 	if _, err := kind.MarshalText(); err != nil {
@@ -322,6 +328,11 @@ func (c *Coordinator) Close(ctx context.Context) error {
 
 func logDecision(log *slog.Logger, number int64, d Decision) {
 	log = log.With("record", number, "dcv", d.dcv.String(), "caa", d.caa.String(), "policy", d.policy.Name())
+	for _, v := range d.views {
+		if len(v.CAAExcused) > 0 {
+			log.Warn("a failed CAA lookup counted as permission", "perspective", v.Perspective, "names", v.CAAExcused)
+		}
+	}
 	if d.granted {
 		log.Info("granted")
 		return

@@ -30,6 +30,8 @@ type View struct {
 	// DCVProblem and CAAProblem are nil exactly when the outcome is Pass.
 	DCVProblem *va.Problem `json:"dcv_problem,omitempty"`
 	CAAProblem *va.Problem `json:"caa_problem,omitempty"`
+	// CAAExcused are the names whose CAA lookup failed and counted as permission (CAA-06), in the order of the climb.
+	CAAExcused []string `json:"caa_excused,omitempty"`
 }
 
 func (v View) dcv() va.Outcome { return v.DCV }

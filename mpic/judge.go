@@ -40,11 +40,11 @@ func Judge(e Evidence) Decision {
 		return d
 	}
 
-	probe, digest := e.Attempt.Probe, e.Attempt.Probe.Digest()
-	primary := judgeReport(probe, digest, e.Primary.report, e.Roster.Primary.Name, Primary)
+	digest := e.Attempt.Probe.Digest()
+	primary := judgeReport(e.Attempt, digest, e.Primary.report, e.Roster.Primary.Name, Primary)
 	d.views = []View{primary}
 	for i, m := range e.Roster.Remotes {
-		d.views = append(d.views, judgeAttestation(probe, digest, m, remotes[i]))
+		d.views = append(d.views, judgeAttestation(e.Attempt, digest, m, remotes[i]))
 	}
 	if primary.DCVProblem != nil {
 		d.reasons = append(d.reasons, primary.DCVProblem)
@@ -100,7 +100,7 @@ func matchRemotes(e Evidence) ([]Attestation, *va.Problem) {
 	return out, nil
 }
 
-func judgeAttestation(probe va.Probe, digest string, m Member, a Attestation) View {
+func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) View {
 	if a.State != Answered || a.Report == nil || a.Problem != nil {
 		problem := a.Problem
 		if problem == nil {
@@ -109,12 +109,13 @@ func judgeAttestation(probe va.Probe, digest string, m Member, a Attestation) Vi
 		}
 		return View{Perspective: m.Name, Role: RemoteRole, DCV: va.Error, DCVProblem: problem, CAA: va.Error, CAAProblem: problem}
 	}
-	return judgeReport(probe, digest, *a.Report, m.Name, RemoteRole)
+	return judgeReport(asked, digest, *a.Report, m.Name, RemoteRole)
 }
 
 // judgeReport says what one report counts for. It believes an outcome only together with what must have been seen for
 // it (F6: the absence of a problem is no pass).
-func judgeReport(probe va.Probe, digest string, r va.Report, name string, role Role) View {
+func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) View {
+	probe := a.Probe
 	v := View{Perspective: name, Role: role}
 	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != digest {
 		p := &va.Problem{Code: "perspective.unbound", Rules: []string{"MPIC-09"},
@@ -123,30 +124,34 @@ func judgeReport(probe va.Probe, digest string, r va.Report, name string, role R
 		return v
 	}
 	v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
-	v.CAA, v.CAAProblem = judgeCAA(probe.Request, r.CAA, name)
+	v.CAA, v.CAAExcused, v.CAAProblem = judgeCAA(a, r.CAA, name)
 	return v
 }
 
-// judgeCAA: MPIC-11, the perspective's own answer must mean permission. It is worked out again from the records.
-func judgeCAA(req va.Request, f va.CAAFinding, name string) (va.Outcome, *va.Problem) {
+// judgeCAA: MPIC-11, the perspective's own answer must mean permission. It is worked out again from the records. With a
+// pass it gives the names whose failed lookups were excused (CAA-06).
+func judgeCAA(a Attempt, f va.CAAFinding, name string) (va.Outcome, []string, *va.Problem) {
 	if f.Outcome != va.Pass {
-		return notPassed(f.Outcome, f.Problem, name, "CAA")
+		o, p := notPassed(f.Outcome, f.Problem, name, "CAA")
+		return o, nil, p
+	}
+	refuse := func(has string) (va.Outcome, []string, *va.Problem) {
+		return va.Error, nil, contradiction(name, "CAA", has)
 	}
 	if f.Problem != nil {
-		return va.Error, contradiction(name, "CAA", "a pass that carries the problem "+f.Problem.Code)
+		return refuse("a pass that carries the problem " + f.Problem.Code)
 	}
-	if f.Name != req.FQDN() { // C1
-		return va.Error, contradiction(name, "CAA", fmt.Sprintf("a permission for %q, where %q was asked", f.Name, req.FQDN()))
+	if fqdn := a.Probe.Request.FQDN(); f.Name != fqdn { // C1
+		return refuse(fmt.Sprintf("a permission for %q, where %q was asked", f.Name, fqdn))
 	}
-	permits, problem := permission(req, f)
+	permits, excused, problem := permission(a, f)
 	if problem != nil {
-		return va.Error, contradiction(name, "CAA", "a permission that its own records do not give: "+problem.Detail)
+		return refuse("a permission that its own records do not give: " + problem.Detail)
 	}
 	if permits != f.Permits {
-		return va.Error, contradiction(name, "CAA",
-			fmt.Sprintf("a permission by %q, where the records give %q", f.Permits, permits))
+		return refuse(fmt.Sprintf("a permission by %q, where the records give %q", f.Permits, permits))
 	}
-	return va.Pass, nil
+	return va.Pass, excused, nil
 }
 
 // maxReason is how long a perspective's own reason may be, in octets of its record: a decision repeats it.

@@ -23,8 +23,9 @@ var told = []string{"perspective", "software", "started", "finished", "fresh_unt
 func TestEachPieceOfEvidenceIsRead(t *testing.T) {
 	for _, m := range va.Methods() {
 		t.Run(m.String(), func(t *testing.T) {
-			probe := attemptAt(december).Probe
-			probe.Request = request(m, december)
+			asked := attemptAt(december)
+			asked.Probe.Request = request(m, december)
+			probe := asked.Probe
 			report := passing(t, probe, "tokyo")
 			if m == va.HTTP01 {
 				redirected(&report.DCV, 301, "https://www.example.com/x", "https://www.example.com/x", "www.example.com")
@@ -51,7 +52,7 @@ func TestEachPieceOfEvidenceIsRead(t *testing.T) {
 					require.NoError(t, err)
 					var r va.Report
 					if json.Unmarshal(changed, &r) == nil {
-						v := judgeReport(probe, probe.Digest(), r, "tokyo", RemoteRole)
+						v := judgeReport(asked, probe.Digest(), r, "tokyo", RemoteRole)
 						require.NotEqual(t, said{true, true}, said{v.DCV == va.Pass, v.CAA == va.Pass}, "%s as %v", path, c)
 						read++
 					}
@@ -59,7 +60,7 @@ func TestEachPieceOfEvidenceIsRead(t *testing.T) {
 				set(value)
 			})
 			require.Greater(t, read, 40)
-			v := judgeReport(probe, probe.Digest(), report, "tokyo", RemoteRole)
+			v := judgeReport(asked, probe.Digest(), report, "tokyo", RemoteRole)
 			require.Nil(t, v.DCVProblem)
 			require.Nil(t, v.CAAProblem)
 		})

@@ -62,7 +62,8 @@ func Rules() []Rule {
 		{ID: "CAA-04", From: march2027, Text: "accounturi and validationmethods of RFC 8657 are honoured (SC-098v2)",
 			Sections: []Section{{From: march2027, Number: "4.2.2.1"}}},
 		{ID: "CAA-05", Text: "a CAA result is relied upon for its TTL or 8 hours, whichever is greater", Sections: caa},
-		{ID: "CAA-06", Text: "a CAA lookup failure is a refusal (the exception is never used here)", Sections: caa},
+		{ID: "CAA-06", Text: "a CAA lookup failure is a refusal, unless the gate's configuration permits it when it is " +
+			"outside the CA, retried, and the zone proven insecure", Sections: caa},
 		{ID: "CAA-07", From: march2026, Text: "a DNSSEC failure at the primary is never permission", Sections: caaCheck},
 		{ID: "CAA-08", Text: "a prevented issuance is recorded in full", Sections: caa},
 		{ID: "MPIC-01", From: remoteSteps[0].from, Text: "domain validation and CAA each reach the quorum",

@@ -2,6 +2,7 @@ package va
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -23,23 +24,42 @@ const (
 //
 // Each name from the FQDN to its top-level domain is a complete validated lookup of its own. They run side by side and
 // are taken in order; the first that has CAA records ends the climb. One that is bogus or failed before that means no
-// (CAA-07): what it hides could forbid. CAA-06, a failure as permission, is not here. Aliases are followed by the
-// resolver at each step, and the tree above an alias's target is not climbed. A name that does not exist does not end
-// the climb.
-func (c *Checker) caa(ctx context.Context, req Request, f *CAAFinding) (Outcome, *Problem) {
+// (CAA-07): what it hides could forbid. Aliases are followed by the resolver at each step, and the tree above an alias's
+// target is not climbed. A name that does not exist does not end the climb.
+//
+// CAA-06: under PermitProvenFailure a failed lookup is put once more, and an answer to that counts. Where it fails again
+// and the failure is proven to be excused, the climb goes on. BR 3.2.2.8 would let it end there with permission ("treat a
+// record lookup failure as permission to issue"); but who knows a parent's wish, which holds for the whole tree that has
+// no records of its own, must not act against it because the name below keeps silent.
+func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAAFinding) (Outcome, *Problem) {
 	f.FreshUntil = f.Started.Add(minFresh)
 	ctx, cancel := context.WithCancel(ctx)
 	names := climb(req.FQDN())
-	answers, wait := c.askAll(ctx, names)
+	steps, wait := c.askAll(ctx, names, rule)
 	defer wait()
 	defer cancel()
 	for i, name := range names {
-		answer := <-answers[i]
+		s := <-steps[i]
+		answer := s.answer
 		f.Lookups = append(f.Lookups, answer.Lookup)
 		if i == 0 { // C1: the finding is for the name that was looked up
 			f.Name = strings.TrimSuffix(answer.Lookup.Name, ".")
 		}
-		if p := unusableCAA(answer.Lookup); p != nil {
+		fault := s.fault
+		if s.failure != nil {
+			f.Failures = append(f.Failures, *s.failure)
+			fault = s.failure.excuse(answer.Lookup, f.Started, c.clock(), c.patience)
+			if fault == nil && ctx.Err() != nil {
+				fault = errors.New("the time for the check was up")
+			}
+			if fault == nil {
+				continue
+			}
+			if s.retry.Lookup.Status != dnssec.Failure {
+				answer = s.retry
+			}
+		}
+		if p := unusableCAA(answer.Lookup, fault); p != nil {
 			return Error, p
 		}
 		records, unclear := caaRecords(answer)
@@ -71,12 +91,23 @@ func climb(fqdn string) []string {
 	return names
 }
 
-// askAll looks up the names' CAA records, in order and a few at a time. Each channel gives its name's answer once. wait
+// step is what was asked about one name of the climb.
+type step struct {
+	answer *resolver.Answer
+	// failure is what was asked further where answer is a failure that might be excused, and nil otherwise; retry is its
+	// Retry as the resolver gave it.
+	failure *LookupFailure
+	retry   *resolver.Answer
+	// fault is why it could not, where that was looked into.
+	fault error
+}
+
+// askAll looks up the names' CAA records, in order and a few at a time. Each channel gives its name's step once. wait
 // returns when all lookups have ended; after ctx has ended that is soon.
-func (c *Checker) askAll(ctx context.Context, names []string) (answers []chan *resolver.Answer, wait func()) {
-	answers = make([]chan *resolver.Answer, len(names))
-	for i := range answers {
-		answers[i] = make(chan *resolver.Answer, 1)
+func (c *Checker) askAll(ctx context.Context, names []string, rule FailureRule) (steps []chan step, wait func()) {
+	steps = make([]chan step, len(names))
+	for i := range steps {
+		steps[i] = make(chan step, 1)
 	}
 	var work sync.WaitGroup
 	slots := make(chan struct{}, climbers)
@@ -85,11 +116,49 @@ func (c *Checker) askAll(ctx context.Context, names []string) (answers []chan *r
 			slots <- struct{}{}
 			work.Go(func() {
 				defer func() { <-slots }()
-				answers[i] <- c.ask(ctx, name, dns.TypeCAA)
+				steps[i] <- c.askCAA(ctx, name, rule)
 			})
 		}
 	})
-	return answers, work.Wait
+	return steps, work.Wait
+}
+
+// askCAA asks for one name's CAA records. Under PermitProvenFailure no lookup takes all of the time that is left, and after
+// a failure that might be excused it gathers what LookupFailure.Excuse asks for, all at the same time.
+func (c *Checker) askCAA(ctx context.Context, name string, rule FailureRule) step {
+	if rule != PermitProvenFailure {
+		return step{answer: c.ask(ctx, name, dns.TypeCAA)}
+	}
+	first := c.askWithin(ctx, firstShare, name, dns.TypeCAA)
+	cut, err := outside(first.Lookup, name, c.patience)
+	if err != nil {
+		return step{answer: first, fault: err}
+	}
+	var retry, ds, control *resolver.Answer
+	var all sync.WaitGroup
+	all.Go(func() { retry = c.askWithin(ctx, retryShare, name, dns.TypeCAA) })
+	all.Go(func() { ds = c.askWithin(ctx, retryShare, cut, dns.TypeDS) })
+	all.Go(func() { control = c.askWithin(ctx, retryShare, ".", dns.TypeSOA) })
+	all.Wait()
+	return step{answer: first, retry: retry,
+		failure: &LookupFailure{Name: name, Retry: retry.Lookup, DS: ds.Lookup, Control: control.Lookup}}
+}
+
+// Of the time that is left the first lookup may take two fifths, and the retry two thirds of what is left then, which is at
+// least as much. The rest is kept, so that a lookup that was cut off by the end of the probe is not mistaken for one that
+// the servers did not answer.
+const (
+	firstShare = 2.0 / 5
+	retryShare = 2.0 / 3
+)
+
+func (c *Checker) askWithin(ctx context.Context, share float64, name string, qtype uint16) *resolver.Answer {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(float64(time.Until(end))*share))
+		defer cancel()
+	}
+	return c.ask(ctx, name, qtype)
 }
 
 // caaRecords gives the CAA records of an answer in presentation format. unclear is one whose issue value has a
@@ -109,7 +178,9 @@ func caaRecords(a *resolver.Answer) (records []string, unclear string) {
 	return records, unclear
 }
 
-func unusableCAA(l resolver.Lookup) *Problem {
+// unusableCAA tells why an answer about CAA may not be relied upon; nil when it may. fault is why its failure is not
+// excused, where that was looked into.
+func unusableCAA(l resolver.Lookup, fault error) *Problem {
 	p := unusable(l)
 	if p == nil {
 		return nil
@@ -119,6 +190,9 @@ func unusableCAA(l resolver.Lookup) *Problem {
 		code = "caa.bogus"
 	}
 	q := refuse(code, "%s; what it hides could forbid issuance", p.Detail)
+	if fault != nil && l.Status == dnssec.Failure {
+		q.Detail += "; it is not excused: " + fault.Error()
+	}
 	q.Name, q.Type = p.Name, p.Type
 	return q
 }

@@ -172,6 +172,6 @@ func TestCAAAloneIsHeldToTheSameRules(t *testing.T) {
 		"no issuer":        {Request{Identifier: "example.com"}, "request.issuers"},
 		"no name":          {Request{Identifier: "a b", Issuers: []string{"ca.example"}}, "name.syntax"},
 	} {
-		t.Run(what, func(t *testing.T) { require.Equal(t, r.want, code(c.CAA(t.Context(), r.req).Problem)) })
+		t.Run(what, func(t *testing.T) { require.Equal(t, r.want, code(c.CAA(t.Context(), r.req, DenyFailure).Problem)) })
 	}
 }

@@ -81,6 +81,8 @@ type Checker struct {
 	config Config
 	// lookup is the resolver's Lookup. Tests of this package put another function here; nobody else can.
 	lookup func(ctx context.Context, name string, qtype uint16) *resolver.Answer
+	// patience is MinPatience. Tests of this package are less patient; nobody else can be.
+	patience time.Duration
 }
 
 // New refuses a Config without resolver, name or software, and times outside their range.
@@ -120,7 +122,7 @@ func New(c Config) (*Checker, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Checker{config: c, lookup: c.Resolver.Lookup}, nil
+	return &Checker{config: c, lookup: c.Resolver.Lookup, patience: MinPatience}, nil
 }
 
 // Check carries out one probe, DCV and CAA side by side, and gives a complete report: each finding has an outcome, and
@@ -134,7 +136,7 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	log := c.config.Logger.With("attempt", probe.Attempt, "identifier", probe.Request.Identifier)
 	var both sync.WaitGroup
 	both.Go(func() { r.DCV = c.checkDCV(ctx, log, probe.Request, refusal) })
-	both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, refusal) })
+	both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal) })
 	both.Wait()
 	r.Finished = c.clock()
 	return r
@@ -177,13 +179,15 @@ func (c *Checker) checkDCV(ctx context.Context, log *slog.Logger, req Request, r
 	return f
 }
 
-func (c *Checker) checkCAA(ctx context.Context, log *slog.Logger, req Request, refusal *Problem) (f CAAFinding) {
+func (c *Checker) checkCAA(
+	ctx context.Context, log *slog.Logger, req Request, rule FailureRule, refusal *Problem,
+) (f CAAFinding) {
 	f = CAAFinding{Name: req.FQDN(), Started: c.clock()}
 	f.Outcome, f.Problem = c.guarded(log, "CAA", func() (Outcome, *Problem) {
 		if refusal != nil {
 			return Fail, refusal
 		}
-		return c.caa(ctx, req, &f)
+		return c.caa(ctx, req, rule, &f)
 	})
 	f.Finished = c.clock()
 	return f

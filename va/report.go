@@ -99,7 +99,23 @@ type CAAFinding struct {
 	TTL        uint32    `json:"ttl"`
 	FreshUntil time.Time `json:"fresh_until"`
 	// Lookups are those of the climb, one for each name from Name up to Found or the top-level domain, in this order.
-	Lookups  []resolver.Lookup `json:"lookups,omitempty"`
-	Started  time.Time         `json:"started"`
-	Finished time.Time         `json:"finished"`
+	Lookups []resolver.Lookup `json:"lookups,omitempty"`
+	// Failures has, for each of Lookups that failed in a way that might be excused, what was asked further, in their order.
+	// It is empty unless the probe's CAALookupFailure is PermitProvenFailure.
+	Failures []LookupFailure `json:"failures,omitempty"`
+	Started  time.Time       `json:"started"`
+	Finished time.Time       `json:"finished"`
+}
+
+// LookupFailure is what was asked after a CAA lookup had failed, to see whether BR 3.2.2.8 lets that count as permission
+// (CAA-06). It is no verdict: Excuse gives one.
+type LookupFailure struct {
+	// Name is the name whose CAA lookup failed, without trailing dot.
+	Name string `json:"name"`
+	// Retry is the same question once more, as a complete lookup of its own. Where it was answered, the answer counts.
+	Retry resolver.Lookup `json:"retry"`
+	// DS is the question for the DS records of the zone at which the chain of trust ended.
+	DS resolver.Lookup `json:"ds"`
+	// Control is the question for the root's SOA record, which others answer than those that failed.
+	Control resolver.Lookup `json:"control"`
 }

@@ -101,12 +101,15 @@ type Probe struct {
 	// Deadline is when an answer is no longer of use.
 	Deadline time.Time `json:"deadline"`
 	Request  Request   `json:"request"`
+	// CAALookupFailure is what a failed CAA lookup counts for (CAA-06). It comes from the gate's configuration, never from a
+	// caller. Without it, as in probes of before there was such a rule, a failure is never permission.
+	CAALookupFailure FailureRule `json:"caa_lookup_failure,omitempty"`
 }
 
 // Digest is the SHA-256, in hexadecimal, of the probe's JSON form. A reply is bound to it.
 func (p Probe) Digest() string {
 	b, err := json.Marshal(p)
-	if err != nil { // only a method that is none can do this, and such a request was refused at the entrance
+	if err != nil { // only a method or rule that is none can do this, and such a request was refused at the entrance
 		return ""
 	}
 	sum := sha256.Sum256(b)

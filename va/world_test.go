@@ -28,7 +28,7 @@ func startWorld(t *testing.T) *world.World {
 }
 
 // perspective makes a Checker that sends everything from the address given.
-func perspective(t *testing.T, w *world.World, from string) *Checker {
+func perspective(t *testing.T, w *world.World, from string, change ...func(*resolver.Config)) *Checker {
 	t.Helper()
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(w.AnchorText()))
 	require.NoError(t, err)
@@ -36,6 +36,9 @@ func perspective(t *testing.T, w *world.World, from string) *Checker {
 	rc := resolver.Config{Anchors: anchors, Port: w.Port(), AllowReserved: true, SourceAddr: source}
 	for _, s := range w.Hints() {
 		rc.Hints = append(rc.Hints, resolver.Hint{Name: s.Host, Addrs: []netip.Addr{s.Addr}})
+	}
+	for _, f := range change {
+		f(&rc)
 	}
 	r, err := resolver.New(rc)
 	require.NoError(t, err)

@@ -18,6 +18,8 @@ type caaCmd struct {
 	Wildcard   bool     `help:"Ask for the wildcard *.NAME."`
 	AccountURI string   `name:"account-uri" placeholder:"URI" help:"The account, for accounturi (RFC 8657). Without it a property that names one does not permit."`
 	Method     string   `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01, for validationmethods (RFC 8657). Without it a property that lists methods does not permit."`
+	// LookupFailure is the gate's caa_lookup_failure: what a gate that is configured so would find.
+	LookupFailure string `enum:"deny,permit-when-proven" default:"deny" placeholder:"RULE" help:"What a lookup that failed counts for: ${enum} (BR 3.2.2.8)."`
 	diagnosis
 }
 
@@ -39,6 +41,8 @@ type caaAnswer struct {
 	Permits string            `json:"permits"`
 	TTL     uint32            `json:"ttl"`
 	Lookups []resolver.Lookup `json:"lookups"`
+	// Failures is there only under permit-when-proven, where lookups failed.
+	Failures []va.LookupFailure `json:"failures,omitempty"`
 }
 
 func (c caaCmd) Run(ctx context.Context, out console) error {
@@ -54,7 +58,11 @@ func (c caaCmd) Run(ctx context.Context, out console) error {
 	if err != nil {
 		return err
 	}
-	f := checker.CAA(ctx, req)
+	rule, err := va.ParseFailureRule(c.LookupFailure)
+	if err != nil {
+		return fmt.Errorf("--lookup-failure: %w", err)
+	}
+	f := checker.CAA(ctx, req, rule)
 	if f.Problem != nil && f.Problem.Code == "request.issuers" {
 		return fmt.Errorf("--issuer: %s", f.Problem.Detail)
 	}
@@ -65,6 +73,10 @@ func (c caaCmd) Run(ctx context.Context, out console) error {
 	}
 	for _, l := range f.Lookups {
 		a.Lookups = append(a.Lookups, complete(l))
+	}
+	for _, l := range f.Failures {
+		l.Retry, l.DS, l.Control = complete(l.Retry), complete(l.DS), complete(l.Control)
+		a.Failures = append(a.Failures, l)
 	}
 	if c.JSON {
 		err = writeJSON(out.stdout, a)
@@ -122,6 +134,8 @@ func (a caaAnswer) write(w io.Writer, req va.Request, color bool) error {
 		sentence = a.Problem.Detail + " (" + a.Problem.Code + ")"
 	case a.Permits != "":
 		sentence = "permitted by " + a.Permits
+	case a.Found == "" && len(a.Failures) > 0:
+		sentence = "no lookup of the climb gave CAA records, and those that failed twice are excused (CAA-06)"
 	case a.Found != "":
 		sentence = "the relevant records at " + a.Found + " restrict no issuance of this kind"
 	}
@@ -134,6 +148,11 @@ func (a caaAnswer) write(w io.Writer, req va.Request, color bool) error {
 			table.Clean(l.Why))
 		for _, record := range l.Answers {
 			b.WriteString("    " + table.Clean(strings.ReplaceAll(record, "\t", " ")) + "\n")
+		}
+		for _, failure := range a.Failures {
+			if failure.Name+"." == l.Name {
+				writeFailure(&b, failure)
+			}
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -19,6 +19,10 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 		table.Paint(color, table.Bold, "asked"), table.Clean(req.Identifier), table.Clean(req.FQDN()), req.Method, req.Method.Section(),
 		table.Clean(req.Queried()), table.Clean(req.AccountURI), strings.Join(req.Issuers, ", "), table.Time(req.TokenCreated),
 		table.Clean(a.Evidence.Attempt.Software))
+	if rule := a.Evidence.Attempt.Probe.CAALookupFailure; rule != va.DenyFailure {
+		fmt.Fprintf(&b, "  CAA lookups that fail: %s (CAA-06)\n", rule)
+	}
+	writeExcused(&b, a.Decision, color)
 	if a.Evidence.Primary != nil {
 		r := a.Evidence.Primary.Report()
 		writeReport(&b, mpic.Primary, a.Evidence.Roster.Primary.Name, mpic.Answered.String(), &r, color)
@@ -32,6 +36,19 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeExcused shows where the decision took a failed lookup for permission.
+func writeExcused(b *strings.Builder, d *mpic.RecordedDecision, color bool) {
+	if d == nil {
+		return
+	}
+	for _, v := range d.Views {
+		if len(v.CAAExcused) > 0 {
+			fmt.Fprintf(b, "  %s at %s, for %s: the CAA lookup failed, and that counted as permission\n",
+				table.Paint(color, table.Yellow, "excused"), table.Clean(v.Perspective), table.Clean(strings.Join(v.CAAExcused, ", ")))
+		}
+	}
 }
 
 func writeReport(b *strings.Builder, role mpic.Role, name, state string, r *va.Report, color bool) {
@@ -59,6 +76,22 @@ func writeReport(b *strings.Builder, role mpic.Role, name, state string, r *va.R
 		fmt.Fprintf(b, "    permitted by %s\n", table.Clean(strings.ReplaceAll(r.CAA.Permits, "\t", " ")))
 	}
 	writeLookups(b, r.CAA.Lookups)
+	for _, f := range r.CAA.Failures {
+		writeFailure(b, f)
+	}
+}
+
+// writeFailure shows what was asked after the CAA lookup of a name had failed.
+func writeFailure(b *strings.Builder, f va.LookupFailure) {
+	fmt.Fprintf(b, "    after the failure at %s:\n", table.Clean(f.Name))
+	for _, x := range []struct {
+		what   string
+		lookup resolver.Lookup
+	}{{"retried", f.Retry}, {"insecure", f.DS}, {"elsewhere", f.Control}} {
+		l := x.lookup
+		fmt.Fprintf(b, "      %-9s  %s %s: %s %s%s, %s to %s\n", x.what, table.Clean(l.Name), table.Clean(l.Type), l.Status, l.Rcode,
+			behind(", ", l.Code), table.Time(l.Started), table.Time(l.Finished))
+	}
 }
 
 func writeProblem(b *strings.Builder, p *va.Problem) {

@@ -85,7 +85,7 @@ func TestPerspectiveIsRead(t *testing.T) {
 // Holds: MPIC-08, F7
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
-		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: clients, identity, issuers, journal, limits,`},
+		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: caa_lookup_failure, clients, identity, issuers, journal, limits,`},
 		"unknown key, nested":   {"attempt: 30s", "atempt: 30s", `30:3: limits.atempt: unknown key; known here: attempt, grant_grace`},
 		"unknown key in list":   {"    title: Ashburn", "    titel: Ashburn", `21:5: perspectives[0].titel: unknown key`},
 		"missing field":         {"  title: Frankfurt\n", "", `primary.title: this field is required`},
@@ -119,6 +119,9 @@ func TestMistakes(t *testing.T) {
 		"bad pin":               {"signing_key: " + thumbprint, "signing_key: abc", `28:18: perspectives[0].signing_key: the RFC 7638 thumbprint`},
 		"upper case pin":        {`    tls_key: "` + digest, `    tls_key: "` + strings.ToUpper(digest), `27:14: perspectives[0].tls_key: the SHA-256`},
 		"issuer":                {"- ca.example.com", "- CA.example.com", `12:5: issuers[0]: "CA.example.com" is no issuer domain name`},
+		"lookup failure":        {"limits:", "caa_lookup_failure: permit\nlimits:", `29:21: caa_lookup_failure: "permit" is neither "deny" nor "permit-when-proven" (CAA-06)`},
+		"lookup failure, empty": {"limits:", "caa_lookup_failure: ''\nlimits:", `29:21: caa_lookup_failure: "" is neither`},
+		"lookup failure, truth": {"limits:", "caa_lookup_failure: true\nlimits:", `29:21: caa_lookup_failure: a text, in quotes`},
 		"no issuer":             {"issuers:\n  - ca.example.com", "issuers: []", `11:10: issuers: one name at least is needed`},
 		"no client":             {"clients:\n  - name: ra-1\n    api_key_sha256: \"" + digest + "\"", "clients: []", `3:10: clients: one client at least`},
 		"client without key":    {"    api_key_sha256: \"" + digest + "\"\n", "", `4:5: clients[0]: certificate_key or api_key_sha256 is needed`},

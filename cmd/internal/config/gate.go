@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
 )
 
 // Gate is the configuration of a gate, quorate.yaml. docs/configuration.md describes each field.
@@ -25,10 +26,12 @@ type Gate struct {
 	Identity Pair    `yaml:"identity"`
 	Journal  Journal `yaml:"journal"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
-	Issuers      []string   `yaml:"issuers"`
-	Primary      Standpoint `yaml:"primary"`
-	Perspectives []Remote   `yaml:"perspectives"`
-	Limits       GateLimits `yaml:"limits"`
+	Issuers []string `yaml:"issuers"`
+	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
+	CAALookupFailure string     `yaml:"caa_lookup_failure"`
+	Primary          Standpoint `yaml:"primary"`
+	Perspectives     []Remote   `yaml:"perspectives"`
+	Limits           GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string `yaml:"source_address"`
 	Log           Log    `yaml:"log"`
@@ -160,6 +163,9 @@ func (d *document) gate(g Gate) (Gate, error) {
 			d.refuse(fmt.Sprintf("issuers[%d]", i), "CAA-02", "%q is no issuer domain name: labels of lower case letters, digits "+
 				"and hyphens (RFC 8659 section 4.2)", name)
 		}
+	}
+	if _, err := va.ParseFailureRule(g.CAALookupFailure); d.has("caa_lookup_failure") && err != nil {
+		d.refuse("caa_lookup_failure", "CAA-06", "%q is neither \"deny\" nor \"permit-when-proven\"", g.CAALookupFailure)
 	}
 	d.standpoint("primary", g.Primary)
 	names := map[string]string{g.Primary.Name: "primary"}

@@ -73,8 +73,14 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.Store, err = db.Open(ctx, db.Config{Path: c.Journal.SQLite, Logger: g.log, Now: doors.clock()}); err != nil {
 		return err
 	}
+	failure := va.DenyFailure
+	if c.CAALookupFailure != "" {
+		if failure, err = va.ParseFailureRule(c.CAALookupFailure); err != nil {
+			return err
+		}
+	}
 	g.Coordinator, err = mpic.New(mpic.Config{Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, Software: software, Now: doors.Now, Logger: g.log, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace,
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace,
 		RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err

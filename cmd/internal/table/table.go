@@ -186,10 +186,13 @@ func saw(v mpic.View, r *va.Report, req va.Request) string {
 		return ""
 	}
 	parts := []string{control(r.DCV, req)}
-	if r.CAA.Found == "" {
-		parts = append(parts, "no CAA")
-	} else {
+	if len(v.CAAExcused) > 0 {
+		parts = append(parts, "CAA lookup failed, excused")
+	}
+	if r.CAA.Found != "" {
 		parts = append(parts, "CAA at "+Clean(r.CAA.Found))
+	} else if len(v.CAAExcused) == 0 {
+		parts = append(parts, "no CAA")
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
