@@ -98,13 +98,13 @@ func (f LookupFailure) excuse(first resolver.Lookup, from, until time.Time, pati
 	if again != cut {
 		return fmt.Errorf("the chain of trust ended at %s, and in the retry at %s", cut, again)
 	}
-	if err := f.inTime(first, from, until); err != nil {
-		return err
-	}
 	if err := noDS(f.DS, cut, first.Chain); err != nil {
 		return err
 	}
-	return elsewhere(f.Control, cut, first, f.Retry)
+	if err := elsewhere(f.Control, cut, first, f.Retry); err != nil {
+		return err
+	}
+	return f.inTime(first, from, until)
 }
 
 // outside tells at which zone the chain of trust of a failed CAA lookup of name ended; an error where the lookup is not
