@@ -59,7 +59,8 @@ type setup struct {
 	doors Doors
 }
 
-func newSetup(t *testing.T) *setup {
+// newSetup puts lines at the end of the gate's configuration.
+func newSetup(t *testing.T, lines ...string) *setup {
 	t.Helper()
 	w, err := world.New(world.Default())
 	require.NoError(t, err)
@@ -89,7 +90,7 @@ func newSetup(t *testing.T) *setup {
 			site.name, site.name, url, site.region, site.lat, site.lon, pins.TLSKey(), pins.SigningKey())
 	}
 	s.yaml = filepath.Join(dir, "quorate.yaml")
-	require.NoError(t, os.WriteFile(s.yaml, []byte(b.String()), 0o600))
+	require.NoError(t, os.WriteFile(s.yaml, []byte(b.String()+strings.Join(lines, "")), 0o600))
 	settings, err := config.LoadGate(s.yaml)
 	require.NoError(t, err)
 	s.gate, err = NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
