@@ -38,23 +38,40 @@ func deniedByChild(tld string) attack {
 	}}
 }
 
-// deniedByParent has the parent's servers answer with their own record at the cut instead of referring: no data for the
-// child's apex, and for names below that they do not exist. Whatever is asked for DS is answered honestly.
+// deniedByParent has the parent's servers answer for the child as if they had the zone: with the child's genuine data and
+// keys, and for CAA with their own record at the cut: no data for the child's apex, and for names below that they do not
+// exist. Whatever is asked for DS is answered honestly.
 func deniedByParent(tld string) attack {
 	return attack{strike: func(s *stage) {
 		zone := "victim." + tld + "."
 		below := slices.Concat(s.proof(tld, zone), s.proof(tld, "www."+zone), s.proof(tld, "*."+zone), s.proof(tld, "*."+tld))
 		apex := s.proof(tld, zone)
-		s.rewrite(world.Fault{Zone: tld}, func(m *dns.Msg) {
+		s.relay(tld, zone)
+		s.rewrite(world.Fault{Zone: tld, Type: dns.TypeCAA}, func(m *dns.Msg) {
 			switch {
-			case m.Question[0].Qtype == dns.TypeDS || !within(m, zone):
 			case within(m, "www."+zone):
 				denying(dns.RcodeNameError, below)(m)
-			default:
+			case within(m, zone):
 				denying(dns.RcodeSuccess, apex)(m)
 			}
 		})
 	}}
+}
+
+// relay has the servers of a zone answer for its child, in the place of a referral, what the child's own would say.
+func (s *stage) relay(parent, child string) {
+	s.t.Helper()
+	s.rewrite(world.Fault{Zone: parent}, func(m *dns.Msg) {
+		q := m.Question[0]
+		if q.Qtype == dns.TypeDS || !within(m, child) {
+			return
+		}
+		if set := s.world.RRset(child, q.Name, q.Qtype); len(set) > 0 {
+			answering(set)(m)
+		} else {
+			denying(dns.RcodeSuccess, s.world.RRset(child, child, dns.TypeSOA), s.world.Proof(child, q.Name))(m)
+		}
+	})
 }
 
 // unsigned has the parent's servers show a record of another place as the proof that victim has no DS, and the child's
@@ -63,7 +80,7 @@ func unsigned(tld string, proof func(*stage) []dns.RR) attack {
 	return attack{strike: func(s *stage) {
 		zone := "victim." + tld + "."
 		refer(s, tld, zone, s.set(tld, zone, dns.TypeNS), proof(s))
-		s.rewrite(world.Fault{Zone: zone}, func(m *dns.Msg) {
+		s.rewriteLater(world.Fault{Zone: zone}, func(m *dns.Msg) {
 			m.Answer = slices.DeleteFunc(m.Answer, isSignature)
 			m.Ns = slices.DeleteFunc(m.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeSOA })
 			if t := m.Question[0].Qtype; t == dns.TypeCAA || t == dns.TypeDNSKEY {
@@ -105,8 +122,8 @@ func spanAttacks() map[string]attack {
 			},
 			strike: func(s *stage) {
 				refer(s, "net", "shop.net.", s.set("net", "shop.net", dns.TypeNS), s.kept)
-				s.rewrite(world.Fault{Zone: "shop.net", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
-				s.inject(world.Fault{Zone: "shop.net", Kind: world.StripDNSSEC})
+				s.rewriteLater(world.Fault{Zone: "shop.net", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
+				s.install(world.Fault{Zone: "shop.net", Kind: world.StripDNSSEC})
 			},
 		}
 	}
@@ -124,13 +141,13 @@ func spanAttacks() map[string]attack {
 	}
 }
 
-// hidden has net's servers pass over the signed delegation of victim.net and refer www.victim.net to the attacker's server,
-// as if an opt-out span held it.
+// hidden has net's servers pass over the signed delegation of victim.net, whose data they give themselves, and refer
+// www.victim.net to the attacker's server, as if an opt-out span held it.
 func hidden(proofs func(*stage) []dns.RR) attack {
 	return attack{strike: func(s *stage) {
 		ns := records(s.t, "www.victim.net. NS a.ns.evil.com.")
+		s.relay("net", "victim.net.")
 		refer(s, "net", "www.victim.net.", ns, proofs(s))
-		s.rewrite(world.Fault{Zone: "net", Name: "victim.net", Type: dns.TypeA}, denying(dns.RcodeSuccess))
 		s.rewriteLater(world.Fault{Server: evilAddr}, s.evil)
 	}}
 }

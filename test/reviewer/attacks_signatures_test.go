@@ -110,8 +110,11 @@ func strippingAttacks() map[string]attack {
 		"3a": forging(),
 		"3b": forging(world.Fault{Zone: "shop.com", Kind: world.StripDNSSEC},
 			world.Fault{Zone: "shop.com", Type: dns.TypeDNSKEY, Kind: world.StripAnswer}),
-		"3c": forging(world.Fault{Zone: "shop.com", Kind: world.StripDNSSEC},
-			world.Fault{Zone: "com", Kind: world.StripDNSSEC}),
+		"3c": {strike: func(s *stage) {
+			s.inject(world.Fault{Zone: "com", Kind: world.StripDNSSEC})
+			s.rewriteLater(world.Fault{Zone: "shop.com", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
+			s.install(world.Fault{Zone: "shop.com", Kind: world.StripDNSSEC})
+		}},
 		"3d": {strike: func(s *stage) {
 			s.inject(world.Fault{Zone: "shop.com", Type: dns.TypeDNSKEY, Kind: world.StripAnswer})
 		}},

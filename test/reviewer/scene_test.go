@@ -136,16 +136,18 @@ func newStage(t testing.TB, c testCase, a attack) *stage {
 	s.request = va.Request{Identifier: c.identifier, Method: c.method, Token: token,
 		KeyAuthorization: token + "." + base64.RawURLEncoding.EncodeToString(raw[24:]), TokenCreated: s.clock().UTC(),
 		AccountURI: "https://ca.example.net/acct/1"}
-	page := pageAddr
+	page, other := pageAddr, evilPageAddr
 	switch {
 	case !c.owner:
-		page = evilPageAddr
+		page, other = other, page
 	case c.method == va.DNS01:
 		require.NoError(t, s.world.Set("_acme-challenge."+s.request.FQDN(), dns.TypeTXT, s.request.Expected()))
 	}
 	host, err := s.world.Host(page)
 	require.NoError(t, err)
 	host.AddToken(token, s.request.KeyAuthorization)
+	_, err = s.world.Host(other)
+	require.NoError(t, err)
 	return s
 }
 

@@ -59,6 +59,11 @@ const (
 	Garbage
 	// Rewrite calls Fault.Rewrite with the complete answer.
 	Rewrite
+	// NoDO answers SERVFAIL to a query with the DO bit, and correctly without.
+	NoDO
+	// Flood sends the messages of Fault.Flood over UDP before the answer, from the address and port that were asked: what
+	// somebody who forges source addresses gets to the client in time.
+	Flood
 )
 
 // Fault makes some answers go wrong. All conditions that are given must hold for it to strike; none given means always.
@@ -81,6 +86,9 @@ type Fault struct {
 	Delay time.Duration
 	// Rewrite is called by the kind of that name. It must be safe for concurrent use, and keep nothing of the message.
 	Rewrite func(*dns.Msg)
+	// Flood is called by the kind of that name, with a copy of the complete answer, and gives what is sent before it. It
+	// must be safe for concurrent use.
+	Flood func(*dns.Msg) []*dns.Msg
 }
 
 func (f Fault) normal() (*Fault, error) {
@@ -92,10 +100,12 @@ func (f Fault) normal() (*Fault, error) {
 	}
 	f.Clients = slices.Clone(f.Clients)
 	switch {
-	case f.Kind < Slow || f.Kind > Rewrite:
+	case f.Kind < Slow || f.Kind > Flood:
 		return nil, fmt.Errorf("world: %d is no kind of fault", f.Kind)
 	case f.Kind == Rewrite && f.Rewrite == nil:
 		return nil, errors.New("world: a fault of the kind Rewrite has no function")
+	case f.Kind == Flood && f.Flood == nil:
+		return nil, errors.New("world: a fault of the kind Flood has no function")
 	case f.Transport != "" && f.Transport != "udp" && f.Transport != "tcp":
 		return nil, fmt.Errorf("world: %q is no transport of a fault", f.Transport)
 	}
@@ -168,6 +178,10 @@ func (f *Fault) spoil(e *exchange, z *signedZone) {
 		m.Question[0].Name = below("wrong", m.Question[0].Name)
 	case Rewrite:
 		f.Rewrite(m)
+	case NoDO:
+		if opt := e.request.IsEdns0(); opt != nil && opt.Do() {
+			e.fail(dns.RcodeServerFailure)
+		}
 	default:
 		f.spoilTransport(e)
 	}
@@ -199,6 +213,10 @@ func (f *Fault) spoilTransport(e *exchange) {
 		}
 	case Garbage:
 		e.garbage = true
+	case Flood:
+		if e.transport == "udp" {
+			e.flood = append(e.flood, f.Flood(e.answer.Copy())...)
+		}
 	}
 }
 

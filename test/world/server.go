@@ -179,8 +179,14 @@ func (w *World) serveUDP(u *net.UDPConn, server netip.Addr) {
 		query := append([]byte(nil), buf[:n]...)
 		w.running.Go(func() {
 			e := &exchange{server: server, client: from.Addr().Unmap(), transport: "udp"}
-			if out := w.exchange(e, query); out != nil {
-				// A client that has gone is its own affair.
+			out := w.exchange(e, query)
+			// A client that has gone is its own affair.
+			for _, m := range e.flood {
+				if wire, err := m.Pack(); err == nil {
+					_, _ = u.WriteToUDPAddrPort(wire, from)
+				}
+			}
+			if out != nil {
 				_, _ = u.WriteToUDPAddrPort(out, from)
 			}
 		})
@@ -248,6 +254,7 @@ type exchange struct {
 	// What faults make of it.
 	delay                                             time.Duration
 	drop, hangUp, truncate, noOPT, oversized, garbage bool
+	flood                                             []*dns.Msg
 	err                                               error
 }
 
