@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // Journal writes the records of attempts. It is mpic.Journal.
@@ -148,12 +149,16 @@ func (j *Journal) Close(ctx context.Context, evidence mpic.Evidence, decision mp
 	if err != nil {
 		return fmt.Errorf("db: closing attempt %s: %w", evidence.Attempt.ID(), err)
 	}
+	fresh := j.store.known.missing(c.sets)
 	err = j.submit(ctx, func(ctx context.Context, tx *session) error {
 		number, err := findOpen(ctx, tx, evidence.Attempt.ID(), c.opening.sha256)
 		if err != nil {
 			return err
 		}
 		now := j.store.now()
+		if err := insertSets(ctx, tx, c.sets, fresh, now); err != nil {
+			return err
+		}
 		for _, r := range c.rows {
 			if err := insertReport(ctx, tx, number, r, now); err != nil {
 				return err
@@ -174,6 +179,7 @@ func (j *Journal) Close(ctx context.Context, evidence mpic.Evidence, decision mp
 	if err != nil {
 		return fmt.Errorf("db: closing attempt %s: %w", evidence.Attempt.ID(), err)
 	}
+	j.store.known.add(fresh)
 	return nil
 }
 
@@ -184,6 +190,7 @@ type closeRecord struct {
 	rows         []reportRow
 	decision     mpic.Decision
 	decisionJSON []byte
+	sets         dnssec.Sets
 }
 
 // prepareClose holds evidence and decision against each other. Judge is pure and quick, so the check is to judge again:
@@ -209,8 +216,12 @@ func prepareClose(e mpic.Evidence, d mpic.Decision) (closeRecord, error) {
 	if err != nil {
 		return none, err
 	}
+	sets, err := e.Sets() // REC-04: nothing is decided upon proofs that the record does not hold
+	if err != nil {
+		return none, fmt.Errorf("%w: %w", ErrMismatch, err)
+	}
 	rows, err := reportRows(e, d)
-	return closeRecord{attempt: e.Attempt, opening: doc, rows: rows, decision: d, decisionJSON: given}, err
+	return closeRecord{attempt: e.Attempt, opening: doc, rows: rows, decision: d, decisionJSON: given, sets: sets}, err
 }
 
 // findOpen gives the number of an attempt that is open and whose document has this digest.
@@ -269,6 +280,11 @@ func insertDecision(ctx context.Context, tx *session, number int64, c closeRecor
 // A reply of a remote that had answered in time, a second one, or one for an attempt that is still open is refused.
 func (j *Journal) Late(ctx context.Context, attempt string, attestation mpic.Attestation) error {
 	doc, err := newDocument(attestation)
+	late := mpic.Evidence{Remotes: []mpic.Attestation{attestation}}
+	var sets dnssec.Sets
+	if err == nil {
+		sets, err = late.Sets()
+	}
 	if err == nil {
 		err = j.submit(ctx, func(ctx context.Context, tx *session) error {
 			var number int64
@@ -276,6 +292,9 @@ func (j *Journal) Late(ctx context.Context, attempt string, attestation mpic.Att
 			if errors.Is(err, sql.ErrNoRows) {
 				return ErrNotFound
 			} else if err != nil {
+				return err
+			}
+			if err := insertSets(ctx, tx, sets, j.store.known.missing(sets), j.store.now()); err != nil {
 				return err
 			}
 			_, err = tx.exec(ctx, `INSERT INTO late_reports (attempt, perspective, role, state, recorded_at, document,

@@ -111,7 +111,10 @@ func (s *Store) attempt(ctx context.Context, key string) (r Record, err error) {
 	if r.Late, err = readLate(ctx, tx, r.Number); err != nil {
 		return r, err
 	}
-	return r, r.decode()
+	if err := r.decode(); err != nil {
+		return r, err
+	}
+	return r, supply(ctx, tx, &r.Evidence)
 }
 
 // set keeps bytes that have the stored digest, and refuses others.

@@ -116,10 +116,12 @@ func dump(t testing.TB, pool *sql.DB, table string) []string {
 // Holds: REC-06
 func TestREC_06_ChangedBytesAreNoRecord(t *testing.T) {
 	for name, change := range map[string]string{
-		"the attempt":  `DROP TRIGGER attempts_no_update; UPDATE attempts SET document = document || x'20'`,
-		"a report":     `DROP TRIGGER reports_no_update; UPDATE reports SET document = document || x'20' WHERE perspective = 'tokyo'`,
-		"the decision": `DROP TRIGGER decisions_no_update; UPDATE decisions SET document = document || x'20'`,
-		"a late reply": `DROP TRIGGER late_reports_no_update; UPDATE late_reports SET document = document || x'20'`,
+		"the attempt":         `DROP TRIGGER attempts_no_update; UPDATE attempts SET document = document || x'20'`,
+		"a report":            `DROP TRIGGER reports_no_update; UPDATE reports SET document = document || x'20' WHERE perspective = 'tokyo'`,
+		"the decision":        `DROP TRIGGER decisions_no_update; UPDATE decisions SET document = document || x'20'`,
+		"a late reply":        `DROP TRIGGER late_reports_no_update; UPDATE late_reports SET document = document || x'20'`,
+		"DNS records":         `DROP TRIGGER rrsets_no_update; UPDATE rrsets SET octets = octets || x'20'`,
+		"DNS records removed": `DROP TRIGGER rrsets_no_delete; DELETE FROM rrsets`,
 		"a report's state": `DROP TRIGGER reports_no_update; UPDATE reports SET state = 'rejected'
 			WHERE perspective = 'helsinki' AND attempt = 1`,
 		"a report with its digest": `DROP TRIGGER reports_no_update; UPDATE reports SET (document, sha256) =
@@ -169,10 +171,10 @@ func TestOpenRefuses(t *testing.T) {
 		"a read-only file":      {db.Config{Path: file("ro.db", "", 0o444)}, "ro.db is read-only (mode 0444)"},
 		"no database":           {db.Config{Path: file("text.db", "not a database, but long enough to be one", 0o600)}, "not a database"},
 		"another program's":     {db.Config{Path: sqlFile("other.db", `CREATE TABLE x (y)`)}, "tables of another program"},
-		"a newer schema":        {db.Config{Path: newer}, "version 99, which is newer than this program's 2"},
+		"a newer schema":        {db.Config{Path: newer}, "version 99, which is newer than this program's 4"},
 		"a newer one, to read":  {db.Config{Path: newer, ReadOnly: true}, "version 99, which is newer"},
 		"nothing to read":       {db.Config{Path: filepath.Join(dir, "none.db"), ReadOnly: true}, "there is no database at"},
-		"an empty file to read": {db.Config{Path: file("empty.db", "", 0o600), ReadOnly: true}, "version 0; this program reads 2"},
+		"an empty file to read": {db.Config{Path: file("empty.db", "", 0o600), ReadOnly: true}, "version 0; this program reads 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := db.Open(t.Context(), c.config)

@@ -50,6 +50,7 @@ type Store struct {
 	log    *slog.Logger
 	reads  *sql.DB
 	writer *writer // nil when the store is open for reading only
+	known  known
 }
 
 // Open opens the database and brings its schema up to date. It refuses, with the path in the error: a directory that

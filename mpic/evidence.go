@@ -7,9 +7,12 @@ package mpic
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // Kind says what an attempt is for. The zero value is no kind.
@@ -153,4 +156,61 @@ type Evidence struct {
 	Primary *PrimaryReport `json:"primary,omitempty"`
 	// Remotes has one attestation per remote of the roster, in the roster's order.
 	Remotes []Attestation `json:"remotes"`
+}
+
+// reports gives all reports with the names of their perspectives, the primary's first.
+func (e *Evidence) reports() (reports []*va.Report, names []string) {
+	if e.Primary != nil {
+		reports, names = append(reports, &e.Primary.report), append(names, e.Roster.Primary.Name)
+	}
+	for _, a := range e.Remotes {
+		if a.Report != nil {
+			reports, names = append(reports, a.Report), append(names, a.Perspective)
+		}
+	}
+	return reports, names
+}
+
+// Sets gives the records that the proofs in the reports rest on, each once. An error names a report some of whose records are
+// missing or have another digest.
+func (e *Evidence) Sets() (dnssec.Sets, error) {
+	all := dnssec.Sets{}
+	reports, names := e.reports()
+	for i, r := range reports {
+		for _, sum := range r.Needs() {
+			octets, ok := r.Sets[sum]
+			if !ok {
+				return nil, fmt.Errorf("mpic: the report of %s rests on the records %s, which are missing", names[i], sum)
+			}
+			all[sum] = octets
+		}
+	}
+	return all, all.Check()
+}
+
+// Needs gives the digests of the records that the proofs in the reports rest on, each once and in order.
+func (e *Evidence) Needs() []string {
+	needs := map[string]bool{}
+	reports, _ := e.reports()
+	for _, r := range reports {
+		for _, sum := range r.Needs() {
+			needs[sum] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(needs))
+}
+
+// Supply gives each report the records that its proofs rest on, as they are stored beside it. The error is that of Sets.
+func (e *Evidence) Supply(sets dnssec.Sets) error {
+	reports, _ := e.reports()
+	for _, r := range reports {
+		r.Sets = dnssec.Sets{}
+		for _, sum := range r.Needs() {
+			if octets, ok := sets[sum]; ok {
+				r.Sets[sum] = octets
+			}
+		}
+	}
+	_, err := e.Sets()
+	return err
 }

@@ -70,7 +70,7 @@ func passing(t testing.TB, p va.Probe, name string) va.Report {
 	require.Nil(t, problem)
 	at := p.Deadline.Add(-10 * time.Second)
 	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
-		Started: at, Finished: at,
+		Started: at, Finished: at, Resolver: resolver.Settings{Mode: resolver.Iterative},
 		DCV: controlled(p.Request, at),
 		CAA: va.CAAFinding{Outcome: va.Pass, Name: p.Request.FQDN(), Found: p.Request.FQDN(), Records: []string{caaRecord},
 			Permits: permits, TTL: 300, FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,

@@ -259,15 +259,22 @@ func vet(m Member, a Attestation) Attestation {
 func cut(signed string) string { return signed[:min(len(signed), signedLimit)] }
 
 // asRecorded gives a report as it will be read back from the record, so that Judge now and the auditor later read the
-// same. A report with a value that has no form there (an outcome that is none) is an error.
+// same. A report with a value that has no form there (an outcome that is none) is an error, and so is one that comes without
+// the DNS records on which its proofs rest.
 func asRecorded(r va.Report) (va.Report, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return va.Report{}, err
 	}
 	var out va.Report
-	err = json.Unmarshal(b, &out)
-	return out, err
+	if err := json.Unmarshal(b, &out); err != nil {
+		return va.Report{}, err
+	}
+	alone := Evidence{Primary: &PrimaryReport{out}}
+	if err := alone.Supply(r.Sets); err != nil {
+		return va.Report{}, err
+	}
+	return alone.Primary.report, nil
 }
 
 // failedReport is the report of a primary that could not make one: both checks are errors, never passes.

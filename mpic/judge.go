@@ -125,6 +125,14 @@ func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) 
 	}
 	v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
 	v.CAA, v.CAAExcused, v.CAAProblem = judgeCAA(a, r.CAA, name)
+	if p := ownResolution(r); p != nil && role == Primary {
+		if v.DCV == va.Pass {
+			v.DCV, v.DCVProblem = va.Error, p
+		}
+		if v.CAA == va.Pass {
+			v.CAA, v.CAAExcused, v.CAAProblem = va.Error, nil, p
+		}
+	}
 	return v
 }
 

@@ -6,9 +6,29 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
+
+// ownResolution tells why a report does not rest on resolution from the root by the perspective itself, as the primary's must
+// (DCV-04): an upstream resolver's answers are validated too, and yet it is the upstream that saw the name servers.
+func ownResolution(r va.Report) *va.Problem {
+	upstream := r.Resolver.Mode
+	if upstream == resolver.Iterative {
+		upstream = ""
+	}
+	for _, l := range r.Lookups() {
+		if l.Upstream != "" {
+			upstream = l.Upstream
+		}
+	}
+	if upstream == "" && r.Resolver.Mode == resolver.Iterative {
+		return nil
+	}
+	return &va.Problem{Code: "primary.upstream", Rules: []string{"DCV-04"},
+		Detail: fmt.Sprintf("the primary's report rests on a resolver that is not the primary's own (%q)", upstream)}
+}
 
 // answers gives the records of one type out of the account of a lookup, in presentation format, none where the answer
 // was that there are none. It gives an error unless the account is of this very question (C1), may be relied upon

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime/debug"
 	"strings"
@@ -133,13 +134,44 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 		Digest: probe.Digest(), Started: c.clock()}
 	ctx, cancel, refusal := c.begin(ctx, probe, r.Started)
 	defer cancel()
+	var sets proofSets
+	c = c.collecting(&sets)
 	log := c.config.Logger.With("attempt", probe.Attempt, "identifier", probe.Request.Identifier)
 	var both sync.WaitGroup
 	both.Go(func() { r.DCV = c.checkDCV(ctx, log, probe.Request, refusal) })
 	both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal) })
 	both.Wait()
+	if c.config.Resolver != nil {
+		r.Resolver = c.config.Resolver.Settings()
+	}
+	r.Sets = dnssec.Sets{}
+	for _, sum := range r.Needs() {
+		r.Sets[sum] = sets.all[sum]
+	}
 	r.Finished = c.clock()
 	return r
+}
+
+// proofSets gathers the records that the proofs of one probe's lookups rest on.
+type proofSets struct {
+	mu  sync.Mutex
+	all dnssec.Sets
+}
+
+// collecting gives the checker for one probe: c, with an eye on its lookups.
+func (c *Checker) collecting(sets *proofSets) *Checker {
+	one := *c
+	sets.all = dnssec.Sets{}
+	one.lookup = func(ctx context.Context, name string, qtype uint16) *resolver.Answer {
+		a := c.lookup(ctx, name, qtype)
+		if a != nil {
+			sets.mu.Lock()
+			maps.Copy(sets.all, a.Sets)
+			sets.mu.Unlock()
+		}
+		return a
+	}
+	return &one
 }
 
 // begin sets the time limit, and refuses a probe that is inadmissible or too late.

@@ -1,8 +1,11 @@
 package va
 
 import (
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
 
@@ -21,6 +24,39 @@ type Report struct {
 	Finished time.Time  `json:"finished"`
 	DCV      DCVFinding `json:"dcv"`
 	CAA      CAAFinding `json:"caa"`
+	// Resolver says how the perspective's resolver was set: trust anchors, limits, clock slack.
+	Resolver resolver.Settings `json:"resolver"`
+	// Sets are the records that the proofs of the lookups rest on. They are no part of the report's JSON form, and of what is
+	// signed: the proofs name them by their digests, and they are sent and stored beside it, each once.
+	Sets dnssec.Sets `json:"-"`
+}
+
+// Lookups gives all lookups of a report, to be read.
+func (r *Report) Lookups() []*resolver.Lookup {
+	var all []*resolver.Lookup
+	for _, lookups := range [][]resolver.Lookup{r.DCV.Lookups, r.CAA.Lookups} {
+		for i := range lookups {
+			all = append(all, &lookups[i])
+		}
+	}
+	for i := range r.CAA.Failures {
+		f := &r.CAA.Failures[i]
+		all = append(all, &f.Retry, &f.DS, &f.Control)
+	}
+	return all
+}
+
+// Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
+func (r *Report) Needs() []string {
+	needs := map[string]bool{}
+	for _, l := range r.Lookups() {
+		for _, s := range l.Proof {
+			if s.Records != "" {
+				needs[s.Records] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(needs))
 }
 
 // DCVFinding is what one perspective found of the applicant's control.

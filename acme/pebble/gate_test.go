@@ -82,6 +82,9 @@ func (g *gate) Validate(_ context.Context, kind mpic.Kind, caller string, req va
 	if err := json.Unmarshal(primary, e.Primary); err != nil {
 		return mpic.Result{}, err
 	}
+	if err := e.Supply(dbtest.Sets()); err != nil {
+		return mpic.Result{}, err
+	}
 	for _, name := range remoteNames {
 		if slices.Contains(g.silent, name) {
 			e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: name, State: mpic.TimedOut,
@@ -119,7 +122,7 @@ func (g *gate) report(name string, probe va.Probe) va.Report {
 		caa.Outcome, caa.Problem = va.Fail, &va.Problem{Code: "caa.forbidden",
 			Detail: req.FQDN() + ` has the CAA record 0 issue "other.test"`}
 	}
-	return va.Report{Perspective: name, Software: "test",
+	return va.Report{Perspective: name, Software: "test", Sets: dbtest.Sets(), Resolver: resolver.Settings{Mode: resolver.Iterative},
 		Attempt: probe.Attempt, Nonce: probe.Nonce, Digest: probe.Digest(), Started: now, Finished: now, DCV: dcv, CAA: caa}
 }
 

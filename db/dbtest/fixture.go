@@ -3,9 +3,13 @@
 package dbtest
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,6 +74,8 @@ func SetPrimary(t testing.TB, e *mpic.Evidence, r va.Report) {
 	require.NoError(t, err)
 	e.Primary = new(mpic.PrimaryReport)
 	require.NoError(t, json.Unmarshal(b, e.Primary))
+	alone := mpic.Evidence{Primary: e.Primary}
+	require.NoError(t, alone.Supply(r.Sets))
 }
 
 // Report passes both checks, with what must have been seen for it.
@@ -79,8 +85,8 @@ func Report(t testing.TB, p va.Probe, name string) va.Report {
 	record := fqdn + ".\t300\tIN\tCAA\t0 issue \"ca.example\""
 	permits, problem := va.EvaluateCAA([]string{record}, p.Request)
 	require.Nil(t, problem)
-	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
-		Started: at, Finished: at.Add(time.Second),
+	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(), Sets: Sets(),
+		Started: at, Finished: at.Add(time.Second), Resolver: resolver.Settings{Mode: resolver.Iterative},
 		DCV: Controlled(p.Request, at),
 		CAA: va.CAAFinding{Outcome: va.Pass, Name: fqdn, Found: fqdn, Records: []string{record}, Permits: permits, TTL: 300,
 			FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
@@ -110,6 +116,17 @@ func Controlled(req va.Request, at time.Time) va.DCVFinding {
 	return f
 }
 
+// Sets are the records that the proofs of all reports made here rest on. db does not look into them.
+func Sets() dnssec.Sets {
+	sets := dnssec.Sets{}
+	for _, zone := range []string{".", "com."} {
+		octets := []byte("the keys of " + zone)
+		sum := sha256.Sum256(octets)
+		sets[hex.EncodeToString(sum[:])] = octets
+	}
+	return sets
+}
+
 // lookup is a secure answer three referrals below the root, with the records given.
 func lookup(name, kind string, records ...string) resolver.Lookup {
 	l := resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", Answers: records,
@@ -121,6 +138,9 @@ func lookup(name, kind string, records ...string) resolver.Lookup {
 		}
 		l.Chain = append(l.Chain, resolver.Link{Zone: zone, DS: []uint16{20326}, DNSKEY: []uint16{20326, 38696},
 			Algorithm: "ECDSAP256SHA256", Result: dnssec.Secure})
+	}
+	for _, sum := range slices.Sorted(maps.Keys(Sets())) {
+		l.Proof = append(l.Proof, dnssec.Stage{Kind: dnssec.StageKeys, Zone: ".", Name: ".", Records: sum, At: started, Status: dnssec.Secure})
 	}
 	return l
 }

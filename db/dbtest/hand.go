@@ -18,7 +18,7 @@ import (
 
 // Tables are those that hold records.
 func Tables() []string {
-	return []string{"attempts", "perspectives", "reports", "decisions", "authorizations", "late_reports"}
+	return []string{"attempts", "perspectives", "reports", "decisions", "authorizations", "late_reports", "rrsets"}
 }
 
 func count(t testing.TB, g Engine, table string) int {

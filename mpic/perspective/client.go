@@ -178,22 +178,29 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *va.Repor
 	if response.StatusCode != http.StatusOK {
 		return r.refused(ctx, response)
 	}
-	reply, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	body, err = io.ReadAll(io.LimitReader(response.Body, maxReply+1))
 	if err != nil {
 		state, p := r.broken(ctx, err)
-		return state, nil, kept(reply), p
+		return state, nil, kept(body), p
 	}
-	if len(reply) > maxReply {
-		return mpic.Rejected, nil, kept(reply), r.problem("perspective.too-large", "replied with more than %d bytes", maxReply)
+	if len(body) > maxReply {
+		return mpic.Rejected, nil, kept(body), r.problem("perspective.too-large", "replied with more than %d bytes", maxReply)
 	}
 	if got := response.Header.Get("Content-Type"); !isMedia(got, contentType) {
-		return mpic.Rejected, nil, kept(reply), r.problem("perspective.garbage", "replied with %q instead of %s", cut(got, 80), contentType)
+		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with %q instead of %s", cut(got, 80), contentType)
 	}
-	report, refused := Verify(string(reply), r.member, r.others, probe)
+	var answer reply
+	if err := decodeStrict(body, &answer); err != nil {
+		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with what is no reply: %v", err)
+	}
+	report, refused := Verify(answer.Report, r.member, r.others, probe)
 	if refused != nil {
-		return mpic.Rejected, nil, kept(reply), refused
+		return mpic.Rejected, nil, kept([]byte(answer.Report)), refused
 	}
-	return mpic.Answered, &report, string(reply), nil
+	if report.Sets, err = answer.sets(report); err != nil {
+		return mpic.Rejected, nil, kept([]byte(answer.Report)), r.problem("perspective.evidence", "sent a report that %v", err)
+	}
+	return mpic.Answered, &report, answer.Report, nil
 }
 
 // refused reads an answer that is no report.

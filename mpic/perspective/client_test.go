@@ -2,6 +2,9 @@ package perspective
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // Holds: MPIC-08, MPIC-09
@@ -32,6 +36,7 @@ func TestRemoteGivesTheSignedReport(t *testing.T) {
 
 	again, problem := Verify(a.Signed, r.Member(), nil, probe)
 	require.Nil(t, problem, "what is kept can be verified later")
+	again.Sets = a.Report.Sets // which are not part of what is signed
 	require.Equal(t, *a.Report, again)
 }
 
@@ -77,7 +82,15 @@ func answer(t *testing.T, w http.ResponseWriter, r *http.Request, id *Identity) 
 	signed, err := id.sign(passing(probe))
 	require.NoError(t, err)
 	w.Header().Set("Content-Type", contentType)
-	_, _ = io.WriteString(w, signed)
+	_, _ = io.WriteString(w, inReply(t, signed))
+}
+
+// inReply gives the body that carries a report and the records beside it.
+func inReply(t *testing.T, signed string, sets ...[]byte) string {
+	t.Helper()
+	b, err := json.Marshal(reply{Report: signed, Sets: append([][]byte{}, sets...)})
+	require.NoError(t, err)
+	return string(b)
 }
 
 // Holds: MPIC-08, F9
@@ -132,7 +145,7 @@ func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
 	earlier.Attempt, earlier.Nonce = "01JZ-earlier", strings.Repeat("0e", 16)
 	replayed, err := id.sign(passing(earlier))
 	require.NoError(t, err)
-	reply := func(status int, media, body string) http.HandlerFunc {
+	respond := func(status int, media, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", media)
 			w.WriteHeader(status)
@@ -147,19 +160,22 @@ func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
 		detail  string
 		kept    string
 	}{
-		{"a reply to an earlier attempt", reply(200, contentType, replayed), "perspective.replay", "is for the attempt \"01JZ-earlier\"", replayed},
-		{"HTML", reply(200, "text/html", "<html>"), "perspective.garbage", `replied with "text/html"`, "<html>"},
-		{"HTML called a JWS", reply(200, contentType, "<html>"), "perspective.garbage", "no compact JWS", "<html>"},
-		{"a report in JSON, unsigned", reply(200, "application/json", "{}"), "perspective.garbage", `replied with "application/json"`, "{}"},
-		{"garbage", reply(200, contentType, "\xff\xfe\x00"), "perspective.garbage", "no compact JWS", "\uFFFD\x00"},
-		{"nothing", reply(200, contentType, ""), "perspective.garbage", "no compact JWS", ""},
-		{"a giant", reply(200, contentType, giant), "perspective.too-large", "more than 1048576 bytes", giant[:maxRejected]},
-		{"no content", reply(204, "", ""), "perspective.status", "status 204", ""},
-		{"an error page", reply(502, "text/html", "<html>"), "perspective.status", "status 502", "<html>"},
-		{"a problem", reply(400, problemType, `{"code":"request.nonce","detail":"nonce: bad"}`), "perspective.refused",
+		{"a reply to an earlier attempt", respond(200, contentType, inReply(t, replayed)), "perspective.replay", "is for the attempt \"01JZ-earlier\"", replayed},
+		{"HTML", respond(200, "text/html", "<html>"), "perspective.garbage", `replied with "text/html"`, "<html>"},
+		{"HTML called JSON", respond(200, contentType, "<html>"), "perspective.garbage", "no reply", "<html>"},
+		{"a report in JSON, unsigned", respond(200, contentType, `{"attempt":"01JZ"}`), "perspective.garbage", "no reply", `{"attempt":"01JZ"}`},
+		{"a reply without a report", respond(200, contentType, "{}"), "perspective.garbage", "no compact JWS", ""},
+		{"a report that is no JWS", respond(200, contentType, inReply(t, "<html>")), "perspective.garbage", "no compact JWS", "<html>"},
+		{"a JWS alone", respond(200, "application/jose", replayed), "perspective.garbage", `replied with "application/jose"`, replayed},
+		{"garbage", respond(200, contentType, "\xff\xfe\x00"), "perspective.garbage", "no reply", "\uFFFD\x00"},
+		{"nothing", respond(200, contentType, ""), "perspective.garbage", "no reply", ""},
+		{"a giant", respond(200, contentType, giant), "perspective.too-large", "more than 4194304 bytes", giant[:maxRejected]},
+		{"no content", respond(204, "", ""), "perspective.status", "status 204", ""},
+		{"an error page", respond(502, "text/html", "<html>"), "perspective.status", "status 502", "<html>"},
+		{"a problem", respond(400, problemType, `{"code":"request.nonce","detail":"nonce: bad"}`), "perspective.refused",
 			"status 400, request.nonce: nonce: bad", `{"code":"request.nonce","detail":"nonce: bad"}`},
-		{"a problem without code", reply(400, problemType, `{}`), "perspective.status", "status 400", `{}`},
-		{"an unending problem", reply(400, problemType, giant), "perspective.status", "status 400", giant[:maxProblem]},
+		{"a problem without code", respond(400, problemType, `{}`), "perspective.status", "status 400", `{}`},
+		{"an unending problem", respond(400, problemType, giant), "perspective.status", "status 400", giant[:maxProblem]},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,6 +188,63 @@ func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
 			require.Equal(t, c.kept, a.Signed)
 			require.Nil(t, a.Report)
 			require.False(t, a.Closed.IsZero())
+		})
+	}
+}
+
+// Holds: MPIC-09, REC-04
+func TestRemoteTakesAReportOnlyWithTheRecordsThatItRestsOn(t *testing.T) {
+	octets, stray := []byte("the keys of a zone"), []byte("of another")
+	sum := sha256.Sum256(octets)
+	proven := func(p va.Probe) va.Report {
+		r := passing(p)
+		r.CAA.Lookups[0].Proof = []dnssec.Stage{{Kind: dnssec.StageKeys, Zone: ".", Name: ".", Records: hex.EncodeToString(sum[:]),
+			Status: dnssec.Secure}}
+		r.Sets = dnssec.Sets{hex.EncodeToString(sum[:]): octets}
+		return r
+	}
+	w := serve(t, func(_ context.Context, p va.Probe) va.Report { return proven(p) }, nil)
+	a := w.remote(t, w.gate).Attest(t.Context(), newProbe())
+	require.Equal(t, mpic.Answered, a.State)
+	require.Equal(t, proven(newProbe()).Sets, a.Report.Sets)
+
+	lost := serve(t, func(_ context.Context, p va.Probe) va.Report {
+		r := proven(p)
+		r.Sets = nil
+		return r
+	}, nil)
+	a = lost.remote(t, lost.gate).Attest(t.Context(), newProbe())
+	require.Equal(t, mpic.Rejected, a.State)
+	require.Contains(t, a.Problem.Detail, "perspective.internal")
+
+	id := newIdentity(t, "fra")
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name   string
+		sets   [][]byte
+		detail string
+	}{
+		{"none", nil, "without the records"},
+		{"others", [][]byte{stray}, "without the records"},
+		{"altered", [][]byte{append([]byte{1}, octets...)}, "without the records"},
+		{"more", [][]byte{octets, stray}, "on which it does not rest"},
+		{"twice", [][]byte{octets, octets}, "on which it does not rest"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			probe := newProbe()
+			signed, err := id.sign(proven(probe))
+			require.NoError(t, err)
+			s := hostile(t, id, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", contentType)
+				_, _ = io.WriteString(w, inReply(t, signed, c.sets...))
+			})
+			a := newClient(t, memberOf("fra", s.URL, id), gate, (&journal{}).logger()).Attest(t.Context(), probe)
+			require.Equal(t, mpic.Rejected, a.State)
+			require.Equal(t, "perspective.evidence", a.Problem.Code)
+			require.Contains(t, a.Problem.Detail, c.detail)
+			require.Equal(t, signed, a.Signed)
+			require.Nil(t, a.Report)
 		})
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,17 +17,57 @@ import (
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 const (
 	// replyType is the typ of a report's JWS (RFC 7515 section 4.1.9). A signature by the same key over anything else,
 	// made for any other purpose, is no report.
 	replyType = "quorate-report+jws"
-	// contentType is the media type of a compact JWS (RFC 7515 section 9.2.1).
-	contentType = "application/jose"
-	// maxReply is how long a reply may be, in bytes.
-	maxReply = 1 << 20
+	// contentType is the media type of a reply.
+	contentType = "application/json"
+	// maxReply is how long a reply may be, in bytes: the messages of a report with the octets of some hundred lookups.
+	maxReply = 4 << 20
 )
+
+// reply is the body of an answer.
+type reply struct {
+	// Report is the report as a compact JWS: all that is signed.
+	Report string `json:"report"`
+	// Sets are the records that the proofs in the report name by their digests: each of them once, and no others.
+	Sets [][]byte `json:"sets"`
+}
+
+// newReply puts a report's records beside it.
+func newReply(signed string, report va.Report) ([]byte, error) {
+	r := reply{Report: signed, Sets: [][]byte{}}
+	for _, sum := range report.Needs() {
+		octets, ok := report.Sets[sum]
+		if !ok {
+			return nil, fmt.Errorf("perspective: the records %s, on which the report rests, are missing", sum)
+		}
+		r.Sets = append(r.Sets, octets)
+	}
+	return json.Marshal(r)
+}
+
+// sets gives the records of a reply by their digests. The report must name each of them, and no other.
+func (r reply) sets(report va.Report) (dnssec.Sets, error) {
+	given := dnssec.Sets{}
+	for _, octets := range r.Sets {
+		sum := sha256.Sum256(octets)
+		given[hex.EncodeToString(sum[:])] = octets
+	}
+	for _, sum := range report.Needs() {
+		if _, ok := given[sum]; !ok {
+			return nil, fmt.Errorf("comes without the records %s, on which it rests", sum)
+		}
+	}
+	if len(given) != len(report.Needs()) || len(given) != len(r.Sets) {
+		return nil, errors.New("comes with records on which it does not rest")
+	}
+	return given, nil
+}
 
 // replyHeader is the protected header, all of it: whatever else a header could hold (crit, b64, jku, x5c) is refused.
 type replyHeader struct {

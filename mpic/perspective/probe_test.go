@@ -11,14 +11,19 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
+// Holds: CAA-06
 func TestDecodeProbeTakesWhatAGateSends(t *testing.T) {
-	want := newProbe()
-	got, p := decodeProbe(marshal(t, want), time.Now())
-	require.Nil(t, p)
-	require.Equal(t, want.Digest(), got.Digest(), "both sides make the same digest")
+	for _, rule := range []va.FailureRule{va.DenyFailure, va.PermitProvenFailure} {
+		want := newProbe()
+		want.CAALookupFailure = rule
+		got, p := decodeProbe(marshal(t, want), time.Now())
+		require.Nil(t, p)
+		require.Equal(t, rule, got.CAALookupFailure)
+		require.Equal(t, want.Digest(), got.Digest(), "both sides make the same digest")
+	}
 }
 
-// Holds: MPIC-08, MPIC-09
+// Holds: MPIC-08, MPIC-09, CAA-06
 func TestDecodeProbeRefuses(t *testing.T) {
 	now := time.Now()
 	cases := []struct {
@@ -30,6 +35,10 @@ func TestDecodeProbeRefuses(t *testing.T) {
 	}{
 		{"unknown member", func(p, _ map[string]any) { p["skip_caa"] = true }, "request.malformed", "", `unknown field "skip_caa"`},
 		{"unknown member of the request", func(_, r map[string]any) { r["port"] = 80 }, "request.malformed", "", `unknown field "port"`},
+		{"unknown rule for failures", func(p, _ map[string]any) { p["caa_lookup_failure"] = "permit" }, "request.malformed", "", `"permit" is no rule`},
+		{"number for such a rule", func(p, _ map[string]any) { p["caa_lookup_failure"] = 1 }, "request.malformed", "", "caa_lookup_failure: a JSON number"},
+		{"such a rule in the request", func(_, r map[string]any) { r["caa_lookup_failure"] = "permit-when-proven" }, "request.malformed", "",
+			`unknown field "caa_lookup_failure"`},
 		{"wrong type", func(p, _ map[string]any) { p["nonce"] = 7 }, "request.malformed", "", "nonce: a JSON number"},
 		{"wrong type in the request", func(_, r map[string]any) { r["issuers"] = "ca.example" }, "request.malformed", "", "request.issuers: a JSON string"},
 		{"unknown method", func(_, r map[string]any) { r["method"] = "http-02" }, "request.malformed", "", `"http-02" is no method`},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -226,16 +225,16 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, gate *admission) 
 	ctx, cancel := context.WithTimeout(r.Context(), min(probe.Deadline.Sub(s.now()), s.maxCheck))
 	defer cancel()
 	report := s.check(ctx, probe)
-	signed, p := s.seal(probe, report)
+	body, p := s.seal(probe, report)
 	if p != nil {
 		s.refuse(w, r, gate.name, p)
 		return
 	}
 	s.log.InfoContext(ctx, "probe answered", "gate", gate.name, "attempt", probe.Attempt, "identifier", probe.Request.Identifier,
-		"method", probe.Request.Method, "dcv", report.DCV.Outcome, "caa", report.CAA.Outcome, "bytes", len(signed))
+		"method", probe.Request.Method, "dcv", report.DCV.Outcome, "caa", report.CAA.Outcome, "bytes", len(body))
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
-	if _, err := io.WriteString(w, signed); err != nil {
+	if _, err := w.Write(body); err != nil {
 		s.log.WarnContext(ctx, "the gate did not take the reply", "gate", gate.name, "attempt", probe.Attempt, "error", err)
 	}
 }
@@ -291,20 +290,21 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 	return probe, nil
 }
 
-// seal signs a report once it is certain that it answers this probe.
-func (s *Server) seal(probe va.Probe, report va.Report) (string, *problem) {
+// seal signs a report once it is certain that it answers this probe, and gives the reply.
+func (s *Server) seal(probe va.Probe, report va.Report) ([]byte, *problem) {
 	if report.Attempt != probe.Attempt || report.Nonce != probe.Nonce || report.Digest == "" || report.Digest != probe.Digest() {
-		return "", refusal(500, "perspective.internal", "the checks reported on another probe")
+		return nil, refusal(500, "perspective.internal", "the checks reported on another probe")
 	}
-	if _, err := json.Marshal(report); err != nil {
-		return "", refusal(500, "perspective.internal", "the checks left an outcome unset: "+err.Error())
-	}
-	signed, err := s.identity.sign(report)
+	signed, err := s.identity.sign(report) // an outcome that is unset has no JSON form
 	if err != nil {
-		return "", refusal(500, "perspective.internal", err.Error())
+		return nil, refusal(500, "perspective.internal", err.Error())
 	}
-	if len(signed) > maxReply {
-		return "", refusal(500, "perspective.report-too-large", fmt.Sprintf("the signed report has %d bytes; at most %d are sent", len(signed), maxReply))
+	body, err := newReply(signed, report)
+	if err != nil {
+		return nil, refusal(500, "perspective.internal", err.Error())
 	}
-	return signed, nil
+	if len(body) > maxReply {
+		return nil, refusal(500, "perspective.report-too-large", fmt.Sprintf("the reply has %d bytes; at most %d are sent", len(body), maxReply))
+	}
+	return body, nil
 }

@@ -33,25 +33,29 @@ func DefaultLimits() Limits {
 // MaxSlack is the largest clock slack.
 const MaxSlack = 5 * time.Minute
 
+// NamedLimit is one limit with its name as records give it.
+type NamedLimit struct {
+	Name  string
+	Value *int
+}
+
+// Named gives the limits, to be read or set.
+func (l *Limits) Named() []NamedLimit {
+	return []NamedLimit{{"signatures_per_rrset", &l.SignaturesPerRRset}, {"signatures", &l.Signatures},
+		{"ds_mismatches", &l.DSMismatches}, {"keys_per_tag", &l.KeysPerTag}, {"nsec3_hashes", &l.NSEC3Hashes},
+		{"nsec3_iterations", &l.NSEC3Iterations}}
+}
+
 // Complete fills zero fields with the defaults and refuses negative values and values above the maximum.
 func (l Limits) Complete() (Limits, error) {
-	d := DefaultLimits()
-	for _, f := range []struct {
-		name       string
-		value, max *int
-	}{
-		{"signatures per RRset", &l.SignaturesPerRRset, &d.SignaturesPerRRset},
-		{"signatures", &l.Signatures, &d.Signatures},
-		{"DS mismatches", &l.DSMismatches, &d.DSMismatches},
-		{"keys per tag", &l.KeysPerTag, &d.KeysPerTag},
-		{"NSEC3 hashes", &l.NSEC3Hashes, &d.NSEC3Hashes},
-		{"NSEC3 iterations", &l.NSEC3Iterations, &d.NSEC3Iterations},
-	} {
-		if *f.value == 0 {
-			*f.value = *f.max
+	most := DefaultLimits()
+	defaults := most.Named()
+	for i, f := range l.Named() {
+		if *f.Value == 0 {
+			*f.Value = *defaults[i].Value
 		}
-		if *f.value < 0 || *f.value > *f.max {
-			return l, fmt.Errorf("dnssec: the limit of %s is %d, and must be from 1 to %d", f.name, *f.value, *f.max)
+		if *f.Value < 0 || *f.Value > *defaults[i].Value {
+			return l, fmt.Errorf("dnssec: the limit %s is %d, and must be from 1 to %d", f.Name, *f.Value, *defaults[i].Value)
 		}
 	}
 	if l.Slack < 0 || l.Slack > MaxSlack {

@@ -72,29 +72,36 @@ func DefaultLimits() Limits {
 		SendsPerQuestion: 32, Sends: 200, Restarts: 11, Depth: 6}
 }
 
+// named gives the limits with their names, those of dnssec.Limits included.
+func (l *Limits) named() []namedLimit {
+	all := []namedLimit{
+		{"targets", &l.Targets}, {"targets_per_delegation", &l.TargetsPerDelegation}, {"missing_targets", &l.MissingTargets},
+		{"sends_per_question", &l.SendsPerQuestion}, {"sends", &l.Sends}, {"restarts", &l.Restarts}, {"depth", &l.Depth},
+	}
+	for _, f := range l.Limits.Named() {
+		all = append(all, namedLimit{f.Name, f.Value})
+	}
+	return all
+}
+
+type namedLimit struct {
+	key   string
+	value *int
+}
+
 func (l Limits) complete() (Limits, error) {
 	var err error
 	if l.Limits, err = l.Limits.Complete(); err != nil {
 		return l, err
 	}
-	d := DefaultLimits()
-	for _, f := range []struct {
-		name       string
-		value, max *int
-	}{
-		{"name-server names", &l.Targets, &d.Targets},
-		{"name-server names per delegation", &l.TargetsPerDelegation, &d.TargetsPerDelegation},
-		{"name-server names that do not exist", &l.MissingTargets, &d.MissingTargets},
-		{"sends per question", &l.SendsPerQuestion, &d.SendsPerQuestion},
-		{"sends", &l.Sends, &d.Sends},
-		{"restarts", &l.Restarts, &d.Restarts},
-		{"depth", &l.Depth, &d.Depth},
-	} {
+	most := DefaultLimits()
+	defaults := most.named()
+	for i, f := range l.named() {
 		if *f.value == 0 {
-			*f.value = *f.max
+			*f.value = *defaults[i].value
 		}
-		if *f.value < 0 || *f.value > *f.max {
-			return l, fmt.Errorf("resolver: the limit of %s is %d, and must be from 1 to %d", f.name, *f.value, *f.max)
+		if *f.value < 0 || *f.value > *defaults[i].value {
+			return l, fmt.Errorf("resolver: the limit %s is %d, and must be from 1 to %d", f.key, *f.value, *defaults[i].value)
 		}
 	}
 	return l, nil

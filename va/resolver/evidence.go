@@ -3,14 +3,60 @@ package resolver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/quorate/quorate/va/dnssec"
 )
+
+// Settings say how a resolver is set, for the record: what an auditor needs to know beside a lookup's own account.
+type Settings struct {
+	// Mode is "iterative", from the root's servers, or "upstream".
+	Mode string `json:"mode"`
+	// Anchors are the trust anchors in force, in presentation format.
+	Anchors []string `json:"anchors"`
+	// Algorithms are the numbers of the supported algorithms, in order.
+	Algorithms []int `json:"algorithms"`
+	// Slack is how far the clock may be off when signature times are compared, in seconds.
+	Slack int `json:"slack"`
+	// Limits are those of docs/design.md's DNSSEC section, each under its name.
+	Limits map[string]int `json:"limits"`
+	// Timeout bounds one lookup, CacheCap the memory of delegations and keys; in seconds.
+	Timeout  float64 `json:"timeout"`
+	CacheCap float64 `json:"cache_cap"`
+	// QnameMinimisation tells whether RFC 9156 is on.
+	QnameMinimisation bool `json:"qname_minimisation"`
+}
+
+// Modes of a resolver.
+const (
+	Iterative = "iterative"
+	Upstream  = "upstream"
+)
+
+// Settings gives what New made of the Config. They are shared, and to be read.
+func (r *Resolver) Settings() Settings { return r.settings }
+
+func (c Config) settings() Settings {
+	s := Settings{Mode: Iterative, Slack: int(c.Limits.Slack / time.Second), Timeout: c.Timeout.Seconds(),
+		CacheCap: c.CacheCap.Seconds(), QnameMinimisation: !c.NoQnameMinimisation,
+		Limits: map[string]int{}}
+	for _, n := range slices.Sorted(maps.Keys(c.Algorithms)) {
+		s.Algorithms = append(s.Algorithms, int(n))
+	}
+	for _, a := range c.Anchors {
+		s.Anchors = append(s.Anchors, strings.ReplaceAll(a.String(), "\t", " "))
+	}
+	for _, f := range c.Limits.named() {
+		s.Limits[f.key] = *f.value
+	}
+	return s
+}
 
 // prove adds the stages of one question's proof; those that an earlier alias had in common with it are there already.
 func (l *Lookup) prove(stages []dnssec.Stage) {

@@ -15,10 +15,11 @@ import (
 
 // Resolver resolves and validates. It is safe for concurrent use and keeps no sockets open.
 type Resolver struct {
-	config  Config
-	stats   stats
-	cookies cookies
-	root    *zone
+	config   Config
+	settings Settings
+	stats    stats
+	cookies  cookies
+	root     *zone
 
 	mu    sync.Mutex
 	zones map[string]*zone // validated delegations, by name (never answers)
@@ -42,7 +43,7 @@ type Answer struct {
 }
 
 func newResolver(c Config) (*Resolver, error) {
-	r := &Resolver{config: c, zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{}}
+	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{}}
 	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
 	if r.root.delegation == nil {
 		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")
