@@ -89,7 +89,7 @@ func writeFailure(b *strings.Builder, f va.LookupFailure) {
 		lookup resolver.Lookup
 	}{{"retried", f.Retry}, {"insecure", f.DS}, {"elsewhere", f.Control}} {
 		l := x.lookup
-		fmt.Fprintf(b, "      %-9s  %s %s: %s %s%s, %s to %s\n", x.what, table.Clean(l.Name), table.Clean(l.Type), l.Status, l.Rcode,
+		fmt.Fprintf(b, "      %-9s  %s %s: %s%s%s, %s to %s\n", x.what, table.Clean(l.Name), table.Clean(l.Type), l.Status, behind(" ", l.Rcode),
 			behind(", ", l.Code), table.Time(l.Started), table.Time(l.Finished))
 	}
 }

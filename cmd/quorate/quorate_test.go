@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
@@ -23,11 +24,13 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script: the real binary, with a DNS world on loopback for the commands that resolve.
 //
-// Holds: DCV-09, MPIC-08, CAA-01, CAA-02, CAA-07, REC-03
+// Holds: DCV-09, MPIC-08, CAA-01, CAA-02, CAA-06, CAA-07, REC-03
 func TestScripts(t *testing.T) {
 	w, err := world.New(world.Default())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	_, err = w.Inject(world.Fault{Zone: "unsigned.org", Type: dns.TypeCAA, Kind: world.ServFail})
+	require.NoError(t, err)
 	var hints strings.Builder
 	for _, s := range w.Hints() {
 		kind := "A"

@@ -62,8 +62,10 @@ type Perspective struct {
 	CAA        *va.Outcome `json:"caa"`
 	DCVProblem *va.Problem `json:"dcv_problem,omitempty"`
 	CAAProblem *va.Problem `json:"caa_problem,omitempty"`
-	Asked      *time.Time  `json:"asked,omitempty"`
-	Closed     *time.Time  `json:"closed,omitempty"`
+	// CAAExcused are the names whose CAA lookup failed and counted as permission (CAA-06).
+	CAAExcused []string   `json:"caa_excused,omitempty"`
+	Asked      *time.Time `json:"asked,omitempty"`
+	Closed     *time.Time `json:"closed,omitempty"`
 	// DCVFinding and CAAFinding are the perspective's own account, whole.
 	DCVFinding *va.DCVFinding `json:"dcv_finding,omitempty"`
 	CAAFinding *va.CAAFinding `json:"caa_finding,omitempty"`
@@ -117,6 +119,7 @@ func newPerspective(m mpic.Member, role mpic.Role, views []mpic.View, silent str
 	for _, view := range views {
 		if view.Role == role && view.Perspective == m.Name {
 			p.DCV, p.CAA, p.DCVProblem, p.CAAProblem = &view.DCV, &view.CAA, view.DCVProblem, view.CAAProblem
+			p.CAAExcused = view.CAAExcused
 		}
 	}
 	return p

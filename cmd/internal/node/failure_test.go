@@ -39,6 +39,10 @@ func TestCAALookupFailureFromConfiguration(t *testing.T) {
 					require.Contains(t, []string{"caa.lookup", "caa.bogus"}, reply["code"])
 					require.Equal(t, "0/5", reply["caa"].(map[string]any)["quorum"])
 				}
+				for _, p := range reply["perspectives"].([]any) {
+					_, excused := p.(map[string]any)["caa_excused"]
+					require.Equal(t, want, excused)
+				}
 				stored, err := s.gate.Store.Attempt(t.Context(), key)
 				require.NoError(t, err)
 				again := mpic.Judge(stored.Evidence)

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/cmd/internal/table"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// TestAnExcuseIsShown: the rule of the attempt, where it was used, and upon what.
+//
+// Holds: CAA-06
+func TestAnExcuseIsShown(t *testing.T) {
+	at := time.Date(2026, 11, 21, 6, 0, 0, 0, time.UTC)
+	lookup := func(name, kind string, s dnssec.Status, rcode, code string) resolver.Lookup {
+		return resolver.Lookup{Name: name, Type: kind, Status: s, Rcode: rcode, Code: code, Started: at, Finished: at.Add(time.Second)}
+	}
+	e := mpic.Evidence{Attempt: mpic.Attempt{Probe: va.Probe{CAALookupFailure: va.PermitProvenFailure}},
+		Remotes: []mpic.Attestation{{Perspective: "tokyo", State: mpic.Answered, Report: &va.Report{CAA: va.CAAFinding{Outcome: va.Pass,
+			Failures: []va.LookupFailure{{Name: "example.com", Retry: lookup("example.com.", "CAA", dnssec.Failure, "", "dns.timeout"),
+				DS:      lookup("example.com.", "DS", dnssec.Insecure, "NOERROR", "dnssec.opt-out"),
+				Control: lookup(".", "SOA", dnssec.Secure, "NOERROR", "")}}}}}}}
+	d := mpic.RecordedDecision{Views: []mpic.View{{Perspective: "zurich"}, {Perspective: "tokyo", CAAExcused: []string{"example.com"}}}}
+	show := func(a table.Attempt) string {
+		var b strings.Builder
+		require.NoError(t, writeDetail(&b, a, nil, false))
+		return b.String()
+	}
+	text := show(table.Attempt{Evidence: e, Decision: &d})
+	for _, line := range []string{
+		"  CAA lookups that fail: permit-when-proven (CAA-06)",
+		"  excused at tokyo, for example.com: the CAA lookup failed, and that counted as permission",
+		"    after the failure at example.com:",
+		"      retried    example.com. CAA: failure, dns.timeout, 2026-11-21T06:00:00.000Z to 2026-11-21T06:00:01.000Z",
+		"      insecure   example.com. DS: insecure NOERROR, dnssec.opt-out, 2026-11-21T06:00:00.000Z to 2026-11-21T06:00:01.000Z",
+		"      elsewhere  . SOA: secure NOERROR, 2026-11-21T06:00:00.000Z to 2026-11-21T06:00:01.000Z",
+	} {
+		require.Contains(t, text, "\n"+line+"\n")
+	}
+	require.NotContains(t, text, "zurich")
+
+	e.Attempt.Probe.CAALookupFailure, e.Remotes[0].Report.CAA.Failures = va.DenyFailure, nil
+	text = show(table.Attempt{Evidence: e})
+	require.NotContains(t, text, "CAA lookups that fail")
+	require.NotContains(t, text, "excused")
+}
