@@ -3,6 +3,7 @@ package va
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -67,8 +68,7 @@ const (
 	MinPatience = 5 * time.Second
 	// aside is how much later than the end of the retry a lookup may begin that is to show that all else works then.
 	aside = 5 * time.Second
-	// minSilence is how long a query without response must have waited, in milliseconds. What fails sooner (no route, no
-	// socket, a port that a firewall closed) may have failed on this host.
+	// minSilence is how long a query without response must have waited, in milliseconds, to show that its server is silent.
 	minSilence = 500
 )
 
@@ -132,7 +132,11 @@ func outside(l resolver.Lookup, name string, patience time.Duration) (cut string
 	if cut, err = insecureCut(l.Chain, l.Name); err != nil {
 		return "", err
 	}
-	if len(failing(l, cut)) == 0 {
+	servers, err := failing(l, cut)
+	if err != nil {
+		return "", err
+	}
+	if len(servers) == 0 {
 		return "", fmt.Errorf("no server of %s was reached in vain", cut)
 	}
 	return cut, nil
@@ -161,17 +165,24 @@ func insecureCut(chain []resolver.Link, name string) (cut string, err error) {
 }
 
 // failing gives the servers, with their ports, that left a question about the zone without a response that could be used:
-// they answered with an error, or were silent.
-func failing(l resolver.Lookup, zone string) map[string]bool {
-	servers := map[string]bool{}
+// what came was an error or not acceptable, or they were silent. The error is of a query that failed otherwise, as for want
+// of a route, a socket or an open port: that may be the fault of this host, which might have had the answer there.
+func failing(l resolver.Lookup, zone string) (servers map[string]bool, err error) {
+	servers = map[string]bool{}
 	for _, q := range l.Queries {
 		name := q.Question[:max(strings.LastIndexByte(q.Question, ' '), 0)]
-		responded := q.Rcode != "" && (q.Error != "" || q.Rcode != "NOERROR" && q.Rcode != "NXDOMAIN")
-		if dns.IsSubDomain(zone, name) && (responded || q.Rcode == "" && q.Milliseconds >= minSilence) {
+		responded, waited := q.Rcode != "" || q.Octets > 0, strings.HasPrefix(q.Error, "no response within ")
+		switch {
+		case !dns.IsSubDomain(zone, name):
+		case responded && q.Error == "" && (q.Rcode == "NOERROR" || q.Rcode == "NXDOMAIN"):
+		case responded, waited && q.Milliseconds >= minSilence:
 			servers[q.Server] = true
+		case waited, strings.HasPrefix(q.Error, "given up: "): // the time was up, or another server was quicker
+		default:
+			return nil, fmt.Errorf("the query to %s failed by %q, which may be the fault of this host", q.Server, q.Error)
 		}
 	}
-	return servers
+	return servers, nil
 }
 
 // inTime holds the lookups to their order. A record without times shows none.
@@ -228,9 +239,11 @@ func elsewhere(l resolver.Lookup, cut string, failed ...resolver.Lookup) error {
 	}
 	suspects := map[string]bool{}
 	for _, f := range failed {
-		for server := range failing(f, cut) {
-			suspects[server] = true
+		servers, err := failing(f, cut)
+		if err != nil {
+			return err
 		}
+		maps.Copy(suspects, servers)
 	}
 	for server := range answering(l) {
 		if !suspects[server] {
