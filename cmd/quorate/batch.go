@@ -76,17 +76,17 @@ func parseQuestion(line string) (q question, ok bool, err error) {
 
 // runBatch asks all questions, some at a time, and writes a JSON object a line in the order of the questions. The status
 // returned is that of the worst answer: bogus before failure.
-func runBatch(ctx context.Context, r *resolver.Resolver, questions []question, w io.Writer) error {
+func runBatch(ctx context.Context, r *resolver.Resolver, questions []question, evidence bool, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pending := make(chan chan resolver.Lookup, inFlight)
+	pending := make(chan chan *resolver.Answer, inFlight)
 	go func() {
 		defer close(pending)
 		for _, q := range questions {
-			done := make(chan resolver.Lookup, 1)
+			done := make(chan *resolver.Answer, 1)
 			select {
 			case pending <- done:
-				go func() { done <- r.Lookup(ctx, q.name, q.qtype).Lookup }()
+				go func() { done <- r.Lookup(ctx, q.name, q.qtype) }()
 			case <-ctx.Done():
 				return
 			}
@@ -96,15 +96,15 @@ func runBatch(ctx context.Context, r *resolver.Resolver, questions []question, w
 	lines.SetEscapeHTML(false)
 	worst := dnssec.Secure
 	for done := range pending {
-		l := <-done
+		a := <-done
 		if err := ctx.Err(); err != nil {
 			break
 		}
-		if err := lines.Encode(complete(l)); err != nil {
+		if err := lines.Encode(printed(a, r, evidence)); err != nil {
 			return status{exitFailure, err}
 		}
-		if l.Status == dnssec.Bogus || worst != dnssec.Bogus && !l.Status.Usable() {
-			worst = l.Status
+		if s := a.Lookup.Status; s == dnssec.Bogus || worst != dnssec.Bogus && !s.Usable() {
+			worst = s
 		}
 	}
 	if err := ctx.Err(); err != nil { // a half list must not look like a whole one

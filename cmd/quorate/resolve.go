@@ -14,9 +14,10 @@ import (
 )
 
 type resolveCmd struct {
-	Name  string `arg:"" optional:"" help:"Domain name, in A-labels."`
-	Type  string `arg:"" optional:"" help:"Record type, for example A, TXT, CAA or TYPE257."`
-	Batch string `type:"existingfile" placeholder:"FILE" help:"Ask the questions of a file instead, one \"NAME TYPE\" a line (# begins a comment), and print one JSON object a line."`
+	Name     string `arg:"" optional:"" help:"Domain name, in A-labels."`
+	Type     string `arg:"" optional:"" help:"Record type, for example A, TXT, CAA or TYPE257."`
+	Evidence bool   `help:"With --json or --batch: print the octets of all messages, the proof and the records that it rests on too."`
+	Batch    string `type:"existingfile" placeholder:"FILE" help:"Ask the questions of a file instead, one \"NAME TYPE\" a line (# begins a comment), and print one JSON object a line."`
 	diagnosis
 }
 
@@ -28,6 +29,9 @@ func (resolveCmd) Help() string {
 func (c resolveCmd) Run(ctx context.Context, out console) error {
 	if c.Batch != "" {
 		return c.batch(ctx, out)
+	}
+	if c.Evidence && !c.JSON {
+		return errors.New("--evidence is for --json or --batch: it is octets")
 	}
 	if c.Name == "" || c.Type == "" {
 		return errors.New("resolve needs NAME and TYPE, or --batch FILE")
@@ -44,9 +48,10 @@ func (c resolveCmd) Run(ctx context.Context, out console) error {
 	if err != nil {
 		return err
 	}
-	l := r.Lookup(ctx, name, qtype).Lookup
+	a := r.Lookup(ctx, name, qtype)
+	l := a.Lookup
 	if c.JSON {
-		err = writeJSON(out.stdout, complete(l))
+		err = writeJSON(out.stdout, printed(a, r, c.Evidence))
 	} else {
 		err = writeLookup(out.stdout, l, out.color)
 	}
@@ -68,7 +73,7 @@ func (c resolveCmd) batch(ctx context.Context, out console) error {
 	if err != nil {
 		return err
 	}
-	return runBatch(ctx, r, questions, out.stdout)
+	return runBatch(ctx, r, questions, c.Evidence, out.stdout)
 }
 
 // lookupStatus is the exit status of `quorate resolve`.
@@ -81,6 +86,27 @@ func lookupStatus(s dnssec.Status) error {
 	default:
 		return status{code: exitFailure}
 	}
+}
+
+// evidenced is an answer with all that it rests on: what `quorate audit verify` needs to prove it again.
+type evidenced struct {
+	resolver.Lookup
+	// Sets are DNS records by the SHA-256 of their octets.
+	Sets     dnssec.Sets       `json:"sets"`
+	Resolver resolver.Settings `json:"resolver"`
+}
+
+// printed is what --json prints of an answer.
+func printed(a *resolver.Answer, r *resolver.Resolver, evidence bool) any {
+	l := complete(a.Lookup)
+	if evidence {
+		return evidenced{l, a.Sets, r.Settings()}
+	}
+	l.Proof = nil
+	for i := range l.Queries {
+		l.Queries[i].Query, l.Queries[i].Response, l.Queries[i].Octets = nil, nil, 0
+	}
+	return l
 }
 
 // complete gives empty lists instead of null.
@@ -159,6 +185,9 @@ func writeChain(b *strings.Builder, chain []resolver.Link, color bool) {
 		}
 		if link.Algorithm != "" {
 			b.WriteString("  " + link.Algorithm)
+		}
+		if !link.Until.IsZero() {
+			b.WriteString("  until " + table.Time(link.Until))
 		}
 		if link.Why != "" {
 			b.WriteString("  " + table.Clean(link.Why))

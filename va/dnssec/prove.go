@@ -49,9 +49,10 @@ type ProvenZone struct {
 	Zone string
 	// Verdict is Secure where the zone's keys are proven, Insecure where the chain ends at its delegation.
 	Verdict Verdict
-	// DS are the tags of its DS records or anchors, Keys those of its keys, Algorithm that which signed them.
+	// DS are the tags of its DS records or anchors, Keys those of its keys, Algorithm that which signed them, until Until.
 	DS, Keys  []uint16
 	Algorithm uint8
+	Until     time.Time
 }
 
 // ErrProof is a proof that does not hold together, whatever its verdict: a stage without those that it needs, records that are
@@ -166,7 +167,7 @@ func (w *proving) zoneKeys(v *Verifier, s Stage) (Verdict, error) {
 	if keys != nil {
 		w.keys[s.Zone] = keys
 		w.out.Zones = append(w.out.Zones, ProvenZone{Zone: s.Zone, Verdict: verdict, DS: d.Tags(), Keys: keys.Tags,
-			Algorithm: keys.Algorithm})
+			Algorithm: keys.Algorithm, Until: keys.Until})
 	}
 	return verdict, nil
 }

@@ -164,7 +164,7 @@ func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, verify Ver
 	}
 	left := time.Duration(int32(sig.Expiration-uint32(v.now.Unix()))) * time.Second
 	return Signature{Verdict: secure(), Labels: int(sig.Labels), Expanded: expanded, Algorithm: sig.Algorithm,
-		Tag: sig.KeyTag, TTL: min(sig.OrigTtl, uint32(max(left, 0)/time.Second)), Until: v.now.Add(left),
+		Tag: sig.KeyTag, TTL: min(sig.OrigTtl, uint32(max(left, 0)/time.Second)), Until: time.Unix(v.now.Unix(), 0).Add(left).UTC(),
 		Step: Step{Kind: StepVerify, Name: set.Name, Type: typeName(set.Type), By: lower(sig.SignerName), Tag: sig.KeyTag,
 			Algorithm: sig.Algorithm}}, true
 }

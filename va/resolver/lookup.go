@@ -73,6 +73,8 @@ type Link struct {
 	DNSKEY []uint16 `json:"dnskey,omitempty"`
 	// Algorithm is the mnemonic of the algorithm that signed the zone's keys, for example "ECDSAP256SHA256".
 	Algorithm string `json:"algorithm,omitempty"`
+	// Until is when the signature over the zone's keys expires; UTC.
+	Until time.Time `json:"until,omitzero"`
 	// Result is the status of the zone.
 	Result dnssec.Status `json:"result"`
 	// Why gives the reason where Result is not secure: which proof ended the chain, or what failed.

@@ -401,7 +401,7 @@ func (z *zone) link(why dnssec.Verdict, proof *dnssec.Proof) Link {
 	case !z.signed():
 		l.Why = z.verdict.Reason.Text
 	case keys != nil:
-		l.DNSKEY, l.Algorithm = keys.Tags, dnssec.AlgorithmName(keys.Algorithm)
+		l.DNSKEY, l.Algorithm, l.Until = keys.Tags, dnssec.AlgorithmName(keys.Algorithm), keys.Until
 	default: // a signed zone whose keys were not had
 		l.Result, l.Why = dnssec.Failure, "the keys of the zone were not had"
 		if !why.Status.Usable() && why.Status != 0 {
