@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench compliance differential clean
+.PHONY: help build demo up test race lint fuzz bench compliance differential speed clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ compliance: ## write docs/compliance.md from the tests that ran
 
 differential: ## five thousand verdicts beside those of Debian's Unbound, in each of four worlds
 	@set -e; for seed in 1 2 3 4; do $(GO) test ./test/differential -count=1 -v -names 5000 -seed $$seed; done
+
+speed: ## lookups beside Unbound's, and what attacks cost: docs/performance.md (root or port 53)
+	$(GO) run ./test/speed -write docs/performance.md
 
 clean:
 	rm -rf bin .cache
