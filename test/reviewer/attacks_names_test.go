@@ -135,7 +135,7 @@ var signing = time.Date(2027, 1, 15, 12, 0, 0, 0, time.UTC)
 var wrap = time.Unix(1<<32, 0).UTC()
 
 // clockAttacks are case 9: the moment at which a signature begins and ends, a clock that is off, the wrap of the serial
-// numbers that signatures tell the time by. The empty anchor file is TestEmptyAnchors.
+// numbers that signatures tell the time by. The empty anchor file is TestAnEmptyAnchorFileIsRefused.
 func clockAttacks() map[string]attack {
 	at := func(signed time.Time, window world.Window, now time.Time) attack {
 		return attack{signedAt: func() time.Time { return signed }, doors: doors{now: func() time.Time { return now }},
@@ -171,7 +171,7 @@ func clockAttacks() map[string]attack {
 }
 
 // serverAttacks are case 10: poisoned glue, referrals to strangers, floods, name servers that do not exist or answer all
-// but CAA. The name server at 169.254.169.254 is TestNameServerAtAReservedAddress.
+// but CAA. publicAttacks has the name server at 169.254.169.254.
 func serverAttacks() map[string]attack {
 	untouched := func(s *stage, _ record) { require.Zero(s.t, s.asked(evilAddr), "the attacker's server was asked") }
 	poison := func(s *stage) []dns.RR {
@@ -184,7 +184,7 @@ func serverAttacks() map[string]attack {
 			s.rewriteLater(world.Fault{Server: evilAddr}, s.evil)
 			s.rewrite(world.Fault{Zone: "open.com", Type: t}, func(m *dns.Msg) {
 				denying(dns.RcodeSuccess, referral)(m)
-				m.Authoritative, m.Extra = false, glue
+				m.Authoritative, m.Extra = false, copies(glue)
 			})
 		}}
 	}

@@ -92,8 +92,8 @@ func internet() []world.Zone {
 type doors struct {
 	now        func() time.Time
 	algorithms dnssec.Algorithms
-	// closed keeps hosts at reserved addresses out, as in production.
-	closed bool
+	// closed keeps hosts at reserved addresses out; production does so with name servers, and asks port 53.
+	closed, production bool
 }
 
 // stage is one case's world, its records, and the request that is put to gates in it.
@@ -258,8 +258,10 @@ func (s *stage) checker(i int) *va.Checker {
 	s.t.Helper()
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(s.world.AnchorText()))
 	require.NoError(s.t, err)
-	rc := resolver.Config{Anchors: anchors, Algorithms: s.doors.algorithms, Port: s.world.Port(), AllowReserved: true,
-		SourceAddr: netip.MustParseAddr(sites[i].source), Now: s.doors.now}
+	rc := resolver.Config{Anchors: anchors, Algorithms: s.doors.algorithms, Now: s.doors.now}
+	if !s.doors.production {
+		rc.Port, rc.AllowReserved, rc.SourceAddr = s.world.Port(), true, netip.MustParseAddr(sites[i].source)
+	}
 	for _, h := range s.world.Hints() {
 		rc.Hints = append(rc.Hints, resolver.Hint{Name: h.Host, Addrs: []netip.Addr{h.Addr}})
 	}
@@ -267,7 +269,7 @@ func (s *stage) checker(i int) *va.Checker {
 	require.NoError(s.t, err)
 	c, err := va.New(va.Config{Name: sites[i].name, Software: "quorate/test", Resolver: r, SourceAddr: rc.SourceAddr,
 		Now: s.doors.now, World: va.World{HTTPPort: s.world.HTTPPort(), TLSPort: s.world.TLSPort(),
-			AllowReserved: !s.doors.closed}})
+			AllowReserved: !s.doors.closed && !s.doors.production}})
 	require.NoError(s.t, err)
 	return c
 }

@@ -137,7 +137,7 @@ func (w *World) edit(name string, edit func(*Zone) error) error {
 	if err := edit(&z); err != nil {
 		return err
 	}
-	z, err := z.normal()
+	z, err := z.normal(w.anyAddress)
 	if err != nil {
 		return err
 	}

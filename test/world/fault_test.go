@@ -73,6 +73,19 @@ func TestFaultsStrikeAndEnd(t *testing.T) {
 		}},
 		{"rewritten", Fault{Kind: Rewrite, Rewrite: func(m *dns.Msg) { m.RecursionAvailable = true }},
 			func(t *testing.T, r *dns.Msg) { require.True(t, r.RecursionAvailable) }},
+		{"no DO", Fault{Kind: NoDO}, func(t *testing.T, r *dns.Msg) {
+			require.Equal(t, dns.RcodeServerFailure, r.Rcode)
+			plain := question
+			plain.plain = true
+			require.Equal(t, dns.RcodeSuccess, plain.must(t, w).Rcode)
+		}},
+		{"flooded", Fault{Kind: Flood, Flood: func(m *dns.Msg) []*dns.Msg {
+			m.Answer = nil
+			return []*dns.Msg{m}
+		}}, func(t *testing.T, r *dns.Msg) {
+			require.Empty(t, r.Answer, "what came first")
+			require.Len(t, byTCP.must(t, w).Answer, 2)
+		}},
 		{"slow", Fault{Kind: Slow, Delay: time.Millisecond}, func(t *testing.T, r *dns.Msg) { require.Len(t, r.Answer, 2) }},
 	}
 	for _, c := range cases {
@@ -152,7 +165,7 @@ func TestFaultConditions(t *testing.T) {
 func TestImpossibleFaultsAreRefused(t *testing.T) {
 	w := start(t, Default())
 	for name, f := range map[string]Fault{
-		"no kind": {}, "unknown kind": {Kind: Rewrite + 1}, "no function": {Kind: Rewrite},
+		"no kind": {}, "unknown kind": {Kind: Flood + 1}, "no function": {Kind: Rewrite}, "no flood": {Kind: Flood},
 		"unknown transport": {Kind: Drop, Transport: "quic"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,6 +32,9 @@ type Config struct {
 	Now func() time.Time
 	// Port is the port of the name servers, for UDP and TCP; a free one where it is 0.
 	Port uint16
+	// AnyAddress lets name servers stand at any IPv4 address of the machine: for worlds in a network namespace of their own,
+	// where a resolver can work with its doors closed.
+	AnyAddress bool
 	// OnQuery, if not nil, is called with each query that arrives, before it is answered; it must be safe for concurrent
 	// use.
 	OnQuery func(Query)
@@ -56,6 +59,8 @@ type World struct {
 	now     func() time.Time
 	onQuery func(Query)
 	ports   ports
+	// anyAddress is Config.AnyAddress.
+	anyAddress bool
 	// state is what the servers answer from; it is replaced, never changed.
 	state atomic.Pointer[state]
 
@@ -92,7 +97,7 @@ func New(cfg Config) (*World, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &World{
-		now: cfg.Now, onQuery: cfg.OnQuery, ctx: ctx, cancel: cancel,
+		now: cfg.Now, onQuery: cfg.OnQuery, anyAddress: cfg.AnyAddress, ctx: ctx, cancel: cancel,
 		zones: map[string]Zone{}, rings: map[string]*keyring{}, serial: 1, epoch: cfg.Now(),
 		hosts: map[netip.Addr]*Host{}, bound: map[netip.Addr]bool{},
 	}
@@ -106,7 +111,7 @@ func (w *World) start(cfg Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, z := range cfg.Zones {
-		z, err := z.normal()
+		z, err := z.normal(cfg.AnyAddress)
 		if err != nil {
 			return err
 		}

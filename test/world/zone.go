@@ -43,7 +43,7 @@ type Zone struct {
 type Server struct {
 	// Host is the absolute name of the server, for example "ns1.example.com".
 	Host string
-	// Addr is an IPv4 loopback address. Servers with the same address are one server.
+	// Addr is an IPv4 loopback address, but see Config.AnyAddress. Servers with the same address are one server.
 	Addr netip.Addr
 }
 
@@ -94,8 +94,9 @@ func (z Zone) clone() Zone {
 	return z
 }
 
-// normal gives z with canonical names, or the reason why z cannot be served.
-func (z Zone) normal() (Zone, error) {
+// normal gives z with canonical names, or the reason why z cannot be served. anyAddress lets servers stand elsewhere than on
+// loopback.
+func (z Zone) normal(anyAddress bool) (Zone, error) {
 	z = z.clone()
 	z.Name = dns.CanonicalName(z.Name)
 	if _, ok := dns.IsDomainName(z.Name); !ok {
@@ -105,7 +106,7 @@ func (z Zone) normal() (Zone, error) {
 		return z, fmt.Errorf("world: zone %s has no server", z.Name)
 	}
 	for i, s := range z.Servers {
-		if !s.Addr.Is4() || !s.Addr.IsLoopback() {
+		if !s.Addr.Is4() || !s.Addr.IsLoopback() && !anyAddress {
 			return z, fmt.Errorf("world: server %s of zone %s: %v is not an IPv4 loopback address", s.Host, z.Name, s.Addr)
 		}
 		z.Servers[i].Host = dns.CanonicalName(s.Host)

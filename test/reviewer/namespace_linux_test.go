@@ -1,0 +1,135 @@
+package reviewer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/test/world"
+)
+
+// inside tells that this process runs in a network namespace of its own.
+var inside = flag.Bool("inside", false, "run the cases that need a network namespace, in this one")
+
+// Addresses of the namespace's Internet: a root and a server of com that are where public ones are, and reserved ones.
+var (
+	publicRoot   = netip.MustParseAddr("198.41.0.4")
+	publicTLD    = netip.MustParseAddr("192.5.6.30")
+	publicServer = netip.MustParseAddr("199.43.135.53")
+	metadata     = netip.MustParseAddr("169.254.169.254")
+	private      = netip.MustParseAddr("10.0.0.1")
+	loopback     = netip.MustParseAddr("127.0.53.99")
+)
+
+// publicAttacks are those of case 10 that want a resolver whose doors are closed: it asks port 53 of public addresses, as in
+// production, and no other.
+func publicAttacks() map[string]attack {
+	at := func(addrs ...netip.Addr) attack {
+		return attack{inside: true, doors: doors{production: true}, world: func(c *world.Config) {
+			c.AnyAddress, c.Port = true, 53
+			zone := func(name string, addrs ...netip.Addr) world.Zone {
+				z := world.Zone{Name: name}
+				for i, a := range addrs {
+					z.Servers = append(z.Servers, world.Server{Host: string(rune('a'+i)) + ".ns." + name, Addr: a})
+				}
+				return z
+			}
+			root, com := zone(".", publicRoot), zone("com", publicTLD)
+			root.Servers[0].Host, root.Algorithm, com.Algorithm = "a.root", dns.ECDSAP256SHA256, dns.ECDSAP256SHA256
+			com.Records = "mapped NS ns.mapped\nns.mapped AAAA ::ffff:169.254.169.254\n"
+			c.Zones = []world.Zone{root, com, zone("trap.com", addrs...)}
+		}, verify: func(s *stage, _ record) {
+			for _, a := range addrs {
+				if a == publicServer {
+					continue
+				}
+				require.Zero(s.t, s.asked(a), "%s was asked", a)
+				m := new(dns.Msg).SetQuestion("trap.com.", dns.TypeSOA)
+				reply, err := dns.ExchangeContext(s.t.Context(), m, netip.AddrPortFrom(a, 53).String())
+				require.NoError(s.t, err, "a server is there, and would answer")
+				require.Len(s.t, reply.Answer, 1)
+			}
+		}}
+	}
+	return map[string]attack{
+		"10m": at(metadata), "10n": at(private), "10o": at(loopback), "10p": at(metadata), "10q": at(metadata, publicServer, private),
+	}
+}
+
+// The test runs itself again where it may give itself any address, and nothing leaves the machine.
+//
+// Holds: D10, DCV-04, DCV-28
+func TestNameServersAtReservedAddresses(t *testing.T) {
+	if *inside {
+		t.Skip("this is the namespace")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTheTenCases$", "-test.v", "-inside")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
+		require.NotEqual(t, "true", os.Getenv("CI"), "CI lets no user make a network namespace")
+		t.Skipf("no network namespace is to be had here: %v", err)
+	}
+	require.NoError(t, err, "%s", out)
+	for id := range publicAttacks() {
+		require.Contains(t, string(out), "--- PASS: TestTheTenCases/"+id+"_", "%s", out)
+	}
+}
+
+// settle brings up the namespace's loopback interface and gives it the addresses.
+func settle(t *testing.T) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	var request [40]byte // struct ifreq of netdevice(7)
+	copy(request[:], "lo")
+	binary.NativeEndian.PutUint16(request[16:], syscall.IFF_UP)
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)))
+	require.Zero(t, errno)
+	for _, a := range []netip.Addr{publicRoot, publicTLD, publicServer, metadata, private} {
+		addAddress(t, a)
+	}
+}
+
+// addAddress adds an IPv4 address to the interface 1, which is the loopback one (rtnetlink(7)).
+func addAddress(t *testing.T, addr netip.Addr) {
+	t.Helper()
+	const length = syscall.NLMSG_HDRLEN + syscall.SizeofIfAddrmsg + syscall.SizeofRtAttr + 4
+	m := make([]byte, length)
+	order := binary.NativeEndian
+	order.PutUint32(m, length)
+	order.PutUint16(m[4:], syscall.RTM_NEWADDR)
+	order.PutUint16(m[6:], syscall.NLM_F_REQUEST|syscall.NLM_F_ACK|syscall.NLM_F_CREATE|syscall.NLM_F_EXCL)
+	m[16], m[17] = syscall.AF_INET, 32
+	order.PutUint32(m[20:], 1)
+	order.PutUint16(m[24:], syscall.SizeofRtAttr+4)
+	order.PutUint16(m[26:], syscall.IFA_LOCAL)
+	copy(m[28:], addr.AsSlice())
+
+	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW, syscall.NETLINK_ROUTE)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	require.NoError(t, syscall.Sendto(fd, m, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}))
+	reply := make([]byte, 4096)
+	n, _, err := syscall.Recvfrom(fd, reply, 0)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, n, 20)
+	require.Equal(t, uint16(syscall.NLMSG_ERROR), order.Uint16(reply[4:]))
+	require.Zero(t, order.Uint32(reply[16:]), "%s: error %d", addr, -int32(order.Uint32(reply[16:])))
+}
