@@ -78,6 +78,9 @@ type verdict struct {
 
 func (v verdict) usable() bool { return v.status == "secure" || v.status == "insecure" }
 
+// leafZones are those that questions are about.
+var leafZones = []string{"signed.aa.", "unsigned.aa.", "signed.bb.", "unsigned.bb.", "glueless.bb."}
+
 // questions are what is asked in each condition, the kinds of questions by turns.
 func questions() []question {
 	var all []question
@@ -94,7 +97,7 @@ func questions() []question {
 		{"none.", dns.TypeA, "NXDOMAIN", 0},
 		{"", dns.TypeTXT, "NOERROR", 15}, // large: over TCP
 	} {
-		for _, zone := range []string{"signed.aa.", "unsigned.aa.", "signed.bb.", "unsigned.bb.", "glueless.bb."} {
+		for _, zone := range leafZones {
 			status := "secure"
 			if strings.HasPrefix(zone, "unsigned") {
 				status = "insecure"
