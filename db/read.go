@@ -60,7 +60,18 @@ type Late struct {
 	Perspective string
 	State       string
 	Recorded    time.Time
+	// Attestation is decoded from Document.
+	Attestation mpic.Attestation
 	Document    Document
+}
+
+// LateAttestations gives the late replies alone.
+func (r Record) LateAttestations() []mpic.Attestation {
+	var late []mpic.Attestation
+	for _, l := range r.Late {
+		late = append(late, l.Attestation)
+	}
+	return late
 }
 
 // Attempt reads one record by the attempt's identifier or by the record's number in decimal. It returns ErrNotFound,
@@ -114,7 +125,16 @@ func (s *Store) attempt(ctx context.Context, key string) (r Record, err error) {
 	if err := r.decode(); err != nil {
 		return r, err
 	}
-	return r, supply(ctx, tx, &r.Evidence)
+	if err := supply(ctx, tx, &r.Evidence); err != nil {
+		return r, err
+	}
+	for i := range r.Late {
+		late := mpic.Evidence{Remotes: []mpic.Attestation{r.Late[i].Attestation}}
+		if err := supply(ctx, tx, &late); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
 }
 
 // set keeps bytes that have the stored digest, and refuses others.
@@ -184,6 +204,9 @@ func readLate(ctx context.Context, tx *sql.Tx, number int64) ([]Late, error) {
 		}
 		if err == nil {
 			err = l.Document.set(doc, "late reply of "+l.Perspective)
+		}
+		if err == nil {
+			err = json.Unmarshal(l.Document.Bytes, &l.Attestation)
 		}
 		if err != nil {
 			return nil, err

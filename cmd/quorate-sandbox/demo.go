@@ -12,8 +12,11 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 	"golang.org/x/term"
 
+	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/cmd/internal/table"
+	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // errUnexpected is told by the summary already.
@@ -49,11 +52,15 @@ func (d demoCmd) Run(ctx context.Context) error {
 		err = errors.New("interrupted before the last application")
 	}
 	used := s.memory()
+	if err == nil {
+		err = d.audit(ctx, s, p)
+	}
 	err = errors.Join(err, s.Close(), remove())
 	p.line("")
 	p.line(fmt.Sprintf("%.1f s; %s", time.Since(started).Seconds(), used))
 	if d.Dir != "" {
 		p.line("records: " + productionBinary() + " audit list --database " + dir + "/journal.sqlite")
+		p.line("proofs:  " + productionBinary() + " audit verify --database " + dir + "/journal.sqlite --trust-anchor " + dir + "/root.anchor")
 	}
 	switch {
 	case err != nil:
@@ -102,6 +109,34 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 		}
 	}
 	return failed, nil
+}
+
+// audit works all records out again, as an auditor would with the world's trust anchor and nothing else.
+func (d demoCmd) audit(ctx context.Context, s *sandbox, p printer) error {
+	anchors, err := dnssec.ParseAnchors(strings.NewReader(s.doors.Anchors))
+	if err != nil {
+		return err
+	}
+	records, err := s.store.List(ctx, db.Filter{Limit: db.MaxLimit})
+	if err != nil {
+		return err
+	}
+	auditor, replies, lookups, octets := audit.Auditor{Anchors: anchors}, 0, 0, 0
+	for _, summary := range records {
+		r, err := s.store.Attempt(ctx, summary.ID)
+		if err != nil {
+			return err
+		}
+		v := auditor.Verify(r.Evidence, r.Decision, r.LateAttestations())
+		if !v.Holds() {
+			return fmt.Errorf("the record of %s does not hold: %v", r.Identifier, v.Wrong)
+		}
+		replies, lookups, octets = replies+v.Replies, lookups+v.Lookups, octets+v.Octets
+	}
+	p.line("")
+	p.line(p.green(fmt.Sprintf("an auditor with nothing but the records and the root's trust anchor proves all of it again: %d records, %d signed\n"+
+		"replies, %d DNS answers, from %d KiB of messages", len(records), replies, lookups, octets>>10)))
+	return nil
 }
 
 // unexpected says how an outcome differs from what the scenario demands; empty when it does not.

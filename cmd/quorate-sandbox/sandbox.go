@@ -110,7 +110,7 @@ func (s *sandbox) startWorld(context.Context) error {
 	for _, h := range w.Hints() {
 		s.doors.Hints = append(s.doors.Hints, resolver.Hint{Name: h.Host, Addrs: []netip.Addr{h.Addr}})
 	}
-	return nil
+	return s.writeRoot()
 }
 
 // startAgents makes the keys, fills the roster and starts the remotes side by side.

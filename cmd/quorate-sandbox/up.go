@@ -76,9 +76,6 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 	st := state{Directory: s.acmeURL, CA: s.rootsFile, Records: "http://" + listener.Addr().String(), HTTPAddress: "127.0.0.1",
 		HTTPPort: s.doors.HTTPPort, TLSPort: s.doors.TLSPort, Journal: s.dir + "/journal.sqlite",
 		DNSPort: s.doors.DNSPort, RootHints: s.dir + "/root.hints", TrustAnchor: s.dir + "/root.anchor"}
-	if err := s.writeRoot(st.RootHints, st.TrustAnchor); err != nil {
-		return err
-	}
 	s.results.mu.Lock()
 	s.results.told = func(req va.Request, result mpic.Result, err error) {
 		if err != nil {
@@ -153,8 +150,9 @@ func productionBinary() string {
 	return "quorate"
 }
 
-// writeRoot writes the world's root servers and trust anchors as zone files.
-func (s *sandbox) writeRoot(hints, anchor string) error {
+// writeRoot writes the world's root servers and trust anchors as zone files, for resolve and for auditors.
+func (s *sandbox) writeRoot() error {
+	hints, anchor := filepath.Join(s.dir, "root.hints"), filepath.Join(s.dir, "root.anchor")
 	var text strings.Builder
 	for _, h := range s.doors.Hints {
 		for _, addr := range h.Addrs {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,11 +18,13 @@ import (
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 type auditCmd struct {
-	List listCmd `cmd:"" help:"List records, the newest first."`
-	Show showCmd `cmd:"" help:"Show one record: what each perspective saw, and why it was enough or not."`
+	List   listCmd   `cmd:"" help:"List records, the newest first."`
+	Show   showCmd   `cmd:"" help:"Show one record: what each perspective saw, and why it was enough or not."`
+	Verify verifyCmd `cmd:"" help:"Work records out again: signatures, decisions, and DNSSEC from the octets of the messages."`
 }
 
 // recordsFlags say where the records are. They are opened for reading alone, also beside a running gate.
@@ -139,12 +142,14 @@ type showCmd struct {
 
 // shown is what `quorate audit show --json` prints: the documents, decoded, with the digests of their stored bytes.
 type shown struct {
-	Number         int64              `json:"number"`
-	Evidence       mpic.Evidence      `json:"evidence"`
-	Decision       json.RawMessage    `json:"decision"`
-	Late           []mpic.Attestation `json:"late"`
-	OpeningSHA256  string             `json:"opening_sha256"`
-	DecisionSHA256 string             `json:"decision_sha256,omitempty"`
+	Number   int64              `json:"number"`
+	Evidence mpic.Evidence      `json:"evidence"`
+	Decision json.RawMessage    `json:"decision"`
+	Late     []mpic.Attestation `json:"late"`
+	// Sets are the DNS records that the proofs in the reports rest on, by the SHA-256 of their octets.
+	Sets           dnssec.Sets `json:"sets"`
+	OpeningSHA256  string      `json:"opening_sha256"`
+	DecisionSHA256 string      `json:"decision_sha256,omitempty"`
 }
 
 func (c showCmd) Run(ctx context.Context, out console) (err error) {
@@ -159,7 +164,8 @@ func (c showCmd) Run(ctx context.Context, out console) (err error) {
 	} else if err != nil {
 		return err
 	}
-	decision, late, err := node.Recorded(r)
+	late := r.LateAttestations()
+	decision, err := node.Recorded(r)
 	if err != nil {
 		return err
 	}
@@ -167,11 +173,28 @@ func (c showCmd) Run(ctx context.Context, out console) (err error) {
 		if len(r.Decision) == 0 {
 			r.Decision = json.RawMessage("null")
 		}
-		return writeJSON(out.stdout, shown{r.Number, r.Evidence, r.Decision, append([]mpic.Attestation{}, late...), r.Opening.SHA256, r.Closing.SHA256})
+		sets, err := recordSets(r.Evidence, late)
+		if err != nil {
+			return status{exitFailure, err}
+		}
+		return writeJSON(out.stdout, shown{r.Number, r.Evidence, r.Decision, append([]mpic.Attestation{}, late...), sets, r.Opening.SHA256,
+			r.Closing.SHA256})
 	}
 	a := table.Attempt{Number: r.Number, Evidence: r.Evidence, Decision: decision}
 	if err := table.Write(out.stdout, a, out.color); err != nil {
 		return err
 	}
 	return writeDetail(out.stdout, a, late, out.color)
+}
+
+// recordSets gives the DNS records of a whole record.
+func recordSets(e mpic.Evidence, late []mpic.Attestation) (dnssec.Sets, error) {
+	sets, err := e.Sets()
+	if err != nil {
+		return nil, err
+	}
+	after := mpic.Evidence{Remotes: late}
+	more, err := after.Sets()
+	maps.Copy(sets, more)
+	return sets, err
 }

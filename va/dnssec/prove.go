@@ -99,7 +99,8 @@ func (p Prover) Prove(q Question, stages []Stage, sets Sets) (Proven, error) {
 
 func (w *proving) stage(s Stage) error {
 	if w.closed {
-		return broken("it goes on after a stage that ended it")
+		v := w.out.Verdict
+		return broken("it goes on, and the stage before comes to %s: %s", v.Status, v.Reason.Text)
 	}
 	if w.name == "" {
 		return broken("it goes on after the answer")

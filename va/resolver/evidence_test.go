@@ -110,7 +110,7 @@ func TestAProofIsOfTheOctetsAndNothingElse(t *testing.T) {
 			for i := range l.Queries {
 				later(&l.Queries[i].At)
 			}
-		}, "goes on after a stage that ended it"},
+		}, "the stage before comes to bogus"},
 		{"a query outside of the lookup", signed, func(l *resolver.Lookup, _ dnssec.Sets) { l.Queries[0].At = l.Started.Add(-time.Hour) },
 			"outside of the lookup's time"},
 		{"another's response", signed, func(l *resolver.Lookup, _ dnssec.Sets) {
@@ -159,7 +159,7 @@ func TestAProofIsOfTheOctetsAndNothingElse(t *testing.T) {
 		})
 	}
 	l, sets := clone(t, signed)
-	require.ErrorContains(t, resolver.Prover{}.Prove(l, sets), "goes on after a stage that ended it", "IANA's anchors fit no key of this world")
+	require.ErrorContains(t, resolver.Prover{}.Prove(l, sets), "the stage before comes to bogus", "IANA's anchors fit no key of this world")
 }
 
 // Whatever is altered in a record, its answer is either no longer proven, or is the very one that the zone signed.

@@ -52,7 +52,7 @@ func TestCAALookupFailureFromConfiguration(t *testing.T) {
 					rule = va.PermitProvenFailure
 				}
 				require.Equal(t, rule, stored.Evidence.Attempt.Probe.CAALookupFailure)
-				decision, _, err := Recorded(stored)
+				decision, err := Recorded(stored)
 				require.NoError(t, err)
 				for _, v := range decision.Views {
 					require.Equal(t, want, len(v.CAAExcused) == 1 && v.CAAExcused[0] == name, "%v", v)

@@ -180,26 +180,18 @@ func (r records) Record(ctx context.Context, key string) (rest.Record, error) {
 	} else if err != nil {
 		return rest.Record{}, err
 	}
-	decision, late, err := Recorded(stored)
-	return rest.Record{Number: stored.Number, Evidence: stored.Evidence, Decision: decision, Late: late}, err
+	decision, err := Recorded(stored)
+	return rest.Record{Number: stored.Number, Evidence: stored.Evidence, Decision: decision, Late: stored.LateAttestations()}, err
 }
 
-// Recorded decodes what a record holds as documents: the decision, nil while the attempt is open, and the late replies.
-func Recorded(stored db.Record) (*mpic.RecordedDecision, []mpic.Attestation, error) {
-	var late []mpic.Attestation
-	for _, l := range stored.Late {
-		var a mpic.Attestation
-		if err := json.Unmarshal(l.Document.Bytes, &a); err != nil {
-			return nil, nil, fmt.Errorf("record %d: the late reply of %s: %w", stored.Number, l.Perspective, err)
-		}
-		late = append(late, a)
-	}
+// Recorded decodes the decision of a record, nil while the attempt is open.
+func Recorded(stored db.Record) (*mpic.RecordedDecision, error) {
 	if len(stored.Decision) == 0 {
-		return nil, late, nil
+		return nil, nil
 	}
 	var d mpic.RecordedDecision
 	if err := json.Unmarshal(stored.Decision, &d); err != nil {
-		return nil, nil, fmt.Errorf("record %d: the decision: %w", stored.Number, err)
+		return nil, fmt.Errorf("record %d: the decision: %w", stored.Number, err)
 	}
-	return &d, late, nil
+	return &d, nil
 }
