@@ -5,6 +5,7 @@ package reviewer
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -272,6 +273,19 @@ func (s *stage) judge(c testCase, result mpic.Result, r record) {
 		found := lookups(report, c.name, c.rrtype)
 		require.Len(t, found, 1, "%s looked up %s %s\n%s", report.Perspective, c.name, c.rrtype, account)
 		s.account(c, report.Perspective, found[0])
+		s.prove(report)
+	}
+}
+
+// prove works out each lookup of a report again, from the octets in the record and the anchors of this world. A lookup that
+// came to nothing may have no proof; one that may be relied upon must.
+func (s *stage) prove(report va.Report) {
+	s.t.Helper()
+	p := resolver.Prover{Anchors: s.anchors(), Algorithms: s.doors.algorithms}
+	for _, l := range slices.Concat(report.DCV.Lookups, report.CAA.Lookups) {
+		if err := p.Prove(l, report.Sets); l.Status.Usable() || !errors.Is(err, resolver.ErrNoProof) {
+			require.NoError(s.t, err, "%s: %s", report.Perspective, told(l))
+		}
 	}
 }
 

@@ -253,12 +253,18 @@ func (n neighbour) Attest(ctx context.Context, p va.Probe) mpic.Attestation {
 		Closed: n.clock().UTC().Round(0)}
 }
 
-// checker makes one perspective: a resolver with an empty memory, and the checks.
-func (s *stage) checker(i int) *va.Checker {
+// anchors are the world's.
+func (s *stage) anchors() []dnssec.Anchor {
 	s.t.Helper()
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(s.world.AnchorText()))
 	require.NoError(s.t, err)
-	rc := resolver.Config{Anchors: anchors, Algorithms: s.doors.algorithms, Now: s.doors.now}
+	return anchors
+}
+
+// checker makes one perspective: a resolver with an empty memory, and the checks.
+func (s *stage) checker(i int) *va.Checker {
+	s.t.Helper()
+	rc := resolver.Config{Anchors: s.anchors(), Algorithms: s.doors.algorithms, Now: s.doors.now}
 	if !s.doors.production {
 		rc.Port, rc.AllowReserved, rc.SourceAddr = s.world.Port(), true, netip.MustParseAddr(sites[i].source)
 	}
