@@ -2,6 +2,7 @@ package mpic
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/bits"
@@ -301,9 +302,7 @@ func TestAReplyThatCountsIsKeptWholeAndAnyOtherCut(t *testing.T) {
 		s := newScene(t, fiveRegions(), december)
 		long := strings.Repeat("x", 1<<20)
 		s.remotes[0].attest = func(ctx context.Context, p va.Probe) Attestation {
-			a := honest(t, "ashburn", 0)(ctx, p)
-			a.Signed = long
-			return a
+			return sealed(t, honest(t, "ashburn", 0)(ctx, p), strings.Repeat(" ", 1<<20))
 		}
 		s.remotes[1].attest = func(context.Context, va.Probe) Attestation {
 			return Attestation{Perspective: "tokyo", State: Rejected, Problem: noAnswer, Signed: long}
@@ -311,8 +310,41 @@ func TestAReplyThatCountsIsKeptWholeAndAnyOtherCut(t *testing.T) {
 		s.config.GrantGrace = time.Second
 		c := s.coordinator()
 		r := s.validate(c)
-		require.Len(t, r.Evidence.Remotes[0].Signed, len(long), "its signature can be verified again")
+		require.Greater(t, len(r.Evidence.Remotes[0].Signed), len(long), "its signature can be verified again")
 		require.Len(t, r.Evidence.Remotes[1].Signed, 64<<10)
+		s.close(c)
+	})
+}
+
+// The record keeps a signed report once, as it was signed: what was judged is what the signature covers.
+//
+// Holds: MPIC-08, REC-01
+func TestTheReportJudgedIsTheOneThatWasSigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, fiveRegions(), december)
+		s.remotes[0].attest = func(ctx context.Context, p va.Probe) Attestation {
+			return sealed(t, honest(t, "ashburn", 0)(ctx, p), "")
+		}
+		s.remotes[1].attest = func(ctx context.Context, p va.Probe) Attestation {
+			a := sealed(t, honest(t, "tokyo", 0)(ctx, p), "")
+			a.Report.Software = "another"
+			return a
+		}
+		s.config.GrantGrace = time.Second
+		c := s.coordinator()
+		r := s.validate(c)
+		a := r.Evidence.Remotes[1]
+		require.Equal(t, Rejected, a.State)
+		require.Equal(t, "perspective.contradiction", a.Problem.Code)
+		first := r.Evidence.Remotes[0]
+		text, err := json.Marshal(first)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), `"report"`)
+		var again Attestation
+		require.NoError(t, json.Unmarshal(text, &again))
+		again.Report.Sets = first.Report.Sets
+		require.Equal(t, first, again)
+		require.Error(t, json.Unmarshal([]byte(`{"perspective":"tokyo","state":"answered","signed":"a.b.c"}`), &again))
 		s.close(c)
 	})
 }

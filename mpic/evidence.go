@@ -5,10 +5,12 @@
 package mpic
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -138,7 +140,7 @@ type Attestation struct {
 	State       State  `json:"state"`
 	// Problem says why there is no usable report; nil exactly when State is Answered.
 	Problem *va.Problem `json:"problem,omitempty"`
-	// Report is set exactly when State is Answered.
+	// Report is set exactly when State is Answered. In the JSON form it is left out where Signed has it.
 	Report *va.Report `json:"report,omitempty"`
 	// Signed is the reply as received, a compact JWS: whole where State is Answered, so that its signature can be verified
 	// again; cut at 64 KiB where it was rejected.
@@ -146,6 +148,46 @@ type Attestation struct {
 	// Asked and Closed are UTC by the gate's clock.
 	Asked  time.Time `json:"asked"`
 	Closed time.Time `json:"closed"`
+}
+
+// MarshalJSON and UnmarshalJSON serve the record: a report that was signed is kept once, as it was signed.
+func (a Attestation) MarshalJSON() ([]byte, error) {
+	type plain Attestation
+	p := plain(a)
+	if a.State == Answered && a.Signed != "" {
+		p.Report = nil
+	}
+	return json.Marshal(p)
+}
+
+// UnmarshalJSON takes the report out of Signed where it is not given beside it. The signature is for who audits to check.
+func (a *Attestation) UnmarshalJSON(b []byte) error {
+	type plain Attestation
+	var p plain
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*a = Attestation(p)
+	if a.State == Answered && a.Report == nil && a.Signed != "" {
+		r, err := signedReport(a.Signed)
+		a.Report = &r
+		return err
+	}
+	return nil
+}
+
+// signedReport reads the payload of a compact JWS (RFC 7515 section 7.1).
+func signedReport(signed string) (r va.Report, err error) {
+	_, rest, _ := strings.Cut(signed, ".")
+	encoded, _, _ := strings.Cut(rest, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err == nil {
+		err = json.Unmarshal(payload, &r)
+	}
+	if err != nil {
+		err = fmt.Errorf("mpic: a signed reply holds no report: %w", err)
+	}
+	return r, err
 }
 
 // Evidence is all that Judge reads.

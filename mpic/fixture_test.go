@@ -1,6 +1,8 @@
 package mpic
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -131,7 +133,17 @@ func withOutcomes(t testing.TB, p va.Probe, name string, dcv, caa va.Outcome) va
 }
 
 func answered(name string, r va.Report) Attestation {
-	return Attestation{Perspective: name, State: Answered, Report: &r, Signed: "a.b.c"}
+	return Attestation{Perspective: name, State: Answered, Report: &r}
+}
+
+// sealed gives an answer a reply in the form of a compact JWS, with the padding given behind the report. Nothing in this
+// package checks its signature.
+func sealed(t testing.TB, a Attestation, padding string) Attestation {
+	t.Helper()
+	b, err := json.Marshal(a.Report)
+	require.NoError(t, err)
+	a.Signed = "e30." + base64.RawURLEncoding.EncodeToString(append(b, padding...)) + ".c2ln"
+	return a
 }
 
 func silent(name string) Attestation {

@@ -3,8 +3,10 @@ package mpic
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"time"
 
@@ -203,7 +205,7 @@ func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) 
 				perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
 		}
 	}()
-	report, err := asRecorded(c.check(ctx, probe))
+	report, err := asRecorded(c.check(ctx, probe), "")
 	if err != nil {
 		report = c.failedReport(probe, m.Name,
 			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
@@ -237,8 +239,10 @@ func vet(m Member, a Attestation) Attestation {
 		if a.Report == nil || a.Problem != nil {
 			return reject("contradiction", "the answer of %s has no report, or has a problem beside it", m.Name)
 		}
-		report, err := asRecorded(*a.Report)
-		if err != nil {
+		report, err := asRecorded(*a.Report, a.Signed)
+		if errors.Is(err, errAnother) {
+			return reject("contradiction", "the answer of %s has a report beside it that is not the one in it", m.Name)
+		} else if err != nil {
 			return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
 		}
 		a.Report = &report
@@ -258,16 +262,23 @@ func vet(m Member, a Attestation) Attestation {
 
 func cut(signed string) string { return signed[:min(len(signed), signedLimit)] }
 
+// errAnother is a report that is not the one that was signed.
+var errAnother = errors.New("the report is not the one that was signed")
+
 // asRecorded gives a report as it will be read back from the record, so that Judge now and the auditor later read the
-// same. A report with a value that has no form there (an outcome that is none) is an error, and so is one that comes without
-// the DNS records on which its proofs rest.
-func asRecorded(r va.Report) (va.Report, error) {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return va.Report{}, err
-	}
-	var out va.Report
-	if err := json.Unmarshal(b, &out); err != nil {
+// same: out of what was signed, or, with nothing signed, as its own JSON form. A report with a value that has no form there (an
+// outcome that is none) is an error, and so is one that comes without the DNS records on which its proofs rest.
+func asRecorded(r va.Report, signed string) (out va.Report, err error) {
+	if signed != "" {
+		if out, err = signedReport(signed); err != nil {
+			return va.Report{}, err
+		}
+		given := r
+		given.Sets = nil
+		if !reflect.DeepEqual(out, given) {
+			return va.Report{}, errAnother
+		}
+	} else if out, err = throughJSON(r); err != nil {
 		return va.Report{}, err
 	}
 	alone := Evidence{Primary: &PrimaryReport{out}}
@@ -275,6 +286,15 @@ func asRecorded(r va.Report) (va.Report, error) {
 		return va.Report{}, err
 	}
 	return alone.Primary.report, nil
+}
+
+func throughJSON(r va.Report) (out va.Report, err error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return va.Report{}, err
+	}
+	err = json.Unmarshal(b, &out)
+	return out, err
 }
 
 // failedReport is the report of a primary that could not make one: both checks are errors, never passes.
