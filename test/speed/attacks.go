@@ -2,11 +2,9 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -160,8 +158,9 @@ func keyTraps() []attack {
 	answer.faults = []world.Fault{rewrite("keytrap23.com", dns.TypeA, forge(100))}
 	behind := trap("behind ten aliases", "the same after ten aliases", 24, chain+"k10 A 192.0.2.1\n")
 	behind.ask = "k0.keytrap24.com"
-	behind.faults = []world.Fault{{Zone: "keytrap24.com", Name: "k10.keytrap24.com", Kind: world.Rewrite, Rewrite: forge(100)}}
-	fitted := trap("fitted to our limits", "ECDSA P-384; ten aliases and the keys, 7 signatures that do not hold before each that does",
+	behind.faults = []world.Fault{{Zone: "keytrap24.com", Name: "k10.keytrap24.com", Kind: world.Rewrite,
+		Rewrite: forge(100)}}
+	fitted := trap("fitted to our limits", "ECDSA P-384; ten aliases and the keys, 7 signatures in vain before each that holds",
 		25, chain+"k10 A 192.0.2.1\n")
 	fitted.ask = "k0.keytrap25.com"
 	fitted.zones[0].Algorithm = dns.ECDSAP384SHA384
@@ -194,8 +193,8 @@ func delegations() []attack {
 		for i := range 1000 {
 			fmt.Fprintf(&ns, "sub NS "+host+".\n", i, i%len(with))
 		}
-		return attack{name: "NXNS, " + name, what: what, ask: "www.sub." + zone, qtype: dns.TypeA, status: "failure", code: code,
-			zones: append([]world.Zone{hostile(zone, last, ns.String())}, with...)}
+		return attack{name: "NXNS, " + name, what: what, ask: "www.sub." + zone, qtype: dns.TypeA, status: "failure",
+			code: code, zones: append([]world.Zone{hostile(zone, last, ns.String())}, with...)}
 	}
 	victims := func(prefix, records string, last byte) []world.Zone {
 		var all []world.Zone
@@ -268,7 +267,7 @@ func floods() []attack {
 	})}
 	ds := dsFlood("DS and DNSKEY flood", "1000 DS records and 400 keys beside those that fit",
 		hostile("flood51.com", 51, "www A 192.0.2.1\n"))
-	many := dsFlood("DS and DNSKEY flood, from 16 servers", "the same from each of 16 servers", farm("flood110.com", 110,
+	many := dsFlood("DS and DNSKEY flood, from 16 servers", "the same from each of 16 servers", farm("flood110.com", 16, 110,
 		"www A 192.0.2.1\n"))
 	// BUG(resolver): the keys that failed are fetched again for each server's answer, so that one question goes out more than
 	// 32 times.
@@ -315,7 +314,8 @@ func bulk(owner string) func(*dns.Msg) {
 	return func(m *dns.Msg) {
 		m.Answer, m.Ns = nil, nil
 		for i := range 5200 {
-			m.Answer = append(m.Answer, &dns.RFC3597{Hdr: dns.RR_Header{Name: owner, Rrtype: uint16(60000 + i), Class: dns.ClassINET}})
+			h := dns.RR_Header{Name: owner, Rrtype: uint16(60000 + i), Class: dns.ClassINET}
+			m.Answer = append(m.Answer, &dns.RFC3597{Hdr: h})
 		}
 	}
 }
@@ -328,21 +328,21 @@ func sizes() []attack {
 	set.faults = []world.Fault{rewrite("large60.com", dns.TypeA, both(forge(100), func(m *dns.Msg) {
 		owner := m.Answer[0].Header().Name
 		for i := range 3200 {
-			m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300},
-				A: []byte{10, 0, byte(i >> 8), byte(i)}})
+			h := dns.RR_Header{Name: owner, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}
+			m.Answer = append(m.Answer, &dns.A{Hdr: h, A: []byte{10, 0, byte(i >> 8), byte(i)}})
 		}
 	}))}
 	small := attack{name: "64 KiB, smallest records", what: "5200 records whose owner is a name of 255 octets, compressed",
 		ask: "www.large61.com", qtype: dns.TypeA, status: "bogus", code: "dnssec.denial-missing",
 		zones:  []world.Zone{hostile("large61.com", 61, "www A 192.0.2.1\n")},
 		faults: []world.Fault{rewrite("large61.com", dns.TypeA, bulk(longest("large61.com")))}}
-	return []attack{set, small, everywhere(), everywhereAliased()}
+	return []attack{set, small, everywhere(), everywhereAliased(), twice()}
 }
 
-// farm is a zone on 16 servers.
-func farm(zone string, from byte, records string) world.Zone {
+// farm is a zone on n servers.
+func farm(zone string, n, from byte, records string) world.Zone {
 	z := signed(zone, records)
-	for i := range byte(16) {
+	for i := range n {
 		z.Servers = append(z.Servers, server(fmt.Sprintf("ns%d.%s", i, zone), from+i))
 	}
 	return z
@@ -350,25 +350,46 @@ func farm(zone string, from byte, records string) world.Zone {
 
 func everywhere() attack {
 	return attack{name: "64 KiB, from 16 servers", what: "the same from each of 16 servers", ask: "www.large70.com",
-		qtype: dns.TypeA, status: "bogus", code: "dnssec.denial-missing", zones: []world.Zone{farm("large70.com", 70, "www A 192.0.2.1\n")},
+		qtype: dns.TypeA, status: "bogus", code: "dnssec.denial-missing",
+		zones:  []world.Zone{farm("large70.com", 16, 70, "www A 192.0.2.1\n")},
 		faults: []world.Fault{rewrite("large70.com", dns.TypeA, bulk(longest("large70.com")))}}
 }
 
-// everywhereAliased answers well from one server alone, a slow one, so that each alias costs the messages of the other 15.
+// everywhereAliased gives each answer the 16th time that it is asked for, so that each alias costs 15 messages in vain.
 func everywhereAliased() attack {
 	text := ""
 	for i := range 10 {
 		text += fmt.Sprintf("k%d CNAME k%d\n", i, i+1)
 	}
-	a := attack{name: "64 KiB, from 15 servers, ten aliases", what: "the same for each of ten aliases; the 16th server is slow and gives it",
+	var mu sync.Mutex
+	asked := map[string]int{}
+	junk := bulk(longest("large90.com"))
+	return attack{name: "64 KiB, from 15 servers, ten aliases", what: "the same for each of ten aliases, which the last server gives",
 		ask: "k0.large90.com", qtype: dns.TypeA, status: "failure", code: "dns.limit",
-		zones: []world.Zone{farm("large90.com", 90, text+"k10 A 192.0.2.1\n")}}
-	for i := range byte(16) {
-		f := rewrite("large90.com", dns.TypeA, bulk(longest("large90.com")))
-		if f.Server = netip.AddrFrom4([4]byte{127, 0, 54, 90 + i}); i == 15 {
-			f.Kind, f.Delay = world.Slow, 300*time.Millisecond
-		}
-		a.faults = append(a.faults, f)
-	}
-	return a
+		zones: []world.Zone{farm("large90.com", 16, 90, text+"k10 A 192.0.2.1\n")},
+		faults: []world.Fault{
+			{Zone: "large90.com", Type: dns.TypeA, Transport: "udp", Kind: world.Truncate},
+			{Zone: "large90.com", Type: dns.TypeA, Transport: "tcp", Kind: world.Rewrite, Rewrite: func(m *dns.Msg) {
+				name := strings.ToLower(m.Question[0].Name)
+				mu.Lock()
+				asked[name]++
+				vain := asked[name]%16 != 0
+				mu.Unlock()
+				if vain {
+					junk(m)
+				}
+			}},
+		}}
+}
+
+// twice asks for each server to be asked over UDP and then over TCP.
+func twice() attack {
+	// BUG(resolver): a server that is asked over UDP and again over TCP counts as one send.
+	return attack{name: "40 servers that truncate", what: "and are lame over TCP", ask: "www.twice130.com", qtype: dns.TypeA,
+		status: "failure", code: "dns.limit", hole: "more than 32 packets for one question",
+		zones: []world.Zone{farm("twice130.com", 40, 130, "www A 192.0.2.1\n")},
+		faults: []world.Fault{
+			{Zone: "twice130.com", Type: dns.TypeA, Transport: "udp", Kind: world.Truncate},
+			{Zone: "twice130.com", Type: dns.TypeA, Transport: "tcp", Kind: world.Lame},
+		}}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,7 +24,7 @@ func TestAttacksStayWithinTheLimits(t *testing.T) {
 				require.NoError(t, a.prepare(w))
 			}
 			c := &counter{}
-			r, err := newResolver(place{Port: w.Port(), Hints: w.Hints(), Anchors: w.AnchorText()}, c)
+			r, err := newResolver(place{Port: w.Port(), Hints: w.Hints(), Anchors: w.AnchorText()}, c, time.Minute)
 			require.NoError(t, err)
 			got, err := ask(r, c, a.ask, a.qtype)
 			require.NoError(t, err)

@@ -32,7 +32,7 @@ type settings struct {
 func main() {
 	var s settings
 	role := flag.String("role", "", `"world" or "quorate": what this process is for another one of this program`)
-	flag.DurationVar(&s.each, "each", 700*time.Millisecond, "how long each cell of the table of lookups is measured")
+	flag.DurationVar(&s.each, "each", 600*time.Millisecond, "how long each cell of the table of lookups is measured")
 	flag.StringVar(&s.only, "only", "", `"lookups" or "attacks"; both by default`)
 	flag.StringVar(&s.filter, "attack", "", "only the attacks whose name contains this")
 	flag.StringVar(&s.write, "write", "", "the document to write; to standard output by default")

@@ -53,13 +53,14 @@ func (c *counter) algorithms() dnssec.Algorithms {
 	return counted
 }
 
-// newResolver makes a resolver with an empty memory for the world at a place.
-func newResolver(at place, c *counter) (*resolver.Resolver, error) {
+// newResolver makes a resolver with an empty memory for the world at a place; the default timeout for 0.
+func newResolver(at place, c *counter, timeout time.Duration) (*resolver.Resolver, error) {
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(at.Anchors))
 	if err != nil {
 		return nil, err
 	}
-	cfg := resolver.Config{Anchors: anchors, Port: at.Port, AllowReserved: true, Algorithms: c.algorithms()}
+	cfg := resolver.Config{Anchors: anchors, Port: at.Port, AllowReserved: true, Algorithms: c.algorithms(),
+		Timeout: timeout}
 	for _, h := range at.Hints {
 		cfg.Hints = append(cfg.Hints, resolver.Hint{Name: h.Host, Addrs: []netip.Addr{h.Addr}})
 	}
@@ -104,7 +105,7 @@ type front struct {
 }
 
 func (f *front) reset() error {
-	r, err := newResolver(f.at, &f.counter)
+	r, err := newResolver(f.at, &f.counter, 0)
 	if err == nil {
 		f.current.Store(r)
 	}

@@ -45,8 +45,9 @@ func top() []world.Zone {
 
 // records are those that the lookups ask for at a name: an address, CAA, a challenge, and a name below that has no CAA.
 func records(name string) string {
-	return fmt.Sprintf("%[1]s A 192.0.2.1\n%[1]s CAA 0 issue \"ca.example.net\"\n_acme-challenge%[2]s TXT \"token\"\nwww%[2]s A 192.0.2.2\n",
-		name, strings.TrimPrefix("."+name, ".@"))
+	below := strings.TrimPrefix("."+name, ".@")
+	return fmt.Sprintf("%[1]s A 192.0.2.1\n%[1]s CAA 0 issue \"ca.example.net\"\n"+
+		"_acme-challenge%[2]s TXT \"token\"\nwww%[2]s A 192.0.2.2\n", name, below)
 }
 
 // table is the world of the table of lookups.
