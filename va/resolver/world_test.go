@@ -57,6 +57,7 @@ func reproved(t testing.TB, prover resolver.Prover, a *resolver.Answer) {
 	var l resolver.Lookup
 	require.NoError(t, json.Unmarshal(record, &l))
 	require.NoError(t, a.Sets.Check())
+	keep(t, prover, l, a.Sets)
 	err = prover.Prove(l, a.Sets)
 	if !l.Status.Usable() && errors.Is(err, resolver.ErrNoProof) {
 		return

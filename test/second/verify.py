@@ -1,0 +1,411 @@
+#!/usr/bin/python3
+"""Proves stored DNS lookups again: a second implementation of docs/proofs.md, from RFC 4033 to 4035, 5155, 6672 and 6840.
+
+It shares no code with va/dnssec. It needs dnspython and cryptography (Debian: python3-dnspython, python3-cryptography).
+
+    verify.py [-v] [FILE...]
+
+Each input line is a JSON object {"lookup", "sets", "anchors", "slack"} and, where they are not the defaults, "algorithms"
+and "limits". With "prover" ("proven", "no-proof" or "error: ...") the line tells what the first implementation made of it,
+and agreement is agreement with that; without it, a lookup must be proven, or be a failure that nothing proves. -v prints a
+line for each, not only for those on which there is no agreement.
+Exit status: 0 all lines agree, 1 some do not, 2 some could not be checked here and the others agree.
+"""
+import sys
+
+sys.dont_write_bytecode = True
+
+import base64
+import fileinput
+import hashlib
+import json
+import re
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+
+import dns.exception
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+
+from denial import Denial
+from records import (CNAME, DIGESTS, DNAME, DNSKEY, DS, NOERROR, NSEC, NSEC3, NXDOMAIN, YXDOMAIN, Broken, CannotCheck, Judge,
+                     Key, Message, Step, Verdict, ancestor, below, bogus, failure, find, group, labels, read_set)
+
+USABLE = ("secure", "insecure")
+RANK = {"secure": 1, "insecure": 2, "bogus": 3, "failure": 4}
+ALGORITHMS = (8, 10, 13, 14, 15, 16)
+MNEMONICS = {5: "RSASHA1", 7: "RSASHA1-NSEC3-SHA1", 8: "RSASHA256", 10: "RSASHA512", 13: "ECDSAP256SHA256",
+             14: "ECDSAP384SHA384", 15: "ED25519", 16: "ED448"}
+LIMITS = {"signatures_per_rrset": 8, "signatures": 64, "ds_mismatches": 4, "keys_per_tag": 4, "nsec3_hashes": 8,
+          "nsec3_iterations": 100}
+SECOND = timedelta(seconds=1)
+
+
+class Differs(Exception):
+    """The proof comes to something else than the record says."""
+
+
+class NoProof(Exception):
+    """Nothing proves the status, which is none that anything may rest on."""
+
+
+def name_of(text):
+    return dns.name.from_text(text).canonicalize()
+
+
+def moment(text):
+    """A time of RFC 3339 with up to nine decimals, of which six are kept."""
+    when, fraction, zone = re.fullmatch(r"([0-9T:-]+)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text).groups()
+    return datetime.fromisoformat(f"{when}.{(fraction or '0'):0<6.6}{'+00:00' if zone == 'Z' else zone}")
+
+
+class Cut:
+    """What is known of a zone's keys from above: DS records, keys of anchors, or that the chain ends (a code)."""
+
+    def __init__(self, ds=(), keys=(), anchored=False, code=""):
+        self.ds, self.keys, self.anchored, self.code = list(ds), list(keys), anchored, code
+
+    def tags(self):
+        return [d.key_tag for d in self.ds] + [Key(k).tag for k in self.keys]
+
+    def counting(self, algorithms):
+        """The DS records that count: SHA-1 ones only where no other does (RFC 4509 section 3)."""
+        known = [d for d in self.ds if d.algorithm in algorithms and d.digest_type in DIGESTS]
+        return [d for d in known if d.digest_type != 1] or known
+
+
+def read_anchors(lines):
+    cuts = {}
+    for line in lines:
+        zone, _, _, rdtype, rdata = line.split(None, 4)  # owner, TTL, class, type
+        cut = cuts.setdefault(name_of(zone), Cut(anchored=True))
+        rdata = dns.rdata.from_text("IN", rdtype, rdata)
+        (cut.ds if rdtype == "DS" else cut.keys).append(rdata)
+    return cuts
+
+
+class Proof:
+    """Works one lookup's proof out again, stage by stage. The record's stages say only where to look."""
+
+    def __init__(self, line):
+        self.lookup, self.slack = line["lookup"], line["slack"]
+        self.sets = line["sets"]
+        self.limits = {**LIMITS, **(line.get("limits") or {})}
+        self.algorithms = frozenset(line.get("algorithms") or ALGORITHMS)
+        self.cuts = read_anchors(line["anchors"])
+        self.anchored = set(self.cuts)
+        self.keys = {}
+        self.zones = {}  # what the chain that is shown to people must say of each: status, DS tags, key tags, algorithm
+        self.started, self.finished = moment(self.lookup["started"]), moment(self.lookup["finished"])
+        self.qtype = int(dns.rdatatype.from_text(self.lookup["type"]))
+        self.name = name_of(self.lookup["name"])  # the name that the next answer is due for
+        self.over = False
+        # The verdict.
+        self.status, self.code, self.rcode, self.ttl, self.answers = None, "", None, 0, []
+
+    def run(self):
+        """Raises NoProof, Broken, Differs or CannotCheck; returns where the record follows from the octets and the anchors."""
+        stages = self.lookup.get("proof") or []
+        if not stages:
+            if self.lookup["status"] in USABLE:
+                raise Broken("no proof of a usable status")
+            raise NoProof
+        if self.lookup["name"] != self.lookup["name"].lower():
+            raise Broken("the name is not in canonical form")
+        for q in self.lookup["queries"]:
+            if not self.started - SECOND <= moment(q["at"]) <= self.finished:
+                raise Broken("a query was sent outside of the lookup's time")
+        for stage in stages:
+            self.stage(stage)
+        self.compare_chain()
+        if self.name is not None and not self.over:
+            if self.lookup["status"] in USABLE:
+                raise Broken(f"it ends before an answer for {self.name}")
+            raise NoProof
+        self.compare()
+
+    def stage(self, stage):
+        if self.over or self.name is None:
+            raise Broken("it goes on after its end")
+        at = moment(stage["at"])
+        if not self.started.replace(microsecond=0) <= at <= self.finished:
+            raise Broken("a stage is outside of the lookup's time")
+        self.judge = Judge(int(at.timestamp()), self.slack, self.algorithms, self.limits)
+        self.steps = []
+        work = {"keys": self.stage_keys, "delegation": self.stage_delegation, "answer": self.stage_answer}.get(stage["stage"])
+        if work is None:
+            raise Broken("no such kind of stage")
+        zone, name = name_of(stage["zone"]), name_of(stage["name"])
+        try:
+            status, code = work(stage, zone, name)
+        except Verdict as v:
+            status, code, self.over = v.status, None, True
+        self.compare_stage(stage, status, code)
+        if stage["stage"] == "answer" or self.over:
+            if self.status in (None, "secure") or RANK[status] > RANK[self.status]:
+                self.status, self.code = status, code
+
+    def records(self, stage):
+        octets = self.sets.get(stage.get("records", ""))
+        if octets is None or hashlib.sha256(octets := base64.b64decode(octets)).hexdigest() != stage["records"]:
+            raise Broken("records are missing, or have another digest")
+        return read_set(octets)
+
+    # keys
+
+    def stage_keys(self, stage, zone, name):
+        cut = self.cuts.get(zone)
+        if name != zone or cut is None or cut.code:
+            raise Broken(f"nothing says how the keys of {zone} are to be known")
+        rrset = find(self.records(stage), zone, DNSKEY)
+        if rrset is None:
+            raise bogus(f"{zone} has no DNSKEY record")
+        keys = [Key(rr.rdata) for rr in rrset.rrs if rr.rdata.protocol == 3 and rr.rdata.flags & 0x0180 == 0x0100]
+        if any(n > self.limits["keys_per_tag"] for n in Counter((k.tag, k.algorithm) for k in keys).values()):
+            raise failure("too many keys of one tag")
+        entry = self.entry(zone, cut, keys)
+        sig = self.judge.verify(rrset, zone, entry)
+        self.steps.append(sig.step)
+        self.keys[zone] = keys
+        self.zones.setdefault(zone, ("secure", cut.tags(), [k.tag for k in keys], sig.sig.algorithm))
+        return "secure", ""
+
+    def entry(self, zone, cut, keys):
+        """The keys that the anchors or the parent's DS records name."""
+        named, mismatches = [], 0
+        for key in keys:
+            step = None
+            if any(k.algorithm == key.algorithm and k.key == key.rdata.key for k in cut.keys):
+                step = Step("anchor_match", zone, tag=key.tag, algorithm=key.algorithm)
+            for ds in cut.counting(self.algorithms):
+                if step or ds.key_tag != key.tag or ds.algorithm != key.algorithm:
+                    continue
+                if DIGESTS[ds.digest_type](zone.to_digestable() + key.rdata.to_wire()).digest() == ds.digest:
+                    kind = "anchor_match" if cut.anchored else "ds_match"
+                    step = Step(kind, zone, tag=key.tag, algorithm=key.algorithm, digest=ds.digest_type)
+                else:
+                    mismatches += 1
+            if mismatches > self.limits["ds_mismatches"]:
+                raise failure("too many DS records that match no key")
+            if step and key.usable(self.algorithms):
+                named.append(key)
+                self.steps.append(step)
+        if not named:
+            raise bogus(f"no usable key of {zone} is named from above")
+        return named
+
+    # delegation
+
+    def stage_delegation(self, stage, zone, name):
+        keys = self.keys.get(zone)
+        if keys is None or name in self.anchored:
+            raise Broken(f"the keys of {zone} are not proven, or {name} has an anchor")
+        sets = self.records(stage)
+        if not below(name, zone):
+            raise bogus(f"{name} does not lie below {zone}")
+        rrset = find(sets, name, DS)
+        if rrset is None and find(sets, name, CNAME):
+            sig = self.judge.verify(find(sets, name, CNAME), zone, keys)
+            raise bogus("expanded") if sig.expanded else Broken(f"an alias stands at {name}, and no delegation")
+        if rrset is None:
+            denial = Denial(self.judge, sets, zone, keys)
+            self.cuts[name] = Cut(code=denial.no_ds(name))
+            self.steps = denial.steps
+        else:
+            sig = self.judge.verify(rrset, zone, keys)
+            if sig.expanded:
+                raise bogus(f"the DS set of {name} was expanded from a wildcard")
+            self.steps.append(sig.step)
+            self.cuts[name] = cut = Cut(ds=[rr.rdata for rr in rrset.rrs])
+            if cut.counting(self.algorithms):
+                return "secure", ""
+            cut.code = "dnssec.unsupported-algorithm"
+        self.steps.append(Step("insecure_cut", name))
+        self.zones.setdefault(name, ("insecure", self.cuts[name].tags(), [], 0))
+        return "insecure", self.cuts[name].code
+
+    # answer
+
+    def response(self, number):
+        queries = self.lookup["queries"]
+        if not 1 <= number <= len(queries):
+            raise Broken("there is no such query")
+        q = queries[number - 1]
+        try:
+            sent = Message(base64.b64decode(q.get("query", "")))
+            got = Message(base64.b64decode(q.get("response", "")))
+        except (dns.exception.DNSException, ValueError, EOFError) as e:
+            raise Broken(f"a message cannot be read: {e!r}") from e
+        if got.id != sent.id or got.flags & 0xfa00 != 0x8000:  # QR, opcode, TC
+            raise Broken("no whole response to this query")
+        if not self.lookup.get("upstream") and not got.flags & 0x0400:
+            raise Broken("the server is not authoritative")
+        if len(sent.questions) != 1 or got.questions != sent.questions:
+            raise Broken("the response answers another question")
+        if q["transport"] != "tcp" and got.questions[0][0].labels != sent.questions[0][0].labels:
+            raise Broken("the response has not the query's case")
+        if sent.cookie is not None and got.cookie is not None and not (
+                got.cookie[:8] == sent.cookie[:8] and (len(got.cookie) == 8 or 16 <= len(got.cookie) <= 40)):
+            raise Broken("the response has another cookie")
+        if got.questions[0] != (self.name, self.qtype, 1):
+            raise Broken(f"the response answers another question than {self.name}")
+        if got.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN):
+            raise Broken("the response code goes with no answer")
+        return got
+
+    def stage_answer(self, stage, zone, name):
+        if name != self.name or int(dns.rdatatype.from_text(stage["type"])) != self.qtype or not name.is_subdomain(zone):
+            raise Broken(f"an answer for {self.name} was due")
+        message = self.response(stage.get("query", 0))
+        sets = group(message.answer)
+        rrset = find(sets, name, self.qtype) or next(
+            (s for s in sets if s.type == DNAME and s.rrs and below(name, s.name) and s.name.is_subdomain(zone)), None
+        ) or find(sets, name, CNAME)
+        if rrset is None and message.rcode == YXDOMAIN:
+            raise failure("an alias would be too long")
+        if zone in self.keys:
+            status, code, ttl = self.signed_answer(message, zone, rrset)
+        else:
+            status, code = "insecure", self.insecure_cut(zone)
+            if rrset is None and message.answer:
+                raise failure("other records than those asked for")
+            ttl = rrset.ttl() if rrset else 0
+            self.rcode = NOERROR if rrset else message.rcode
+        if rrset is None:
+            self.name = None
+        else:
+            self.follow(rrset, ttl)
+        return status, code
+
+    def signed_answer(self, message, zone, rrset):
+        keys = self.keys[zone]
+        denial = None
+        if rrset is None:
+            denial = Denial(self.judge, group(message.authority), zone, keys)
+            self.rcode, status = denial.negative(self.name, self.qtype, message.rcode == NXDOMAIN)
+            self.steps = denial.steps
+            return status, "" if status == "secure" else "dnssec.opt-out", 0
+        sig = self.judge.verify(rrset, zone, keys)
+        self.rcode, status = NOERROR, "secure"
+        self.steps.append(sig.step)
+        if sig.expanded:
+            if rrset.type == DNAME:
+                raise bogus("a DNAME that was expanded from a wildcard")
+            denial = Denial(self.judge, group(message.authority), zone, keys)
+            status = denial.expansion(rrset.name, ancestor(rrset.name, sig.sig.labels))
+            self.steps += denial.steps
+        return status, "" if status == "secure" else "dnssec.opt-out", min(sig.ttl, rrset.ttl())
+
+    def insecure_cut(self, zone):
+        """The code of the proven end of the chain at or above a zone; an anchor between begins a chain anew."""
+        for n in range(labels(zone), -1, -1):
+            cut = self.cuts.get(ancestor(zone, n))
+            if cut is not None:
+                if cut.code:
+                    return cut.code
+                break
+        raise Broken(f"neither are the keys of {zone} proven, nor that it has none")
+
+    def follow(self, rrset, ttl):
+        records = {}
+        for rr in rrset.rrs:  # each once, with the smallest of its TTLs
+            octets = rr.rdata.to_wire()
+            first = records.setdefault(octets, rr)
+            records[octets] = first._replace(ttl=min(first.ttl, rr.ttl))
+        final = rrset.type == self.qtype and rrset.name == self.name
+        if not final and len(records) != 1:
+            raise failure("an alias to more than one name")
+        self.ttl = min(self.ttl, ttl) if self.answers else ttl
+        self.answers += records.values()
+        target, self.name = self.name, None
+        if not final:
+            rdata = next(iter(records.values())).rdata
+            try:
+                self.name = rdata.target.canonicalize() if rrset.type == CNAME else (
+                    target.relativize(rrset.name).concatenate(rdata.target).canonicalize())
+            except dns.name.NameTooLong:
+                raise failure("an alias is too long") from None
+
+    # What the record says.
+
+    def compare_stage(self, stage, status, code):
+        if stage["status"] != status:
+            raise Differs(f"a stage of {stage['name']} is said to be {stage['status']} and comes to {status}")
+        if status in USABLE:
+            said = [Step(s["step"], name_of(s["name"]), int(dns.rdatatype.from_text(s["type"])) if "type" in s else None,
+                         name_of(s["by"]) if "by" in s else None, s.get("tag", 0), s.get("algorithm", 0), s.get("digest", 0))
+                    for s in stage.get("steps") or []]
+            if said != self.steps or stage.get("code", "") != code:
+                raise Differs(f"the steps of {stage['name']}: {said} {stage.get('code')}, and they come to {self.steps} {code}")
+
+    def compare_chain(self):
+        for link in self.lookup["chain"] or []:
+            zone = self.zones.get(name_of(link["zone"]))
+            if zone is None:
+                if link["result"] == "secure":
+                    raise Broken(f"the keys of {link['zone']} are not proven")
+                continue
+            status, ds, keys, algorithm = zone
+            if (link["result"], link.get("ds") or [], link.get("dnskey") or []) != (status, ds, keys) or (
+                    link.get("algorithm") and link["algorithm"] != MNEMONICS.get(algorithm)):
+                raise Differs(f"the chain's {link['zone']}: {link}, and it comes to {zone}")
+
+    def compare(self):
+        said = self.lookup
+        if said["status"] != self.status or (self.status in USABLE and said.get("code", "") != self.code):
+            raise Differs(f"the status is said to be {said['status']} and comes to {self.status} {self.code or ''}")
+        if self.status not in USABLE:
+            return
+        if {"NOERROR": NOERROR, "NXDOMAIN": NXDOMAIN}.get(said["rcode"]) != self.rcode or said["ttl"] != self.ttl:
+            raise Differs(f"{said['rcode']}, TTL {said['ttl']}, and it comes to {self.rcode}, {self.ttl}")
+        answers = [read_answer(a) for a in said["answers"] or []]
+        if answers != [(rr.owner.labels, rr.ttl, rr.type, rr.rdata.to_wire()) for rr in self.answers]:
+            raise Differs(f"the answers are said to be {said['answers']}, and come to {self.answers}")
+
+
+def read_answer(text):
+    owner, ttl, cls, rdtype, rdata = text.split("\t", 4)
+    rdata = dns.rdata.from_text(cls, rdtype, rdata)
+    return dns.name.from_text(owner).labels, int(ttl), int(rdata.rdtype), rdata.to_wire()
+
+
+def prove(line):
+    """What a lookup amounts to: "proven", "no-proof", "unchecked" or "error", and why."""
+    try:
+        Proof(line).run()
+    except NoProof:
+        return "no-proof", ""
+    except CannotCheck as e:
+        return "unchecked", str(e)
+    except (Broken, Differs, dns.exception.DNSException) as e:
+        return "error", f"{type(e).__name__}: {e}"
+    return "proven", ""
+
+
+def main():
+    verbose = "-v" in sys.argv[1:]
+    outcomes = Counter()
+    for number, text in enumerate(fileinput.input([a for a in sys.argv[1:] if a != "-v"]), 1):
+        line = json.loads(text)
+        found, why = prove(line)
+        said, _, reason = line.get("prover", "").partition(": ")
+        agrees = found == said if said else found in ("proven", "no-proof")
+        word = "cannot check" if found == "unchecked" else "agree" if agrees else "DIFFER"
+        outcomes[word, found] += 1
+        if verbose or word != "agree":
+            lookup = line["lookup"]
+            about = f"{lookup['name']} {lookup['type']} {lookup['status']}"
+            print(f"{number} {word}: {about}: {found} {why} | the prover: {said} {reason}", file=sys.stdout)
+    counts = Counter()
+    for (word, _), n in outcomes.items():
+        counts[word] += n
+    proven, unproven, refused = (outcomes["agree", k] for k in ("proven", "no-proof", "error"))
+    print(f"{sum(counts.values())} lookups: agreement on {counts['agree']} ({proven} proven, {unproven} without proof, {refused} "
+          f"refused), disagreement on {counts['DIFFER']}, {counts['cannot check']} could not be checked")
+    return 1 if counts["DIFFER"] else 2 if counts["cannot check"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
