@@ -108,49 +108,71 @@ func (v *Verifier) Delegation(section []*RRset, keys *Keys, name string) (*Deleg
 	return d, what, d.Verdict
 }
 
-// bearing gives the RRsets that speak of a delegation at a name: of its DS set, of an alias there, where no delegation can be,
-// or, without either, of the proofs.
+// bearing gives the RRsets that speak of a delegation at a name: its DS set, or else the proofs, and the alias there, if any.
 func bearing(section []*RRset, name string) []*RRset {
-	for _, t := range []uint16{dns.TypeDS, dns.TypeCNAME} {
-		if set := Find(section, name, t); set != nil {
-			return ordered([]*RRset{set})
-		}
+	if set := Find(section, name, dns.TypeDS); set != nil {
+		return ordered([]*RRset{set})
 	}
-	var proofs []*RRset
+	var sets []*RRset
+	if alias := aliasAt(section, name); alias != nil {
+		sets = append(sets, alias)
+	}
 	for _, set := range section {
 		if set.Type == dns.TypeNSEC || set.Type == dns.TypeNSEC3 {
-			proofs = append(proofs, set)
+			sets = append(sets, set)
 		}
 	}
-	return ordered(proofs)
+	return ordered(sets)
+}
+
+// aliasAt finds a DNAME above a name, of which the server makes an alias for it that nobody signs, or else an alias at the name.
+func aliasAt(section []*RRset, name string) *RRset {
+	for _, set := range section {
+		if set.Type == dns.TypeDNAME && len(set.RRs) > 0 && Below(name, set.Name) {
+			return set
+		}
+	}
+	return Find(section, name, dns.TypeCNAME)
 }
 
 func (v *Verifier) delegation(used []*RRset, keys *Keys, name string) (*Delegation, Existence, []Step, Verdict) {
 	if !Below(name, keys.Zone) {
 		return nil, 0, nil, bogus(CodeDenialInvalid, EDEBogus, "%s does not lie below the zone %s", name, keys.Zone)
 	}
-	if len(used) == 0 || used[0].Type == dns.TypeNSEC || used[0].Type == dns.TypeNSEC3 {
-		denial := v.Denial(used, keys)
-		what, verdict := denial.NoDS(name)
-		if what == NoDSCut || what == NoDSOptOut {
-			return &Delegation{Zone: name, Verdict: verdict, TTL: denial.TTL()}, what, denial.steps, verdict
+	if set := Find(used, name, dns.TypeDS); set != nil {
+		sig := v.RRset(set, keys)
+		if sig.Status == Secure && sig.Expanded {
+			sig.Verdict = bogus(CodeSignatureInvalid, EDEBogus, "the DS record at %s was expanded from a wildcard", name)
 		}
-		return nil, what, denial.steps, verdict
+		if sig.Status != Secure {
+			return nil, 0, nil, sig.Verdict
+		}
+		d := FromDS(set)
+		d.Verdict, d.TTL = v.Delegated(d), min(set.TTL(), sig.TTL)
+		return d, 0, []Step{sig.Step}, d.Verdict
 	}
-	set := used[0]
-	sig := v.RRset(set, keys)
-	switch {
-	case sig.Status != Secure:
-		return nil, 0, nil, sig.Verdict
-	case sig.Expanded:
-		return nil, 0, nil, bogus(CodeSignatureInvalid, EDEBogus, "the %s record at %s was expanded from a wildcard",
-			typeName(set.Type), name)
-	case set.Type == dns.TypeCNAME:
-		return nil, NoCut, []Step{sig.Step}, secure()
+	if set := aliasAt(used, name); set != nil { // where an alias stands, or a DNAME above, no delegation does
+		sig := v.RRset(set, keys)
+		steps := []Step{sig.Step}
+		if sig.Status == Secure && sig.Expanded {
+			denial := v.Denial(used, keys)
+			sig.Verdict = denial.Expansion(set.Name, set.Type, sig.Labels)
+			steps = append(steps, denial.steps...)
+		}
+		switch {
+		case !sig.Status.Usable():
+			return nil, 0, nil, sig.Verdict
+		case set.Type == dns.TypeDNAME:
+			return nil, NoName, steps, sig.Verdict
+		}
+		return nil, NoCut, steps, sig.Verdict
 	}
-	d := FromDS(set)
-	d.Verdict, d.TTL = v.Delegated(d), min(set.TTL(), sig.TTL)
-	return d, 0, []Step{sig.Step}, d.Verdict
+	denial := v.Denial(used, keys)
+	what, verdict := denial.NoDS(name)
+	if what == NoDSCut || what == NoDSOptOut {
+		return &Delegation{Zone: name, Verdict: verdict, TTL: denial.TTL()}, what, denial.steps, verdict
+	}
+	return nil, what, denial.steps, verdict
 }
 
 // Delegated tells whether a chain continues below the delegation. It is insecure when no DS record is of a supported

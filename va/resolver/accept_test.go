@@ -11,7 +11,7 @@ import (
 
 func asked(t testing.TB) (*dns.Msg, *dns.Msg) {
 	t.Helper()
-	query := newQuery("www.example.com.", dns.TypeCAA, true)
+	query := newQuery("www.example.com.", dns.TypeCAA, true, false)
 	reply := new(dns.Msg)
 	reply.SetReply(query)
 	reply.Authoritative = true
@@ -82,7 +82,7 @@ func TestTruncatedAnswersCarryNoRecords(t *testing.T) {
 func TestRFC5452_QuestionsAreHardToGuess(t *testing.T) {
 	ids, cases := map[uint16]bool{}, map[string]bool{}
 	for range 200 {
-		q := newQuery("abcdefghijklmnop.example.com.", dns.TypeA, true)
+		q := newQuery("abcdefghijklmnop.example.com.", dns.TypeA, true, false)
 		ids[q.Id], cases[q.Question[0].Name] = true, true
 	}
 	require.Greater(t, len(ids), 150)

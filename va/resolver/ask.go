@@ -194,6 +194,9 @@ func (r *Resolver) usableAddr(a netip.Addr) (netip.AddrPort, bool) {
 	if src := r.config.SourceAddr; src.IsValid() && src.Is4() != a.Is4() {
 		return netip.AddrPort{}, false
 	}
+	if r.stub() { // the one address of the configuration: a resolver may well stand on this very host
+		return r.config.Upstream, true
+	}
 	if a.Is6() && !a.IsLoopback() && !r.ipv6() {
 		return netip.AddrPort{}, false
 	}

@@ -14,6 +14,11 @@ import (
 type Config struct {
 	// Hints are the root servers. Nil takes IANA's, IPv4 and IPv6, which are built in.
 	Hints []Hint
+	// Upstream is a recursive resolver to ask instead of the servers of each zone; the zero AddrPort resolves from the root's
+	// servers. What it says is validated like any other answer (RFC 4035 section 4.9.2: it is asked not to), so that it can withhold
+	// answers and not forge them. It must know DNSSEC. It is for remotes: the primary resolves by itself (DCV-04). Hints and Port
+	// are then not used.
+	Upstream netip.AddrPort
 	// Anchors are the trust anchors. Nil takes dnssec.RootAnchors(); an empty list that is not nil is refused, because no
 	// resolver works without validation (DCV-09).
 	Anchors []dnssec.Anchor
@@ -113,7 +118,15 @@ var errNoRoot = errors.New("resolver: no root server has an address that may be 
 // anchor, an anchor whose algorithm is not supported.
 func New(c Config) (*Resolver, error) {
 	var err error
-	if c.Hints == nil {
+	switch {
+	case c.Upstream != (netip.AddrPort{}):
+		if c.Upstream = netip.AddrPortFrom(c.Upstream.Addr().Unmap(), c.Upstream.Port()); !c.Upstream.IsValid() || c.Upstream.Port() == 0 ||
+			c.Upstream.Addr().IsUnspecified() || c.Upstream.Addr().IsMulticast() {
+			return nil, fmt.Errorf("resolver: the upstream resolver %q is no address and port of a host", c.Upstream)
+		}
+		c.Hints = []Hint{{Name: "upstream.", Addrs: []netip.Addr{c.Upstream.Addr()}}}
+		c.Port = c.Upstream.Port()
+	case c.Hints == nil:
 		c.Hints = rootHints()
 	}
 	if c.Anchors == nil {

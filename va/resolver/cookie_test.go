@@ -12,7 +12,7 @@ import (
 
 // sentCookie is the cookie that a query to p has.
 func sentCookie(c *cookies, p path, now time.Time) string {
-	q := newQuery("example.com.", dns.TypeA, true)
+	q := newQuery("example.com.", dns.TypeA, true, false)
 	c.attach(q, p, now)
 	s, _ := cookieOf(q)
 	return s
@@ -46,7 +46,7 @@ func TestRFC7873_5_3_ServerCookiesAreRememberedAndForgotten(t *testing.T) {
 	p := path{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")}
 	server := strings.Repeat("ab", 16)
 	var c cookies
-	query := newQuery("example.com.", dns.TypeA, true)
+	query := newQuery("example.com.", dns.TypeA, true, false)
 	require.False(t, c.attach(query, p, now))
 	client, _ := cookieOf(query)
 	c.learn(query, replyWith(query, client+server), p, now)
@@ -63,13 +63,13 @@ func TestRFC7873_5_3_ServerCookiesAreRememberedAndForgotten(t *testing.T) {
 	refusal := new(dns.Msg)
 	refusal.SetRcode(query, dns.RcodeFormatError)
 	c.learn(query, refusal, p, now)
-	bare := newQuery("example.com.", dns.TypeA, true)
+	bare := newQuery("example.com.", dns.TypeA, true, false)
 	require.False(t, c.attach(bare, p, now))
 	require.Empty(t, sentCookie(&c, p, now), "a server that refuses cookies gets none")
 	c.learn(bare, refusal, p, now)
 	require.Equal(t, client, sentCookie(&c, p, now), "it refuses without a cookie too, so that was not the reason")
 
-	plain := newQuery("example.com.", dns.TypeA, false)
+	plain := newQuery("example.com.", dns.TypeA, false, false)
 	require.False(t, c.attach(plain, p, now))
 	require.Nil(t, plain.IsEdns0(), "no EDNS, no cookie")
 }
@@ -79,7 +79,7 @@ func TestServerCookiesAreBounded(t *testing.T) {
 	var c cookies
 	for i := range maxCookies + 10 {
 		p := path{netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), netip.MustParseAddr("198.51.100.1")}
-		query := newQuery("a.", dns.TypeA, true)
+		query := newQuery("a.", dns.TypeA, true, false)
 		c.attach(query, p, now)
 		client, _ := cookieOf(query)
 		c.learn(query, replyWith(query, client+strings.Repeat("00", 8)), p, now)
@@ -91,7 +91,7 @@ func TestServerCookiesAreBounded(t *testing.T) {
 // Holds: C3
 func TestRFC7873_5_3_WrongClientCookieIsDroppedLikeAWrongIdentifier(t *testing.T) {
 	var c cookies
-	query := newQuery("example.com.", dns.TypeA, true)
+	query := newQuery("example.com.", dns.TypeA, true, false)
 	c.attach(query, path{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")}, time.Now())
 	own, ok := cookieOf(query)
 	require.True(t, ok)

@@ -14,8 +14,8 @@ import (
 // referred gives the child zone that a response to a question about name refers to, and whether it refers at all: name
 // servers strictly below the zone asked and not below the name, no answer, no SOA. Everything else in the authority section
 // is not this server's to say.
-func referred(m *dns.Msg, z *zone, name string) (string, bool) {
-	if m.Rcode != dns.RcodeSuccess || len(m.Answer) > 0 {
+func (w *work) referred(m *dns.Msg, z *zone, name string) (string, bool) {
+	if w.r.stub() || m.Rcode != dns.RcodeSuccess || len(m.Answer) > 0 {
 		return "", false
 	}
 	child := ""
@@ -32,6 +32,18 @@ func referred(m *dns.Msg, z *zone, name string) (string, bool) {
 		}
 	}
 	return child, child != ""
+}
+
+// authoritative tells whether a response may speak for the zone: its servers answer with authority, an upstream by recursion. The
+// verdict says why it may not.
+func (w *work) authoritative(m dnssec.Message, z *zone) (dnssec.Verdict, bool) {
+	switch {
+	case !w.r.stub() && !m.Authoritative:
+		return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s, and no referral below it", z.name), false
+	case w.r.stub() && !m.RecursionAvailable:
+		return failed(codeNoServer, dnssec.EDENoReachableAuthority, "the upstream resolver does not recurse"), false
+	}
+	return usable, true
 }
 
 // hosts reads a referral's name servers. Glue counts only for names inside the child zone: any other name is looked up.
@@ -146,13 +158,13 @@ func (w *work) askDS(ctx context.Context, f frame, z *zone, name string, hosts [
 	var found *zone
 	var what dnssec.Existence
 	v = w.ask(ctx, f, z, name, dns.TypeDS, func(m dnssec.Message) dnssec.Verdict {
-		if child, ok := referred(m.Msg, z, name); ok && child != name {
+		if child, ok := w.referred(m.Msg, z, name); ok && child != name {
 			c, v := w.refer(ctx, f, z, child, m.Msg)
 			found = c
 			return v
 		}
-		if !m.Authoritative {
-			return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
+		if v, ok := w.authoritative(m, z); !ok {
+			return v
 		}
 		d, e, v := w.verifier.Delegation(dnssec.Group(append(slices.Clone(m.Answer), m.Ns...)), keys, name)
 		if d != nil {
@@ -212,13 +224,13 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 		}
 		var out cutResult
 		out.verdict = w.ask(ctx, f, z, name, dns.TypeA, func(m dnssec.Message) dnssec.Verdict {
-			if child, ok := referred(m.Msg, z, name); ok {
+			if child, ok := w.referred(m.Msg, z, name); ok {
 				c, v := w.refer(ctx, f, z, child, m.Msg)
 				out.zone = c
 				return v
 			}
-			if !m.Authoritative {
-				return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
+			if v, ok := w.authoritative(m, z); !ok {
+				return v
 			}
 			out.nothing = m.Rcode != dns.RcodeSuccess
 			return usable

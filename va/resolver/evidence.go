@@ -46,6 +46,9 @@ func (c Config) settings() Settings {
 	s := Settings{Mode: Iterative, Slack: int(c.Limits.Slack / time.Second), Timeout: c.Timeout.Seconds(),
 		CacheCap: c.CacheCap.Seconds(), QnameMinimisation: !c.NoQnameMinimisation,
 		Limits: map[string]int{}}
+	if c.Upstream.IsValid() {
+		s.Mode = Upstream
+	}
 	for _, n := range slices.Sorted(maps.Keys(c.Algorithms)) {
 		s.Algorithms = append(s.Algorithms, int(n))
 	}

@@ -89,6 +89,9 @@ func (w *work) single(ctx context.Context, f frame, name string, qtype uint16) s
 	if z.parent == nil {
 		w.prefetch(ctx, f, z)
 	}
+	if w.r.stub() {
+		return w.throughUpstream(ctx, f, z, name, qtype)
+	}
 	asked := dns.CountLabel(z.name)
 	minimise := !w.r.config.NoQnameMinimisation
 	for sent := 0; ; {
@@ -141,14 +144,13 @@ func (w *work) question(ctx context.Context, f frame, z *zone, name string, qtyp
 	var s step
 	v := w.ask(ctx, f, z, name, qtype, func(m dnssec.Message) dnssec.Verdict {
 		s = step{}
-		if child, ok := referred(m.Msg, z, name); ok && !(qtype == dns.TypeDS && child == name) {
+		if child, ok := w.referred(m.Msg, z, name); ok && !(qtype == dns.TypeDS && child == name) {
 			c, v := w.refer(ctx, f, z, child, m.Msg)
 			s.next = c
 			return v
 		}
-		if !m.Authoritative {
-			return failed(codeNoServer, dnssec.EDENoReachableAuthority,
-				"not authoritative for the zone %s, and no referral below it", z.name)
+		if v, ok := w.authoritative(m, z); !ok {
+			return v
 		}
 		s = w.judge(ctx, f, z, name, qtype, m)
 		return s.Verdict

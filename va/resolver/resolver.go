@@ -64,6 +64,9 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 	started := r.config.Now()
 	a := &Answer{Sets: dnssec.Sets{}, Lookup: Lookup{Name: name, Type: dns.Type(qtype).String(), Started: started.UTC(),
 		Answers: []string{}, Queries: []Query{}, Chain: []Link{}}}
+	if r.stub() {
+		a.Lookup.Upstream = r.config.Upstream.String()
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	res := &result{}

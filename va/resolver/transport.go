@@ -34,8 +34,9 @@ var (
 	errQuestion = errors.New("the response answers another question")
 )
 
-// newQuery makes a question with a random identifier and random case (RFC 5452, draft-vixie-dnsext-dns0x20).
-func newQuery(name string, qtype uint16, edns bool) *dns.Msg {
+// newQuery makes a question with a random identifier and random case (RFC 5452, draft-vixie-dnsext-dns0x20). An upstream is
+// asked to recurse, and to leave validation to the one who asks (RFC 4035 section 3.2.2).
+func newQuery(name string, qtype uint16, edns, upstream bool) *dns.Msg {
 	var seed [34]byte
 	rand.Read(seed[:])
 	mixed := []byte(name)
@@ -46,6 +47,7 @@ func newQuery(name string, qtype uint16, edns bool) *dns.Msg {
 	}
 	m := &dns.Msg{Question: []dns.Question{{Name: string(mixed), Qtype: qtype, Qclass: dns.ClassINET}}}
 	m.Id = binary.BigEndian.Uint16(seed[:])
+	m.RecursionDesired, m.CheckingDisabled = upstream, upstream
 	if edns {
 		m.SetEdns0(udpSize, true)
 	}
@@ -69,10 +71,10 @@ func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) 
 // wants another cookie, or none, is asked once more.
 func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
 	timeout time.Duration) (dnssec.Message, error) {
-	query := newQuery(name, qtype, edns)
+	query := newQuery(name, qtype, edns, w.r.stub())
 	m, err := w.recorded(ctx, "udp", server, query, timeout)
 	if err == nil && aboutCookies(m.Msg, query) {
-		query = newQuery(name, qtype, edns)
+		query = newQuery(name, qtype, edns, w.r.stub())
 		m, err = w.recorded(ctx, "udp", server, query, timeout)
 	}
 	switch {

@@ -190,8 +190,8 @@ func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dn
 func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dnssec.Verdict) {
 	var keys *dnssec.Keys
 	v := w.ask(ctx, f, z, z.name, dns.TypeDNSKEY, func(m dnssec.Message) dnssec.Verdict {
-		if !m.Authoritative {
-			return failed(codeNoServer, dnssec.EDENoReachableAuthority, "not authoritative for the zone %s", z.name)
+		if v, ok := w.authoritative(m, z); !ok {
+			return v
 		}
 		set := dnssec.Find(dnssec.Group(m.Answer), z.name, dns.TypeDNSKEY)
 		k, v := w.verifier.Keys(set, z.delegation)
