@@ -34,6 +34,22 @@ func wildcardAttacks() map[string]attack {
 			edit(c, "shop.com", func(z *world.Zone) { z.Records += "* CAA " + wildcard + "\nwww CAA " + www + "\n" })
 		}
 	}
+	// above replays the wildcard for a name that does not exist, below one that does: the name between keeps the wildcard off.
+	above := func(tld string, proofs func(*stage) []dns.RR) attack {
+		zone := "shop." + tld
+		return attack{
+			world: func(c *world.Config) {
+				edit(c, zone, func(z *world.Zone) { z.Records += "* A " + evilPageAddr.String() + "\nb TXT there\n" })
+			},
+			strike: func(s *stage) {
+				set, denial := s.set(zone, "*."+zone, dns.TypeA), proofs(s)
+				s.rewrite(world.Fault{Zone: zone, Name: "a.b." + zone, Type: dns.TypeA}, func(m *dns.Msg) {
+					answering(renamed(set, "a.b."+zone+"."))(m)
+					m.Ns = copies(denial)
+				})
+			},
+		}
+	}
 	return map[string]attack{
 		"7a": replayed("com", func(*stage) []dns.RR { return nil }),
 		"7b": replayed("com", func(s *stage) []dns.RR { return s.proof("shop.com", "else.shop.com") }),
@@ -70,6 +86,14 @@ func wildcardAttacks() map[string]attack {
 				s.forged(renamed(s.set("shop.com", "*.tenant.shop.com", dns.TypeTXT), s.challenge()))
 			},
 		},
+		"7k": {prepare: func(s *stage) {
+			k := labelsKey(s.t, "shop.com.")
+			owner{stage: s, zone: "shop.com.", keys: []zoneKey{k}, signers: []zoneKey{k}}.rule(ds(s.t, k.record, dns.SHA256))
+		}},
+		"7l": above("com", func(s *stage) []dns.RR { return s.proof("shop.com", "a.b.shop.com") }),
+		"7m": above("org", func(s *stage) []dns.RR {
+			return slices.Concat(s.proof("shop.org", "a.b.shop.org"), s.proof("shop.org", "b.shop.org"))
+		}),
 	}
 }
 
@@ -177,6 +201,9 @@ func serverAttacks() map[string]attack {
 	poison := func(s *stage) []dns.RR {
 		return records(s.t, "a.ns.hosting.org. A "+evilAddr.String(), "a.ns.open.com. A "+evilAddr.String())
 	}
+	forbidding := func(c *world.Config) {
+		edit(c, "open.com", func(z *world.Zone) { z.Records += "@ CAA " + theirs + "\n" })
+	}
 	aside := func(t uint16, ns string) attack {
 		return attack{verify: untouched, strike: func(s *stage) {
 			referral, glue := records(s.t, ns), poison(s)
@@ -250,6 +277,18 @@ func serverAttacks() map[string]attack {
 		}},
 		"10l": {doors: doors{closed: true}, world: func(c *world.Config) {
 			edit(c, "shop.com", func(z *world.Zone) { z.Records += "meta A 169.254.169.254\n" })
+		}},
+		"10m": {world: forbidding, strike: func(s *stage) {
+			s.inject(world.Fault{Zone: "open.com", Type: dns.TypeCAA, Kind: world.TruncateNoTCP})
+		}},
+		"10n": {world: forbidding, strike: func(s *stage) {
+			s.rewrite(world.Fault{Zone: "open.com", Type: dns.TypeCAA}, func(m *dns.Msg) {
+				denying(dns.RcodeSuccess)(m)
+				m.Authoritative = false
+			})
+		}},
+		"10o": {world: forbidding, strike: func(s *stage) {
+			s.rewrite(world.Fault{Zone: "open.com", Type: dns.TypeCAA}, answering(records(s.t, "else.open.com. CAA "+ours)))
 		}},
 	}
 }

@@ -155,6 +155,27 @@ func ed448Key(t testing.TB, zone string) zoneKey {
 	return zoneKey{k, ed448Signer{private}}
 }
 
+// labelsSigner signs RRSIG records that speak of one label too many, for which the message library does not give the means.
+type labelsSigner struct{ key ed25519.PrivateKey }
+
+func (s labelsSigner) Public() crypto.PublicKey { return s.key.Public() }
+
+func (s labelsSigner) Sign(_ io.Reader, data []byte, _ crypto.SignerOpts) ([]byte, error) {
+	data = slices.Clone(data)
+	if binary.BigEndian.Uint16(data) == dns.TypeTXT {
+		data[3]++ // RFC 4034 section 3.1: type covered, algorithm, labels
+	}
+	return ed25519.Sign(s.key, data), nil
+}
+
+func labelsKey(t testing.TB, zone string) zoneKey {
+	t.Helper()
+	k := newDNSKEY(zone, dns.ED25519)
+	private, err := k.Generate(256)
+	require.NoError(t, err)
+	return zoneKey{k, labelsSigner{private.(ed25519.PrivateKey)}}
+}
+
 // rsaSigner signs by RSASHA256 (RFC 5702) with a key of a size that crypto/rsa refuses.
 type rsaSigner struct{ n, d *big.Int }
 
@@ -213,6 +234,9 @@ func (k zoneKey) sign(t testing.TB, set []dns.RR, edit func(*dns.RRSIG)) *dns.RR
 		t.Errorf("signing %s %s: %v", set[0].Header().Name, dns.Type(set[0].Header().Rrtype), err)
 	}
 	sig.Algorithm = k.record.Algorithm
+	if _, raised := k.signer.(labelsSigner); raised && sig.TypeCovered == dns.TypeTXT {
+		sig.Labels++
+	}
 	return sig
 }
 

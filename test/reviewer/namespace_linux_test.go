@@ -63,7 +63,7 @@ func publicAttacks() map[string]attack {
 		}}
 	}
 	return map[string]attack{
-		"10m": at(metadata), "10n": at(private), "10o": at(loopback), "10p": at(metadata), "10q": at(metadata, publicServer, private),
+		"10p": at(metadata), "10q": at(private), "10r": at(loopback), "10s": at(metadata), "10t": at(metadata, publicServer, private),
 	}
 }
 
