@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
@@ -26,6 +27,7 @@ type diagnosis struct {
 	Now               instant       `placeholder:"RFC3339" help:"The time that signatures are compared with, instead of now."`
 	AllowReserved     bool          `help:"Ask name servers at reserved addresses (loopback, private use ...) too."`
 	AllowSpecialUse   bool          `help:"Resolve names below .test too."`
+	Upstream          string        `placeholder:"ADDR" help:"Ask this recursive resolver, an IP address with or without a port, instead of the servers of each zone. Its answers are validated all the same."`
 	Port              uint16        `default:"53" help:"The port of name servers."`
 	Timeout           time.Duration `default:"15s" help:"How long one lookup may take; at most 60s."`
 	QnameMinimisation string        `enum:"on,off" default:"on" help:"RFC 9156: tell each server no more of the name than it needs (${enum})."`
@@ -48,6 +50,15 @@ func (i *instant) UnmarshalText(text []byte) error {
 func (d diagnosis) resolver() (*resolver.Resolver, error) {
 	c := resolver.Config{Port: d.Port, AllowReserved: d.AllowReserved, AllowSpecialUse: d.AllowSpecialUse, Timeout: d.Timeout,
 		NoQnameMinimisation: d.QnameMinimisation == "off"}
+	if d.Upstream != "" {
+		var err error
+		if c.Upstream, err = config.ParseResolver(d.Upstream); err != nil {
+			return nil, fmt.Errorf("--upstream: %w", err)
+		}
+		if len(d.RootHints) > 0 {
+			return nil, errors.New("--upstream and --root-hints: an upstream resolver has root servers of its own")
+		}
+	}
 	if d.Port == 0 {
 		return nil, errors.New("--port: 0 is no port")
 	}

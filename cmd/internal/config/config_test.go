@@ -85,6 +85,7 @@ func TestPerspectiveIsRead(t *testing.T) {
 // Holds: MPIC-08, F7
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
+		"upstream resolver":     {"limits:", "upstream_resolver: 192.0.2.53\nlimits:", `29:1: upstream_resolver: unknown key`},
 		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: caa_lookup_failure, clients, identity, issuers, journal, limits,`},
 		"unknown key, nested":   {"attempt: 30s", "atempt: 30s", `30:3: limits.atempt: unknown key; known here: attempt, grant_grace`},
 		"unknown key in list":   {"    title: Ashburn", "    titel: Ashburn", `21:5: perspectives[0].titel: unknown key`},
@@ -185,6 +186,7 @@ func TestPerspectiveMistakes(t *testing.T) {
 		"no gate":        {"gates:\n  - name: gate\n    tls_key: \"" + digest + "\"", "gates: []", `5:8: gates: one gate at least is needed`},
 		"missing pin":    {"\n    tls_key: \"" + digest + "\"", "", `6:5: gates[0].tls_key: this field is required`},
 		"bad pin":        {digest, "abc", `7:14: gates[0].tls_key: the SHA-256 of the gate's public TLS key is needed`},
+		"upstream":       {"listen:", "upstream_resolver: resolver.example\nlisten:", `2:20: upstream_resolver: "resolver.example" is no IP address of a resolver`},
 		"unknown key":    {"listen:", "lissen:", `2:1: lissen: unknown key; known here: gates, limits, listen, log, name,`},
 		"no signing key": {"signing_key: signing-key.pem\n", "", `1:1: signing_key: this field is required`},
 		"long check":     {"gates:", "limits: {check: 10m}\ngates:", `5:17: limits.check: 10m0s is not between 100ms and 2m0s`},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"time"
 )
@@ -18,9 +19,33 @@ type Perspective struct {
 	// Gates are those that may ask.
 	Gates []GatePin `yaml:"gates"`
 	// SourceAddress is where the checks' packets come from; empty lets the host choose.
-	SourceAddress string            `yaml:"source_address"`
-	Limits        PerspectiveLimits `yaml:"limits"`
-	Log           Log               `yaml:"log"`
+	SourceAddress string `yaml:"source_address"`
+	// UpstreamResolver is a recursive resolver to ask instead of the servers of each zone, an IP address with or without a port.
+	// Its answers are validated here all the same. Empty, the usual, resolves from the root. Only remotes have it: the primary
+	// resolves by itself (DCV-04).
+	UpstreamResolver string            `yaml:"upstream_resolver"`
+	Limits           PerspectiveLimits `yaml:"limits"`
+	Log              Log               `yaml:"log"`
+}
+
+// Upstream gives UpstreamResolver as address and port, 53 where none is named; the zero AddrPort where it is empty.
+func (p Perspective) Upstream() (netip.AddrPort, error) {
+	if p.UpstreamResolver == "" {
+		return netip.AddrPort{}, nil
+	}
+	return ParseResolver(p.UpstreamResolver)
+}
+
+// ParseResolver reads the address of a resolver: an IP address, with a port or for port 53.
+func ParseResolver(s string) (netip.AddrPort, error) {
+	at, err := netip.ParseAddrPort(s)
+	if a, plain := netip.ParseAddr(s); plain == nil {
+		at, err = netip.AddrPortFrom(a, 53), nil
+	}
+	if err != nil || at.Port() == 0 || at.Addr().IsUnspecified() || at.Addr().IsMulticast() {
+		return netip.AddrPort{}, fmt.Errorf("%q is no IP address of a resolver, with or without a port", s)
+	}
+	return at, nil
 }
 
 // GatePin is one gate and its pinned key.
@@ -102,6 +127,11 @@ func (d *document) perspective(p Perspective) (Perspective, error) {
 		}
 	}
 	d.source("source_address", p.SourceAddress)
+	if d.has("upstream_resolver") {
+		if _, err := ParseResolver(p.UpstreamResolver); err != nil {
+			d.refuse("upstream_resolver", "", "%v", err)
+		}
+	}
 	d.log(p.Log)
 	return p, d.err()
 }

@@ -50,7 +50,8 @@ func NewGate(ctx context.Context, c config.Gate, software string, doors Doors, l
 }
 
 func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors Doors) error {
-	primary, err := checker(identity{c.Primary.Name, software, c.SourceAddress, c.Limits.Resolution, g.attempt}, doors, g.log)
+	primary, err := checker(identity{name: c.Primary.Name, software: software, source: c.SourceAddress,
+		resolution: c.Limits.Resolution, check: g.attempt}, doors, g.log)
 	if err != nil {
 		return err
 	}

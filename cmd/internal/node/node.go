@@ -42,6 +42,8 @@ func (d Doors) clock() func() time.Time {
 type identity struct {
 	name, software, source string
 	resolution, check      time.Duration
+	// upstream is a remote's alone: the zero AddrPort resolves from the root.
+	upstream netip.AddrPort
 }
 
 // checker makes what one perspective checks with. Its resolver is its own and shares nothing (MPIC-07).
@@ -54,7 +56,7 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 		}
 	}
 	r, err := resolver.New(resolver.Config{Hints: doors.Hints, Anchors: doors.Anchors, Port: doors.DNSPort,
-		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.resolution, Logger: log})
+		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.resolution, Upstream: id.upstream, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +72,12 @@ type Perspective struct {
 
 // NewPerspective loads the keys and begins to listen; Serve answers.
 func NewPerspective(ctx context.Context, c config.Perspective, software string, doors Doors, log *slog.Logger) (*Perspective, error) {
-	check, err := checker(identity{c.Name, software, c.SourceAddress, c.Limits.Resolution, c.Limits.Check}, doors, log)
+	upstream, err := c.Upstream()
+	if err != nil {
+		return nil, fmt.Errorf("upstream_resolver: %w", err)
+	}
+	check, err := checker(identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution,
+		check: c.Limits.Check, upstream: upstream}, doors, log)
 	if err != nil {
 		return nil, err
 	}
