@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench compliance differential speed clean
+.PHONY: help build demo up test race lint fuzz bench compliance differential speed badnetwork clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ differential: ## five thousand verdicts beside those of Debian's Unbound, in eac
 
 speed: ## lookups beside Unbound's, and what attacks cost: docs/performance.md (root or port 53)
 	$(GO) run ./test/speed -write docs/performance.md
+
+badnetwork: ## lookups beside Debian's Unbound in bad networks, in five minutes: test/badnetwork/results.md
+	$(GO) test ./test/badnetwork -count=1 -run Table -table -v -timeout 20m
 
 clean:
 	rm -rf bin .cache
