@@ -55,6 +55,7 @@ func conditions() []condition {
 	silentEDNS := func(p *delay.Path) { p.EDNS, p.NoTCP = delay.EDNSDrop, true }
 	small := func(p *delay.Path) { p.MaxResponse = 512 }
 	noFragments := func(p *delay.Path) { p.MaxResponse = 1232 }
+	slow := world.Fault{Kind: world.Slow, Delay: 800 * time.Millisecond}
 	large := world.Fault{Kind: world.Oversized, Transport: "udp"}
 	return []condition{
 		{name: "clean, RTT 20 ms", expect: allSucceed},
@@ -69,7 +70,7 @@ func conditions() []condition {
 		{name: "one server SERVFAIL", who: oneOf, fault: world.Fault{Kind: world.ServFail}, expect: allSucceed},
 		{name: "one server without AA", who: oneOf, fault: world.Fault{Kind: world.Lame}, expect: allSucceed},
 		{name: "one server refers upward", who: oneOf, fault: world.Fault{Kind: world.Upward}, expect: allSucceed},
-		{name: "one server 800 ms slow", who: oneOf, fault: world.Fault{Kind: world.Slow, Delay: 800 * time.Millisecond}, expect: allSucceed},
+		{name: "one server 800 ms slow", who: oneOf, fault: slow, expect: allSucceed},
 		{name: "all servers but one REFUSED", who: allBut, fault: world.Fault{Kind: world.Refused}, expect: allSucceed},
 		{name: "EDNS dropped at one server", who: oneOf, worse: edns(delay.EDNSDrop), expect: allSucceed},
 		{name: "EDNS refused (FORMERR) at one server", who: oneOf, fault: world.Fault{Kind: world.NoEDNS}, expect: allSucceed},

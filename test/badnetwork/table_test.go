@@ -61,7 +61,8 @@ func (m *measured) String() string {
 	if n == 0 {
 		return "not measured"
 	}
-	return fmt.Sprintf("%d %% | %.2f | %.2f | %.2f | %.1f", 100*m.right/n, m.at(50), m.at(95), m.at(100), float64(m.packets)/float64(n))
+	return fmt.Sprintf("%d %% | %.2f | %.2f | %.2f | %.1f", 100*m.right/n, m.at(50), m.at(95), m.at(100),
+		float64(m.packets)/float64(n))
 }
 
 // player is one resolver in a measurement: in each slot it does one lookup at a time, and only that is timed.

@@ -40,8 +40,9 @@ func runUnbound(t testing.TB, w *world.World) unbound {
 	port := daemon.FreePort(t)
 	u := unbound{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port).String(), filepath.Join(dir, "control")}
 	conf := write("unbound.conf", fmt.Sprintf("server:\n interface: 127.0.0.1\n port: %d\n do-not-query-localhost: no\n"+
-		" do-daemonize: no\n use-syslog: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n directory: %q\n trust-anchor-file: %q\n"+
-		" root-hints: %q\n module-config: \"validator iterator\"\n do-ip6: no\n num-threads: 1\n aggressive-nsec: no\n discard-timeout: 0\n"+
+		" do-daemonize: no\n use-syslog: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n directory: %q\n"+
+		" trust-anchor-file: %q\n root-hints: %q\n module-config: \"validator iterator\"\n do-ip6: no\n"+
+		" num-threads: 1\n aggressive-nsec: no\n discard-timeout: 0\n"+
 		"remote-control:\n control-enable: yes\n control-use-cert: no\n control-interface: %q\n",
 		port, dir, write("anchor", w.AnchorText()), write("hints", hints.String()), u.control))
 	out := daemon.Launch(t, path, "-d", "-c", conf)

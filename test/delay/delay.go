@@ -1,6 +1,6 @@
-// Package delay gives loopback the troubles of a long way: Proxy carries TCP connections and holds back what it carries;
-// Host carries TCP and datagrams, and loses and mangles some of them. The kernel of the machines that this project is built
-// on has no netem.
+// Package delay gives loopback the troubles of a long way: Proxy carries TCP connections and holds back what it
+// carries; Host carries TCP and datagrams, and loses and mangles some of them. The kernel of the machines that this
+// project is built on has no netem.
 package delay
 
 import (
@@ -47,7 +47,8 @@ func newProxy(at, target string, path Path) (*Proxy, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{listener: l, target: target, rtt: path.RTT, there: newWay(path, 1), back: newWay(path, 2), ctx: ctx, cancel: cancel}
+	p := &Proxy{listener: l, target: target, rtt: path.RTT, there: newWay(path, 1), back: newWay(path, 2),
+		ctx: ctx, cancel: cancel}
 	if path.Source.IsValid() {
 		p.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(path.Source, 0))
 	}
