@@ -19,11 +19,11 @@ import (
 
 var (
 	table  = flag.Bool("table", false, "measure beside Unbound and write results.md")
-	cold   = flag.Int("cold", 60, "lookups with an empty memory, for each condition and resolver")
-	warm   = flag.Int("warm", 120, "lookups by a resolver that knows the zones, for each condition and resolver")
+	cold   = flag.Int("cold", 40, "lookups with an empty memory, for each condition and resolver")
+	warm   = flag.Int("warm", 80, "lookups by a resolver that knows the zones, for each condition and resolver")
 	only   = flag.String("only", "", "measure only the conditions whose name holds this, and write nothing")
 	alone  = flag.Bool("alone", false, "measure without Unbound, at a free port, and write nothing")
-	slots  = flag.Int("slots", 30, "lookups at a time")
+	slots  = flag.Int("slots", 40, "lookups at a time")
 	reason = flag.Bool("why", false, "print the account of our lookups that fail")
 )
 
