@@ -91,8 +91,8 @@ func forge(copies int) func(*dns.Msg) {
 	}
 }
 
-// collide makes keys with the tag of the zone's own key: other keys of the algorithm, whose tags are brought to the one wanted
-// by the flags that are reserved and that nobody looks at (RFC 4034 section 2.1.1).
+// collide makes keys with the tag of the zone's own key: other keys of the algorithm, whose tags are brought to the one
+// wanted by the flags that are reserved and that nobody looks at (RFC 4034 section 2.1.1).
 func collide(copies int) func(*dns.Msg) {
 	var once sync.Once
 	var made []dns.RR
@@ -364,8 +364,8 @@ func everywhereAliased() attack {
 	var mu sync.Mutex
 	asked := map[string]int{}
 	junk := bulk(longest("large90.com"))
-	return attack{name: "64 KiB, from 15 servers, ten aliases", what: "the same for each of ten aliases, which the last server gives",
-		ask: "k0.large90.com", qtype: dns.TypeA, status: "failure", code: "dns.limit",
+	return attack{name: "64 KiB, from 15 servers, ten aliases",
+		what: "the same for each of ten aliases, which the last server gives", ask: "k0.large90.com", qtype: dns.TypeA, status: "failure", code: "dns.limit",
 		zones: []world.Zone{farm("large90.com", 16, 90, text+"k10 A 192.0.2.1\n")},
 		faults: []world.Fault{
 			{Zone: "large90.com", Type: dns.TypeA, Transport: "udp", Kind: world.Truncate},
