@@ -153,6 +153,7 @@ func TestTheTenCases(t *testing.T) {
 	if *inside {
 		settle(t)
 	}
+	records := openJournal(t, nil)
 	for _, c := range cases {
 		a, ok := all[c.id]
 		require.True(t, ok, "%s is not done", c.id)
@@ -163,7 +164,7 @@ func TestTheTenCases(t *testing.T) {
 			if !*inside { // there the worlds have one port 53
 				t.Parallel()
 			}
-			s := newStage(t, c, a)
+			s := newStage(t, c, a, records)
 			if a.prepare != nil {
 				a.prepare(s)
 			}
@@ -211,7 +212,7 @@ func (s *stage) honest(c testCase) {
 
 // heals asks the gate again when the attack is over. What it remembers of the attack, servers or keys that are no longer the
 // right ones, may cost an attempt, and never more than a refusal.
-func (s *stage) heals(c testCase, g gate) {
+func (s *stage) heals(c testCase, g *mpic.Coordinator) {
 	s.t.Helper()
 	for tries := 1; ; tries++ {
 		again, err := g.Validate(s.t.Context(), mpic.Issuance, "test:reviewer", s.request)

@@ -42,7 +42,7 @@ func TestOverTheNetwork(t *testing.T) {
 		ran++
 		t.Run(c.id+" "+c.title, func(t *testing.T) {
 			a := attacks[c.id]
-			s := newStage(t, c, a)
+			s := newStage(t, c, a, nil)
 			if a.prepare != nil {
 				a.prepare(s)
 			}
@@ -63,7 +63,7 @@ func TestOverTheNetwork(t *testing.T) {
 			}
 
 			show := func(form ...string) string {
-				args := append([]string{"audit", "show", fmt.Sprint(r.Number), "--database", s.records}, form...)
+				args := append([]string{"audit", "show", fmt.Sprint(r.Number), "--database", s.journal.path}, form...)
 				out, err := exec.CommandContext(t.Context(), quorate, args...).CombinedOutput()
 				require.NoError(t, err, "%s", out)
 				return string(out)
@@ -135,7 +135,7 @@ func (s *stage) remotes() []mpic.Remote {
 // Holds: DCV-04, DCV-09
 func TestAnEmptyAnchorFileIsRefused(t *testing.T) {
 	quorate := program(t)
-	s := newStage(t, testCase{identifier: "shop.com"}, attack{})
+	s := newStage(t, testCase{identifier: "shop.com"}, attack{}, nil)
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)

@@ -101,7 +101,7 @@ type stage struct {
 	t       testing.TB
 	world   *world.World
 	doors   doors
-	records string
+	journal *journal
 	request va.Request
 
 	mu      sync.Mutex
@@ -118,9 +118,13 @@ type struck struct {
 	n    atomic.Int64
 }
 
-func newStage(t testing.TB, c testCase, a attack) *stage {
+// newStage makes a case's world. The journal may be that of other cases too; one is made where none is given.
+func newStage(t testing.TB, c testCase, a attack, j *journal) *stage {
 	t.Helper()
-	s := &stage{t: t, records: filepath.Join(t.TempDir(), "records.db"), doors: a.doors}
+	if j == nil || a.doors.now != nil {
+		j = openJournal(t, a.doors.now)
+	}
+	s := &stage{t: t, journal: j, doors: a.doors}
 	cfg := world.Config{Zones: internet(), Now: a.signedAt, OnQuery: s.note}
 	if a.world != nil {
 		a.world(&cfg)
@@ -280,14 +284,34 @@ func (s *stage) checker(i int) *va.Checker {
 	return c
 }
 
-// gate is a gate with a primary and five remotes, none of which has resolved anything yet, and the journal on SQLite.
-type gate struct {
-	*mpic.Coordinator
-	store *db.Store
+// journal is the records on SQLite: as the gate writes them, and as an auditor reads them, through connections that can only
+// read.
+type journal struct {
+	path   string
+	writes *db.Store
+	reads  *db.Store
+	rows   *sql.DB
 }
 
-// gate makes one over these remotes, or over neighbours where none are given. close ends it.
-func (s *stage) gate(remotes ...mpic.Remote) (g gate, close func()) {
+func openJournal(t testing.TB, now func() time.Time) *journal {
+	t.Helper()
+	j := &journal{path: filepath.Join(t.TempDir(), "records.db")}
+	var err error
+	j.writes, err = db.Open(t.Context(), db.Config{Path: j.path, Now: now})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, j.writes.Close()) })
+	j.reads, err = db.Open(t.Context(), db.Config{Path: j.path, ReadOnly: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, j.reads.Close()) })
+	j.rows, err = sql.Open("sqlite", "file:"+j.path+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, j.rows.Close()) })
+	return j
+}
+
+// gate makes a gate with a primary and five remotes, none of which has resolved anything yet: over these remotes, or over
+// neighbours where none are given. done ends it.
+func (s *stage) gate(remotes ...mpic.Remote) (g *mpic.Coordinator, done func()) {
 	s.t.Helper()
 	c := mpic.Config{Primary: s.checker(0), Remotes: remotes, Issuers: []string{"ca.example.net"}, Software: "quorate/test",
 		Now: s.doors.now, Deadline: time.Minute, GrantGrace: time.Minute, RefusalGrace: time.Minute}
@@ -305,18 +329,13 @@ func (s *stage) gate(remotes ...mpic.Remote) (g gate, close func()) {
 			c.Remotes = append(c.Remotes, neighbour{member, s.checker(i), s.clock})
 		}
 	}
-	store, err := db.Open(s.t.Context(), db.Config{Path: s.records, Now: s.doors.now})
+	c.Journal = s.journal.writes.Journal()
+	g, err := mpic.New(c)
 	require.NoError(s.t, err)
-	c.Journal = store.Journal()
-	coordinator, err := mpic.New(c)
-	require.NoError(s.t, err)
-	return gate{coordinator, store}, func() {
-		require.NoError(s.t, coordinator.Close(context.Background()))
-		require.NoError(s.t, store.Close())
-	}
+	return g, func() { require.NoError(s.t, g.Close(context.Background())) }
 }
 
-// record is one attempt as an auditor reads it: through a connection of his own that can only read.
+// record is one attempt as an auditor reads it.
 type record struct {
 	db.Record
 	decision mpic.RecordedDecision
@@ -326,10 +345,7 @@ type record struct {
 
 func (s *stage) read(id string) record {
 	s.t.Helper()
-	store, err := db.Open(s.t.Context(), db.Config{Path: s.records, ReadOnly: true})
-	require.NoError(s.t, err)
-	defer func() { require.NoError(s.t, store.Close()) }()
-	stored, err := store.Attempt(s.t.Context(), id)
+	stored, err := s.journal.reads.Attempt(s.t.Context(), id)
 	require.NoError(s.t, err)
 	r := record{Record: stored}
 	require.NoError(s.t, json.Unmarshal(stored.Decision, &r.decision))
@@ -346,11 +362,8 @@ func (s *stage) read(id string) record {
 // authorizations counts the rows that let something be issued upon an attempt.
 func (s *stage) authorizations(number int64) int {
 	s.t.Helper()
-	conn, err := sql.Open("sqlite", s.records)
-	require.NoError(s.t, err)
-	defer func() { require.NoError(s.t, conn.Close()) }()
 	var n int
-	require.NoError(s.t, conn.QueryRow("SELECT count(*) FROM authorizations WHERE attempt = ?", number).Scan(&n))
+	require.NoError(s.t, s.journal.rows.QueryRow("SELECT count(*) FROM authorizations WHERE attempt = ?", number).Scan(&n))
 	return n
 }
 
