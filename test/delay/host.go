@@ -71,7 +71,7 @@ const flowIdle = 5 * time.Second
 // maxDatagram is the largest datagram in octets that is carried: no DNS over UDP has larger ones.
 const maxDatagram = 9000
 
-// NewHost listens at an address and port, for datagrams and, unless path says no, for TCP connections. Close ends it.
+// NewHost listens at an address and a port of choice, for datagrams and, unless path says no, for TCP connections. Close ends it.
 // Errors: those of listening, and of a probability that is none.
 func NewHost(at, target netip.AddrPort, path Path) (*Host, error) {
 	if !(path.Loss >= 0 && path.Loss <= 1) {

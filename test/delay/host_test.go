@@ -12,9 +12,14 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/quorate/quorate/test/daemon"
 )
 
-var loopback = netip.MustParseAddrPort("127.0.0.1:0")
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// free is an address and port that nobody has, for UDP and TCP.
+func free(t *testing.T) netip.AddrPort { return netip.AddrPortFrom(loopback, daemon.FreePort(t)) }
 
 // came is a datagram that came to the target.
 type came struct{ from, text string }
@@ -22,10 +27,10 @@ type came struct{ from, text string }
 // target answers each datagram with its octets, over TCP too, and gives each.
 func target(t *testing.T) (netip.AddrPort, <-chan came) {
 	t.Helper()
-	l, err := net.Listen("tcp", loopback.String())
+	at := free(t)
+	l, err := net.Listen("tcp", at.String())
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	at := l.Addr().(*net.TCPAddr).AddrPort()
 	u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	require.NoError(t, err)
 	t.Cleanup(func() { u.Close() })
@@ -55,7 +60,7 @@ func target(t *testing.T) (netip.AddrPort, <-chan came) {
 
 func host(t *testing.T, to netip.AddrPort, path Path) *Host {
 	t.Helper()
-	h, err := NewHost(loopback, to, path)
+	h, err := NewHost(free(t), to, path)
 	require.NoError(t, err)
 	t.Cleanup(func() { h.Close() })
 	return h
@@ -69,7 +74,7 @@ type client struct {
 
 func newClient(t *testing.T) client {
 	t.Helper()
-	u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(loopback))
+	u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
 	require.NoError(t, err)
 	t.Cleanup(func() { u.Close() })
 	require.NoError(t, u.SetDeadline(time.Now().Add(time.Minute)))
@@ -244,14 +249,14 @@ func TestAHostWithoutTCPRefusesConnections(t *testing.T) {
 
 func TestAHostRefusesWhatIsNoProbability(t *testing.T) {
 	for _, loss := range []float64{-0.1, 1.1} {
-		_, err := NewHost(loopback, loopback, Path{Loss: loss})
+		_, err := NewHost(free(t), free(t), Path{Loss: loss})
 		require.ErrorContains(t, err, "no probability")
 	}
 }
 
 func TestCloseEndsDatagramsUnderWay(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t, goleak.IgnoreCurrent()) })
-	h, err := NewHost(loopback, loopback, Path{RTT: time.Hour})
+	h, err := NewHost(free(t), free(t), Path{RTT: time.Hour})
 	require.NoError(t, err)
 	c := newClient(t)
 	c.send(h, []byte("late"))
