@@ -168,12 +168,14 @@ func keyTraps() []attack {
 	return []attack{keys, ds, answer, behind, fitted}
 }
 
-// denials are CVE-2023-50868: each ancestor of a long name must be hashed to find the one that exists.
+// denials are CVE-2023-50868: the ancestors of a long name must be hashed to find the last one that exists. It lies in the
+// middle, so that it is far from either end.
 func denials() []attack {
-	deep := strings.Repeat("a.", 110)
+	there := strings.Repeat("a.", 55)
+	deep := strings.Repeat("b.", 55) + there
 	nsec3 := func(last byte, iterations uint16, what, code string) attack {
 		zone := fmt.Sprintf("nsec3-%d.com", last)
-		z := hostile(zone, last, "www A 192.0.2.1\n")
+		z := hostile(zone, last, strings.TrimSuffix(there, ".")+" A 192.0.2.1\n")
 		z.Iterations, z.Salt = iterations, strings.Repeat("ff", 255)
 		return attack{name: fmt.Sprintf("CVE-2023-50868, %d iterations", iterations), what: what, ask: deep + zone,
 			qtype: dns.TypeA, status: "failure", code: code, zones: []world.Zone{z}}
