@@ -34,9 +34,8 @@ var classes = []class{
 		return theirs.usable() && theirs.rcode == "NXDOMAIN" && empty &&
 			(ours.status == theirs.status || strings.HasPrefix(ours.why, "dns.no-server: "))
 	}},
-	{"rcode-noerror-after-alias", []kind{"says-no-error"}, func(_ ask, ours, theirs verdict) bool {
-		return strings.HasPrefix(ours.why, "dnssec.denial-invalid: ") && theirs.usable() && theirs.rcode == "NOERROR" &&
-			len(theirs.data) > 0
+	{"rcode-noerror", []kind{"says-no-error"}, func(_ ask, ours, theirs verdict) bool {
+		return ours.usable() && ours.rcode == "NXDOMAIN" && (theirs.status == "bogus" || theirs.usable() && theirs.rcode == "NOERROR")
 	}},
 	{"dname-twice", []kind{"all-twice"}, func(_ ask, ours, theirs verdict) bool {
 		return ours.usable() && hasDNAME(ours) && theirs.status == "failure"

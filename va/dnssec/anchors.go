@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -14,7 +15,11 @@ type Anchor struct {
 	zone string
 	ds   *dns.DS
 	key  *dns.DNSKEY
+	from time.Time // the zero Time for always
 }
+
+// From is when the anchor begins to hold, the zero Time where it always does: an answer of before is not proven by it.
+func (a Anchor) From() time.Time { return a.from }
 
 // NewAnchor takes a DS or a DNSKEY record of class IN with the zone as its owner. A key without the zone flag, or a revoked
 // one (RFC 5011), anchors nothing and is refused.
@@ -105,17 +110,20 @@ func ParseAnchors(r io.Reader) ([]Anchor, error) {
 	return anchors, nil
 }
 
-// rootAnchors are published by IANA at https://data.iana.org/root-anchors/root-anchors.xml: KSK-2017 and KSK-2024.
+// rootAnchors are published by IANA at https://data.iana.org/root-anchors/root-anchors.xml, KSK-2017 and KSK-2024, each with the
+// time from which it is valid. Neither has an end there.
 const rootAnchors = `
 . IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D
 . IN DS 38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16
 `
 
-// RootAnchors are the IANA root's trust anchors that are built into this program.
+// RootAnchors are the IANA root's trust anchors that are built into this program, each from the time that it is valid.
 func RootAnchors() []Anchor {
 	anchors, err := ParseAnchors(strings.NewReader(rootAnchors))
 	if err != nil {
 		panic(err) // the constant above is malformed: no program may start with it
 	}
+	anchors[0].from = time.Date(2017, 2, 2, 0, 0, 0, 0, time.UTC)
+	anchors[1].from = time.Date(2024, 7, 18, 0, 0, 0, 0, time.UTC)
 	return anchors
 }

@@ -172,8 +172,8 @@ func (d *Denial) missing(name string, qtype uint16) Verdict {
 		"%s record", d.zone, name, typeName(qtype))
 }
 
-// Negative judges an answer without records of the type: nxdomain tells whether the response code said so. A response that
-// says NXDOMAIN and proves only that the type is missing counts for what it proves.
+// Negative judges an answer without records of the type: nxdomain tells whether the response code said so. The response code is
+// not signed: a response counts for what it proves, that the type is missing or that the name is.
 func (d *Denial) Negative(name string, qtype uint16, nxdomain bool) (Existence, Verdict) {
 	if d.limited.Status != 0 {
 		return 0, d.limited
@@ -184,7 +184,7 @@ func (d *Denial) Negative(name string, qtype uint16, nxdomain bool) (Existence, 
 	if d.noDataNSEC(name, qtype) {
 		return NoData, secure()
 	}
-	if nxdomain && d.noNameNSEC(name) {
+	if d.noNameNSEC(name) {
 		return NoName, secure()
 	}
 	if len(d.nsec3) > 0 {

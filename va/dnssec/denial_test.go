@@ -31,7 +31,7 @@ wildcard no data             | a.example.com. d.example.com. A RRSIG NSEC; *.exa
 wildcard has a CNAME         | a.example.com. d.example.com. A RRSIG NSEC; *.example.com. a.example.com. CNAME RRSIG NSEC | b.example.com. CAA | no | no
 wildcard too high            | a.b.example.com. d.b.example.com. A RRSIG NSEC; *.example.com. a.example.com. A RRSIG NSEC | c.b.example.com. CAA | no | no
 not covered                  | a.example.com. b.example.com. A RRSIG NSEC; example.com. a.example.com. SOA NS RRSIG NSEC | c.example.com. CAA | yes | no
-name error says no data      | a.example.com. d.example.com. A RRSIG NSEC; example.com. a.example.com. SOA NS RRSIG NSEC | b.example.com. CAA | no | no
+name error says no data      | a.example.com. d.example.com. A RRSIG NSEC; example.com. a.example.com. SOA NS RRSIG NSEC | b.example.com. CAA | no | noname
 next outside the zone        | a.example.com. d.example.org. A RRSIG NSEC; example.com. a.example.com. SOA NS RRSIG NSEC | b.example.com. CAA | yes | no
 outside the zone             | a.example.com. d.example.com. A RRSIG NSEC                                | b.example.org. CAA    | yes | no
 no DS at the parent          | sub.example.com. x.example.com. NS RRSIG NSEC                             | sub.example.com. DS   | no  | nodata
@@ -137,9 +137,13 @@ wildcard no data             | NSEC3 | example.com. 0 NS SOA RRSIG; ~b.example.c
 wildcard has the type        | NSEC3 | example.com. 0 NS SOA RRSIG; ~b.example.com. 0; *.example.com. 0 CAA RRSIG | b.example.com. CAA no | no
 wildcard no data, opt-out    | NSEC3 | example.com. 0 NS SOA RRSIG; ~b.example.com. 1; *.example.com. 0 A RRSIG | b.example.com. CAA no | nodata insecure
 opt-out, no data             | NSEC3 | example.com. 0 NS SOA RRSIG; ~b.example.com. 1    | b.example.com. CAA no     | nodata insecure
-name error says no data      | NSEC3 | example.com. 0 NS SOA RRSIG; ~b.example.com. 0; ~*.example.com. 0 | b.example.com. CAA no | no
+name error says no data      | NSEC3 | example.com. 0 NS SOA RRSIG; ~b.example.com. 0; ~*.example.com. 0 | b.example.com. CAA no | noname
 unknown flags                | NSEC3 | www.example.com. 2 A RRSIG                        | www.example.com. CAA no   | no
-too many hashes              | NSEC3 | example.com. 0 NS SOA RRSIG; ~i.example.com. 0    | a.b.c.d.e.f.g.h.i.example.com. CAA yes | no
+too many hashes              | NSEC3 | g.h.i.j.k.l.m.example.com. 0 A RRSIG; ~f.g.h.i.j.k.l.m.example.com. 0; ~*.g.h.i.j.k.l.m.example.com. 0 | a.b.c.d.e.f.g.h.i.j.k.l.m.example.com. CAA yes | no
+deep below the apex          | NSEC3 | example.com. 0 NS SOA RRSIG; ~i.example.com. 0; ~*.example.com. 0 | a.b.c.d.e.f.g.h.i.example.com. CAA yes | noname
+deep below an opt-out span   | NSEC3 | example.com. 0 NS SOA RRSIG; ~i.example.com. 1; ~*.example.com. 0 | a.b.c.d.e.f.g.h.i.example.com. CAA no | nodata insecure
+deep below a delegation      | NSEC3 | i.example.com. 0 NS; ~h.i.example.com. 0; ~*.i.example.com. 0 | a.b.c.d.e.f.g.h.i.example.com. CAA yes | no
+deep, and the encloser missing | NSEC3 | ~i.example.com. 0; ~*.example.com. 0 | a.b.c.d.e.f.g.h.i.example.com. CAA yes | no
 `
 
 // records3 reads "name flags types" (a record that matches the name) and "~name flags types" (one that covers it).

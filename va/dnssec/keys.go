@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -26,19 +27,21 @@ type Delegation struct {
 	TTL  uint32
 	ds   []*dns.DS
 	keys []*dns.DNSKEY // from anchors in DNSKEY form
+	// from has, for records that stand for anchors, when they begin to hold.
+	from map[dns.RR]time.Time
 }
 
 // FromAnchors gathers the anchors of a zone, nil when there is none.
 func FromAnchors(anchors []Anchor, zone string) *Delegation {
-	d := &Delegation{Zone: zone}
+	d := &Delegation{Zone: zone, from: map[dns.RR]time.Time{}}
 	for _, a := range anchors {
 		if a.zone != zone {
 			continue
 		}
 		if a.ds != nil {
-			d.ds = append(d.ds, a.ds)
+			d.ds, d.from[a.ds] = append(d.ds, a.ds), a.from
 		} else if a.key != nil {
-			d.keys = append(d.keys, a.key)
+			d.keys, d.from[a.key] = append(d.keys, a.key), a.from
 		}
 	}
 	if len(d.ds)+len(d.keys) == 0 {
@@ -77,7 +80,7 @@ func (v *Verifier) usable(d *Delegation) []*dns.DS {
 	var sha2, sha1 []*dns.DS
 	for _, ds := range d.ds {
 		switch {
-		case v.algorithms[ds.Algorithm] == nil || digestLength(ds.DigestType) == 0:
+		case v.algorithms[ds.Algorithm] == nil || digestLength(ds.DigestType) == 0 || v.now.Before(d.from[ds]):
 		case ds.DigestType == dns.SHA1:
 			sha1 = append(sha1, ds)
 		default:
@@ -276,7 +279,7 @@ func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, []Step, Verdict) {
 	for _, k := range all.keys {
 		var match *Step
 		for _, a := range d.keys {
-			if a.Algorithm == k.rr.Algorithm && a.PublicKey == k.rr.PublicKey {
+			if a.Algorithm == k.rr.Algorithm && a.PublicKey == k.rr.PublicKey && !v.now.Before(d.from[a]) {
 				match = &Step{Kind: StepAnchor, Name: d.Zone, Tag: k.tag, Algorithm: a.Algorithm}
 			}
 		}

@@ -133,26 +133,51 @@ func (d *Denial) cover3(name string) *nsec3 {
 // the record that covers the next closer name. A closest encloser that is a delegation or a DNAME is refused, because the
 // name would then not be this zone's to deny.
 func (d *Denial) closestEncloser(name string) (ce string, cover *nsec3) {
-	for n := dns.CountLabel(name) - 1; n >= dns.CountLabel(d.zone); n-- {
-		ce = Ancestor(name, n)
-		m := d.match3(ce)
+	top, bottom := dns.CountLabel(d.zone), dns.CountLabel(name)-1
+	if bottom-top >= d.v.limits.NSEC3Hashes-2 {
+		return d.closestFromAbove(name, top, bottom)
+	}
+	for n := bottom; n >= top; n-- {
+		m := d.match3(Ancestor(name, n))
 		if d.limited.Status != 0 {
 			return "", nil
 		}
-		if m == nil {
-			continue
+		if m != nil {
+			return d.enclosed(name, n, m, d.cover3(Ancestor(name, n+1)))
 		}
-		if parentSide(m.types) || bit(m.types, dns.TypeDNAME) {
-			return "", nil
-		}
-		next := Ancestor(name, n+1)
-		if cover = d.cover3(next); cover != nil {
-			d.note(StepNSEC3Closest, ce, m.name)
-			d.noteNext(next, cover)
-		}
-		return ce, cover
 	}
 	return "", nil
+}
+
+// closestFromAbove is for a name so deep that to hash all its ancestors is too much: the first ancestor that is covered is the
+// next closer name, since nothing exists below it, and its parent must match.
+func (d *Denial) closestFromAbove(name string, top, bottom int) (ce string, cover *nsec3) {
+	for n := top; n <= bottom; n++ {
+		cover := d.cover3(Ancestor(name, n+1))
+		if d.limited.Status != 0 {
+			return "", nil
+		}
+		if cover == nil {
+			continue
+		}
+		m := d.match3(Ancestor(name, n))
+		if m == nil {
+			return "", nil
+		}
+		return d.enclosed(name, n, m, cover)
+	}
+	return "", nil
+}
+
+// enclosed judges the last n labels of a name as its closest encloser, with the record that matches them and the one that covers
+// the next closer name.
+func (d *Denial) enclosed(name string, n int, m, cover *nsec3) (string, *nsec3) {
+	if parentSide(m.types) || bit(m.types, dns.TypeDNAME) || cover == nil {
+		return "", nil
+	}
+	d.note(StepNSEC3Closest, Ancestor(name, n), m.name)
+	d.noteNext(Ancestor(name, n+1), cover)
+	return Ancestor(name, n), cover
 }
 
 func (d *Denial) noteNext(next string, cover *nsec3) {
@@ -194,13 +219,10 @@ func (d *Denial) negative3(name string, qtype uint16, nxdomain bool) (Existence,
 	if d.limited.Status != 0 {
 		return 0, d.limited
 	}
-	if !nxdomain {
+	if !nxdomain && cover.optOut {
 		// RFC 5155 sections 8.6 and 7.2.4: within an opt-out span an unsigned delegation, or an empty non-terminal above only
 		// such ones, has no record of its own.
-		if cover.optOut {
-			return NoData, verdict
-		}
-		return 0, d.missing(name, qtype)
+		return NoData, verdict
 	}
 	w := d.cover3(wild)
 	if w == nil {

@@ -20,6 +20,9 @@ func (w *work) referred(m *dns.Msg, z *zone, name string) (string, bool) {
 	}
 	child := ""
 	for _, rr := range m.Ns {
+		if rr.Header().Class != dns.ClassINET {
+			continue
+		}
 		switch rr.Header().Rrtype {
 		case dns.TypeSOA:
 			return "", false
@@ -53,7 +56,7 @@ func (w *work) hosts(m *dns.Msg, child string) ([]host, uint32) {
 	index := map[string]int{}
 	for _, rr := range m.Ns {
 		ns, ok := rr.(*dns.NS)
-		if !ok {
+		if !ok || ns.Hdr.Class != dns.ClassINET {
 			continue
 		}
 		name := strings.ToLower(ns.Ns)
@@ -67,7 +70,7 @@ func (w *work) hosts(m *dns.Msg, child string) ([]host, uint32) {
 	for _, rr := range m.Extra {
 		name := strings.ToLower(rr.Header().Name)
 		i, listed := index[name]
-		if !listed || !dns.IsSubDomain(child, name) {
+		if !listed || !dns.IsSubDomain(child, name) || rr.Header().Class != dns.ClassINET {
 			continue
 		}
 		var ip []byte
