@@ -95,14 +95,7 @@ func (w *work) recorded(ctx context.Context, transport string, server netip.Addr
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var x exchanged
-	conn, err := w.dial(ctx, transport, server)
-	if err == nil {
-		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-		x, err = w.converse(conn, transport, server, query)
-		stop()
-		conn.Close()
-	}
+	x, err := w.deliver(ctx, transport, server, query)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, errTrunc) && !errors.Is(err, errCase) {
 		err = fmt.Errorf("no response within %s", timeout)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
@@ -115,6 +108,35 @@ func (w *work) recorded(ctx context.Context, transport string, server netip.Addr
 		w.r.stats.note(server, took, x.m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
 	}
 	return dnssec.Message{Msg: x.m, Query: i + 1}, err
+}
+
+// deliver puts the query over UDP from a fresh socket, or over TCP through a connection that waits for one, if there is any. One
+// that the server has closed meanwhile is replaced.
+func (w *work) deliver(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg) (exchanged, error) {
+	if transport == "tcp" {
+		if conn := w.r.streams.take(server); conn != nil {
+			if x, err := w.through(ctx, conn, transport, server, query); err == nil || x.received != nil || ctx.Err() != nil {
+				return x, err
+			}
+		}
+	}
+	conn, err := w.dial(ctx, transport, server)
+	if err != nil {
+		return exchanged{}, err
+	}
+	return w.through(ctx, conn, transport, server, query)
+}
+
+func (w *work) through(ctx context.Context, conn net.Conn, transport string, server netip.AddrPort,
+	query *dns.Msg) (exchanged, error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	x, err := w.converse(conn, transport, server, query)
+	if stop() && err == nil && transport == "tcp" {
+		w.r.streams.put(server, conn)
+	} else {
+		conn.Close()
+	}
+	return x, err
 }
 
 // exchanged is what went over the wire: the query as it was sent, and the last datagram or message that came back, whether or
