@@ -80,7 +80,7 @@ func unsigned(tld string, proof func(*stage) []dns.RR) attack {
 	return attack{strike: func(s *stage) {
 		zone := "victim." + tld + "."
 		refer(s, tld, zone, s.set(tld, zone, dns.TypeNS), proof(s))
-		s.rewriteLater(world.Fault{Zone: zone}, func(m *dns.Msg) {
+		s.trap(world.Fault{Zone: zone}, func(m *dns.Msg) {
 			m.Answer = slices.DeleteFunc(m.Answer, isSignature)
 			m.Ns = slices.DeleteFunc(m.Ns, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeSOA })
 			if t := m.Question[0].Qtype; t == dns.TypeCAA || t == dns.TypeDNSKEY {
@@ -122,7 +122,7 @@ func spanAttacks() map[string]attack {
 			},
 			strike: func(s *stage) {
 				refer(s, "net", "shop.net.", s.set("net", "shop.net", dns.TypeNS), s.kept)
-				s.rewriteLater(world.Fault{Zone: "shop.net", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
+				s.trap(world.Fault{Zone: "shop.net", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
 				s.install(world.Fault{Zone: "shop.net", Kind: world.StripDNSSEC})
 			},
 		}
@@ -148,7 +148,7 @@ func hidden(proofs func(*stage) []dns.RR) attack {
 		ns := records(s.t, "www.victim.net. NS a.ns.evil.com.")
 		s.relay("net", "victim.net.")
 		refer(s, "net", "www.victim.net.", ns, proofs(s))
-		s.rewriteLater(world.Fault{Server: evilAddr}, s.evil)
+		s.trap(world.Fault{Server: evilAddr}, s.evil)
 	}}
 }
 

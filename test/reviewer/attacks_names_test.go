@@ -208,7 +208,7 @@ func serverAttacks() map[string]attack {
 		return attack{verify: untouched, strike: func(s *stage) {
 			referral, glue := records(s.t, ns), poison(s)
 			glue = append(glue, records(s.t, "a.ns.evil.com. A "+evilAddr.String())...)
-			s.rewriteLater(world.Fault{Server: evilAddr}, s.evil)
+			s.trap(world.Fault{Server: evilAddr}, s.evil)
 			s.rewrite(world.Fault{Zone: "open.com", Type: t}, func(m *dns.Msg) {
 				denying(dns.RcodeSuccess, referral)(m)
 				m.Authoritative, m.Extra = false, copies(glue)
@@ -234,7 +234,7 @@ func serverAttacks() map[string]attack {
 	}
 	return map[string]attack{
 		"10a": {verify: untouched, strike: func(s *stage) {
-			s.rewriteLater(world.Fault{Server: evilAddr}, s.evil)
+			s.trap(world.Fault{Server: evilAddr}, s.evil)
 			s.rewrite(world.Fault{Zone: "com"}, func(m *dns.Msg) {
 				if within(m, "glueless.com.") {
 					m.Extra = poison(s)
@@ -246,7 +246,7 @@ func serverAttacks() map[string]attack {
 				m.Ns = append(m.Ns, records(s.t, "glueless.com. NS a.ns.hosting.org.", "open.com. NS a.ns.open.com.", "com. NS a.ns.evil.com.")...)
 				m.Extra = append(m.Extra, poison(s)...)
 			})
-			s.rewriteLater(world.Fault{Server: evilAddr}, s.evil)
+			s.trap(world.Fault{Server: evilAddr}, s.evil)
 		}, verify: func(s *stage, r record) {
 			for _, report := range append([]va.Report{r.primary}, r.remotes...) {
 				require.NotContains(s.t, told(lookups(report, s.challenge(), "TXT")[0]), evilAddr.String())

@@ -1,7 +1,6 @@
 package reviewer
 
 import (
-	"crypto"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -90,7 +89,7 @@ func (s *stage) signedBy(zone string) {
 	k := p256Key(s.t, zone)
 	o := owner{stage: s, zone: zone, keys: []zoneKey{k}, signers: []zoneKey{k}}
 	o.publish(ds(s.t, k.record, dns.SHA256))
-	s.rewriteLater(world.Fault{Zone: zone}, o.resign)
+	s.trap(world.Fault{Zone: zone}, o.resign)
 	wanted := s.wanted(s.challenge())
 	s.forged(wanted, []dns.RR{k.sign(s.t, wanted, nil)})
 }
@@ -112,7 +111,7 @@ func strippingAttacks() map[string]attack {
 			world.Fault{Zone: "shop.com", Type: dns.TypeDNSKEY, Kind: world.StripAnswer}),
 		"3c": {strike: func(s *stage) {
 			s.inject(world.Fault{Zone: "com", Kind: world.StripDNSSEC})
-			s.rewriteLater(world.Fault{Zone: "shop.com", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
+			s.trap(world.Fault{Zone: "shop.com", Name: s.challenge(), Type: dns.TypeTXT}, answering(s.wanted(s.challenge())))
 			s.install(world.Fault{Zone: "shop.com", Kind: world.StripDNSSEC})
 		}},
 		"3d": {strike: func(s *stage) {
@@ -196,7 +195,6 @@ func algorithmAttacks() map[string]attack {
 		}},
 		"4m": {prepare: func(s *stage) { // the same with a size that is used, so that 4l is refused for the size
 			k := rsaKey(s.t, "shop.com.", 1024)
-			require.Implements(s.t, (*crypto.Signer)(nil), k.signer)
 			owner{stage: s, zone: "shop.com.", keys: []zoneKey{k}, signers: []zoneKey{k}}.rule(ds(s.t, k.record, dns.SHA256))
 		}},
 		"4n": denials("shop.org", hash7), "4o": denials("org", hash7),
@@ -223,7 +221,7 @@ func costAttacks() map[string]attack {
 				rdata = append(rdata, wrong(genuine)[:len(genuine)-4]+hex4(i))
 			}
 			o.rule(rdata...)
-			s.rewriteLater(world.Fault{Zone: "evil.com", Type: dns.TypeTXT}, func(m *dns.Msg) {
+			s.trap(world.Fault{Zone: "evil.com", Type: dns.TypeTXT}, func(m *dns.Msg) {
 				m.Answer = crowd(m.Answer, signatures)
 			})
 		}

@@ -216,8 +216,8 @@ func (s *stage) rewrite(f world.Fault, how func(*dns.Msg)) {
 	s.inject(f)
 }
 
-// rewriteLater is rewrite for a server that a good resolver never gets to.
-func (s *stage) rewriteLater(f world.Fault, how func(*dns.Msg)) {
+// trap is rewrite for answers that a good resolver need never ask for.
+func (s *stage) trap(f world.Fault, how func(*dns.Msg)) {
 	s.t.Helper()
 	f.Kind, f.Rewrite = world.Rewrite, how
 	s.install(f)
