@@ -40,5 +40,10 @@ func TestServersStandOnLoopbackUnlessAnyAddressIsAsked(t *testing.T) {
 	require.NoError(t, err)
 	z.Servers[0].Addr = netip.MustParseAddr("2001:db8::1")
 	_, err = z.normal(true)
-	require.Error(t, err)
+	require.NoError(t, err)
+	for _, addr := range []string{"::ffff:192.0.2.1", "fe80::1%lo"} { // no such address travels, or it needs an interface
+		z.Servers[0].Addr = netip.MustParseAddr(addr)
+		_, err = z.normal(true)
+		require.Error(t, err, addr)
+	}
 }
