@@ -51,7 +51,7 @@ def read_record(parser):
     owner = parser.get_name()
     rdtype, cls, ttl, length = parser.get_struct("!HHIH")
     with parser.restrict_to(length):
-        if rdtype == OPT:
+        if rdtype == OPT or cls != dns.rdataclass.IN:  # never judged
             return RR(owner, rdtype, cls, ttl, parser.get_remaining())
         return RR(owner, rdtype, cls, ttl, dns.rdata.from_wire_parser(cls, rdtype, parser))
 
@@ -112,7 +112,15 @@ def read_set(octets):
     records = []
     while parser.remaining():
         records.append(read_record(parser))
-    return group(records)
+    return in_canonical_order(group(records))
+
+
+def in_canonical_order(sets):
+    """What is judged from kept records is judged in this order (RFC 4034 section 6), whatever the order in the octets."""
+    for s in sets:
+        for rrs in s.rrs, s.sigs:
+            rrs.sort(key=lambda rr: rr.rdata.to_digestable())
+    return sorted(sets, key=lambda s: (s.name, s.type))
 
 
 def labels(name):

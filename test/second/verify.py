@@ -9,7 +9,8 @@ Each input line is a JSON object {"lookup", "sets", "anchors", "slack"} and, whe
 and "limits". With "prover" ("proven", "no-proof" or "error: ...") the line tells what the first implementation made of it,
 and agreement is agreement with that; without it, a lookup must be proven, or be a failure that nothing proves. -v prints a
 line for each, not only for those on which there is no agreement.
-Exit status: 0 all lines agree, 1 some do not, 2 some could not be checked here and the others agree.
+A line cannot be checked that needs an algorithm which is not to be had here, or whose octets only one of the two can read.
+Exit status: 0 all lines agree, 1 some do not, 2 some could not be checked and the others agree.
 """
 import sys
 
@@ -31,7 +32,7 @@ import dns.rdatatype
 
 from denial import Denial
 from records import (CNAME, DIGESTS, DNAME, DNSKEY, DS, NOERROR, NSEC, NSEC3, NXDOMAIN, YXDOMAIN, Broken, CannotCheck, Judge,
-                     Key, Message, Step, Verdict, ancestor, below, bogus, failure, find, group, labels, read_set)
+                     Key, Message, Step, Verdict, ancestor, below, bogus, failure, find, group, labels, read_set, serial)
 
 USABLE = ("secure", "insecure")
 RANK = {"secure": 1, "insecure": 2, "bogus": 3, "failure": 4}
@@ -40,11 +41,16 @@ MNEMONICS = {5: "RSASHA1", 7: "RSASHA1-NSEC3-SHA1", 8: "RSASHA256", 10: "RSASHA5
              14: "ECDSAP384SHA384", 15: "ED25519", 16: "ED448"}
 LIMITS = {"signatures_per_rrset": 8, "signatures": 64, "ds_mismatches": 4, "keys_per_tag": 4, "nsec3_hashes": 8,
           "nsec3_iterations": 100}
+UNREADABLE = "is no DNS message|cannot be read"  # in the first implementation's errors
 SECOND = timedelta(seconds=1)
 
 
 class Differs(Exception):
     """The proof comes to something else than the record says."""
+
+
+class Unreadable(Broken):
+    """Octets that are no DNS message or records to the library. Libraries differ in what they forgive."""
 
 
 class NoProof(Exception):
@@ -59,6 +65,10 @@ def moment(text):
     """A time of RFC 3339 with up to nine decimals, of which six are kept."""
     when, fraction, zone = re.fullmatch(r"([0-9T:-]+)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text).groups()
     return datetime.fromisoformat(f"{when}.{(fraction or '0'):0<6.6}{'+00:00' if zone == 'Z' else zone}")
+
+
+def at_time(seconds):
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 class Cut:
@@ -98,9 +108,7 @@ class Proof:
         self.anchored = set(self.cuts)
         self.keys = {}
         self.zones = {}  # what the chain that is shown to people must say of each: status, DS tags, key tags, algorithm
-        self.started, self.finished = moment(self.lookup["started"]), moment(self.lookup["finished"])
-        self.qtype = int(dns.rdatatype.from_text(self.lookup["type"]))
-        self.name = name_of(self.lookup["name"])  # the name that the next answer is due for
+        self.name = None  # the name that the next answer is due for
         self.over = False
         # The verdict.
         self.status, self.code, self.rcode, self.ttl, self.answers = None, "", None, 0, []
@@ -112,7 +120,9 @@ class Proof:
             if self.lookup["status"] in USABLE:
                 raise Broken("no proof of a usable status")
             raise NoProof
-        if self.lookup["name"] != self.lookup["name"].lower():
+        self.started, self.finished = moment(self.lookup["started"]), moment(self.lookup["finished"])
+        self.qtype, self.name = int(dns.rdatatype.from_text(self.lookup["type"])), name_of(self.lookup["name"])
+        if self.lookup["name"] != self.name.to_text():
             raise Broken("the name is not in canonical form")
         for q in self.lookup["queries"]:
             if not self.started - SECOND <= moment(q["at"]) <= self.finished:
@@ -148,10 +158,14 @@ class Proof:
                 self.status, self.code = status, code
 
     def records(self, stage):
-        octets = self.sets.get(stage.get("records", ""))
-        if octets is None or hashlib.sha256(octets := base64.b64decode(octets)).hexdigest() != stage["records"]:
+        digest = stage.get("records", "")
+        octets = base64.b64decode(self.sets.get(digest) or "")  # of no records at all, too, there is a digest
+        if digest not in self.sets or hashlib.sha256(octets).hexdigest() != digest:
             raise Broken("records are missing, or have another digest")
-        return read_set(octets)
+        try:
+            return read_set(octets)
+        except (dns.exception.DNSException, ValueError, EOFError) as e:
+            raise Unreadable(f"the records {digest} cannot be read: {e!r}") from e
 
     # keys
 
@@ -169,7 +183,8 @@ class Proof:
         sig = self.judge.verify(rrset, zone, entry)
         self.steps.append(sig.step)
         self.keys[zone] = keys
-        self.zones.setdefault(zone, ("secure", cut.tags(), [k.tag for k in keys], sig.sig.algorithm))
+        until = at_time(self.judge.now + serial(sig.sig.expiration, self.judge.now))
+        self.zones.setdefault(zone, ("secure", cut.tags(), [k.tag for k in keys], sig.sig.algorithm, until))
         return "secure", ""
 
     def entry(self, zone, cut, keys):
@@ -206,9 +221,12 @@ class Proof:
         if not below(name, zone):
             raise bogus(f"{name} does not lie below {zone}")
         rrset = find(sets, name, DS)
-        if rrset is None and find(sets, name, CNAME):
-            sig = self.judge.verify(find(sets, name, CNAME), zone, keys)
-            raise bogus("expanded") if sig.expanded else Broken(f"an alias stands at {name}, and no delegation")
+        alias = next((s for s in sets if s.type == DNAME and s.rrs and below(name, s.name)), None) or find(sets, name, CNAME)
+        if rrset is None and alias:
+            sig = self.judge.verify(alias, zone, keys)
+            if sig.expanded:
+                Denial(self.judge, sets, zone, keys).expansion(alias.name, ancestor(alias.name, sig.sig.labels))
+            raise Broken(f"an alias stands at {name} or above, and no delegation")
         if rrset is None:
             denial = Denial(self.judge, sets, zone, keys)
             self.cuts[name] = Cut(code=denial.no_ds(name))
@@ -223,7 +241,7 @@ class Proof:
                 return "secure", ""
             cut.code = "dnssec.unsupported-algorithm"
         self.steps.append(Step("insecure_cut", name))
-        self.zones.setdefault(name, ("insecure", self.cuts[name].tags(), [], 0))
+        self.zones.setdefault(name, ("insecure", self.cuts[name].tags(), [], 0, None))
         return "insecure", self.cuts[name].code
 
     # answer
@@ -237,7 +255,7 @@ class Proof:
             sent = Message(base64.b64decode(q.get("query", "")))
             got = Message(base64.b64decode(q.get("response", "")))
         except (dns.exception.DNSException, ValueError, EOFError) as e:
-            raise Broken(f"a message cannot be read: {e!r}") from e
+            raise Unreadable(f"a message cannot be read: {e!r}") from e
         if got.id != sent.id or got.flags & 0xfa00 != 0x8000:  # QR, opcode, TC
             raise Broken("no whole response to this query")
         if not self.lookup.get("upstream") and not got.flags & 0x0400:
@@ -347,8 +365,9 @@ class Proof:
                 if link["result"] == "secure":
                     raise Broken(f"the keys of {link['zone']} are not proven")
                 continue
-            status, ds, keys, algorithm = zone
-            if (link["result"], link.get("ds") or [], link.get("dnskey") or []) != (status, ds, keys) or (
+            *found, algorithm, until = zone
+            said = [link["result"], link.get("ds") or [], link.get("dnskey") or []]
+            if said != found or until != ("until" in link and moment(link["until"]) or None) or (
                     link.get("algorithm") and link["algorithm"] != MNEMONICS.get(algorithm)):
                 raise Differs(f"the chain's {link['zone']}: {link}, and it comes to {zone}")
 
@@ -361,7 +380,7 @@ class Proof:
         if {"NOERROR": NOERROR, "NXDOMAIN": NXDOMAIN}.get(said["rcode"]) != self.rcode or said["ttl"] != self.ttl:
             raise Differs(f"{said['rcode']}, TTL {said['ttl']}, and it comes to {self.rcode}, {self.ttl}")
         answers = [read_answer(a) for a in said["answers"] or []]
-        if answers != [(rr.owner.labels, rr.ttl, rr.type, rr.rdata.to_wire()) for rr in self.answers]:
+        if answers != [(rr.owner.canonicalize().labels, rr.ttl, rr.type, rr.rdata.to_wire()) for rr in self.answers]:
             raise Differs(f"the answers are said to be {said['answers']}, and come to {self.answers}")
 
 
@@ -372,13 +391,15 @@ def read_answer(text):
 
 
 def prove(line):
-    """What a lookup amounts to: "proven", "no-proof", "unchecked" or "error", and why."""
+    """What a lookup amounts to: "proven", "no-proof", "unchecked", "unreadable" or "error", and why."""
     try:
         Proof(line).run()
     except NoProof:
         return "no-proof", ""
     except CannotCheck as e:
         return "unchecked", str(e)
+    except Unreadable as e:
+        return "unreadable", str(e)
     except (Broken, Differs, dns.exception.DNSException) as e:
         return "error", f"{type(e).__name__}: {e}"
     return "proven", ""
@@ -391,13 +412,17 @@ def main():
         line = json.loads(text)
         found, why = prove(line)
         said, _, reason = line.get("prover", "").partition(": ")
-        agrees = found == said if said else found in ("proven", "no-proof")
-        word = "cannot check" if found == "unchecked" else "agree" if agrees else "DIFFER"
+        if found == "unchecked" or said and (found == "unreadable") != (re.search(UNREADABLE, reason) is not None):
+            word = "cannot check"
+        else:
+            found = "error" if found == "unreadable" else found
+            agrees = found == said if said else found in ("proven", "no-proof")
+            word = "agree" if agrees else "DIFFER"
         outcomes[word, found] += 1
         if verbose or word != "agree":
             lookup = line["lookup"]
             about = f"{lookup['name']} {lookup['type']} {lookup['status']}"
-            print(f"{number} {word}: {about}: {found} {why} | the prover: {said} {reason}", file=sys.stdout)
+            print(f"{number} {word}: {about}: {found} {why} | the prover: {said} {reason}")
     counts = Counter()
     for (word, _), n in outcomes.items():
         counts[word] += n
