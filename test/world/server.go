@@ -117,13 +117,12 @@ func (w *World) reserve(port uint16) (uint16, error) {
 
 // taken tells whether some program has the port at any address.
 func taken(port uint16) bool {
-	everywhere := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
-	l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(everywhere))
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{Port: int(port)})
 	if err != nil {
 		return true
 	}
 	defer l.Close()
-	u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(everywhere))
+	u, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
 	if err != nil {
 		return true
 	}
@@ -149,11 +148,11 @@ func (w *World) bindServers() error {
 
 func (w *World) bind(addr netip.Addr) error {
 	at := netip.AddrPortFrom(addr, w.ports.dns)
-	u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		return fmt.Errorf("world: name server: %w", err)
 	}
-	l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		u.Close()
 		return fmt.Errorf("world: name server: %w", err)

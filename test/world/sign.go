@@ -49,6 +49,7 @@ func newKey(z Zone, flags uint16) (key, error) {
 	bits := map[uint8]int{
 		dns.RSASHA1: 2048, dns.RSASHA1NSEC3SHA1: 2048, dns.RSASHA256: 2048, dns.RSASHA512: 2048,
 		dns.ECDSAP256SHA256: 256, dns.ECDSAP384SHA384: 384, dns.ED25519: 256,
+		dns.ED448: 456,
 	}[z.Algorithm]
 	if bits == 0 {
 		return key{}, fmt.Errorf("world: zone %s: cannot sign with algorithm %d", z.Name, z.Algorithm)
@@ -57,9 +58,9 @@ func newKey(z Zone, flags uint16) (key, error) {
 		Hdr:   dns.RR_Header{Name: z.Name, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: ttl},
 		Flags: flags, Protocol: 3, Algorithm: z.Algorithm,
 	}
-	private, err := k.Generate(bits)
+	private, err := generate(k, bits)
 	for err == nil && k.KeyTag() == 0 { // the DNS library refuses to sign with such a key, one of 65,536
-		private, err = k.Generate(bits)
+		private, err = generate(k, bits)
 	}
 	if err != nil {
 		return key{}, fmt.Errorf("world: zone %s: key: %w", z.Name, err)
@@ -123,7 +124,7 @@ func signWith(k key, set []dns.RR, window Window, at time.Time) (*dns.RRSIG, err
 		KeyTag:     k.record.KeyTag(),
 		SignerName: k.record.Hdr.Name,
 	}
-	if err := s.Sign(k.signer, set); err != nil {
+	if err := complete(s, k.signer, set); err != nil {
 		return nil, fmt.Errorf("world: sign %s %s: %w", set[0].Header().Name, dns.Type(set[0].Header().Rrtype), err)
 	}
 	return s, nil

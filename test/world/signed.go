@@ -152,7 +152,10 @@ func (s *signedZone) addHosts(around surroundings) {
 			continue
 		}
 		for _, server := range servers {
-			a := &dns.A{Hdr: header(host, dns.TypeA), A: server.Addr.AsSlice()}
+			var a dns.RR = &dns.A{Hdr: header(host, dns.TypeA), A: server.Addr.AsSlice()}
+			if server.Addr.Is6() {
+				a = &dns.AAAA{Hdr: header(host, dns.TypeAAAA), AAAA: server.Addr.AsSlice()}
+			}
 			if around.owner(host) == s.name {
 				s.add(a)
 			} else {

@@ -32,8 +32,8 @@ type Config struct {
 	Now func() time.Time
 	// Port is the port of the name servers, for UDP and TCP; a free one where it is 0.
 	Port uint16
-	// AnyAddress lets name servers stand at any IPv4 address of the machine: for worlds in a network namespace of their own,
-	// where a resolver can work with its doors closed.
+	// AnyAddress lets name servers stand at any address of the machine: for worlds in a network namespace of their own (see
+	// Isolated), where a resolver can work with its doors closed.
 	AnyAddress bool
 	// OnQuery, if not nil, is called with each query that arrives, before it is answered; it must be safe for concurrent
 	// use.

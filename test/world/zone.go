@@ -43,7 +43,8 @@ type Zone struct {
 type Server struct {
 	// Host is the absolute name of the server, for example "ns1.example.com".
 	Host string
-	// Addr is an IPv4 loopback address, but see Config.AnyAddress. Servers with the same address are one server.
+	// Addr is a loopback address (127.0.0.0/8 or ::1), but see Config.AnyAddress. Servers with the same address are one server,
+	// and those of one host with several addresses are a host with IPv4 and IPv6.
 	Addr netip.Addr
 }
 
@@ -106,8 +107,8 @@ func (z Zone) normal(anyAddress bool) (Zone, error) {
 		return z, fmt.Errorf("world: zone %s has no server", z.Name)
 	}
 	for i, s := range z.Servers {
-		if !s.Addr.Is4() || !s.Addr.IsLoopback() && !anyAddress {
-			return z, fmt.Errorf("world: server %s of zone %s: %v is not an IPv4 loopback address", s.Host, z.Name, s.Addr)
+		if !s.Addr.IsValid() || s.Addr.Is4In6() || s.Addr.Zone() != "" || !s.Addr.IsLoopback() && !anyAddress {
+			return z, fmt.Errorf("world: server %s of zone %s: %v is no loopback address", s.Host, z.Name, s.Addr)
 		}
 		z.Servers[i].Host = dns.CanonicalName(s.Host)
 	}
