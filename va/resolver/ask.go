@@ -33,9 +33,10 @@ const rounds = 3
 // quickest server is asked first; when it is slow, the next is asked beside it. judge is never called twice at a time.
 // Servers whose response is refused are not asked again.
 func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uint16,
-	judge func(dnssec.Message) dnssec.Verdict) dnssec.Verdict {
+	judge func(dnssec.Message) dnssec.Verdict) (came dnssec.Verdict) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer func() { w.r.config.Metrics.ended(came) }()
 	q := asking{work: w, frame: f, zone: z, name: name, qtype: qtype,
 		replies: make(chan reply, w.r.config.Limits.SendsPerQuestion)}
 	worst := failed(codeNoServer, dnssec.EDENoReachableAuthority, "no server of the zone %s answered for %s %s", z.name, name,
@@ -51,7 +52,7 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 			if v.Status.Usable() || final(v) {
 				return v
 			}
-			w.refuse(r.server.addr, v.Reason.Text)
+			q.refused(r, v)
 			if v.Status == dnssec.Bogus || worst.Status != dnssec.Bogus {
 				worst = v
 			}

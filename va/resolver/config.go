@@ -45,8 +45,10 @@ type Config struct {
 	// CacheCap bounds the time that a delegation and its keys are remembered, 0 for one hour; at most one day. Answers to the
 	// questions asked are never remembered.
 	CacheCap time.Duration
-	// Logger takes what operators want to know; nil discards.
+	// Logger takes what operators want to know, at the level debug each packet with what came of it; nil discards.
 	Logger *slog.Logger
+	// Metrics count what the Resolver does; nil counts nothing. They are one Resolver's alone.
+	Metrics *Metrics
 }
 
 // Hint is one root server.

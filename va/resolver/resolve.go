@@ -37,6 +37,7 @@ func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) 
 		seen[name] = true
 		if links > w.r.config.Limits.Restarts {
 			res.verdict = failed(codeLimit, 0, "more than %d aliases", w.r.config.Limits.Restarts)
+			w.r.config.Metrics.ended(res.verdict)
 			return res
 		}
 		s := w.single(ctx, f, name, qtype)

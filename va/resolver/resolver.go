@@ -72,6 +72,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	res := &result{}
+	var w *work
 	canonical, err := dnssec.Canonical(name)
 	switch {
 	case name == "" || err != nil:
@@ -81,7 +82,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
 	default:
 		a.Lookup.Name = canonical
-		w := &work{r: r, verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
+		w = &work{r: r, trace: r.tracer(ctx, canonical, qtype), verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
 			searches: map[target]*search{}, surplus: map[int][]byte{}}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
@@ -94,6 +95,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 	}
 	a.fill(res)
 	a.Lookup.Finished = r.config.Now().UTC()
+	r.config.Metrics.finished(&a.Lookup, w)
 	r.config.Logger.Debug("lookup", "name", a.Lookup.Name, "type", a.Lookup.Type, "status", a.Lookup.Status.String(),
 		"code", a.Lookup.Code, "packets", len(a.Lookup.Queries))
 	return a
@@ -132,6 +134,7 @@ func askable(qtype uint16) bool {
 // it is, every answer becomes bogus, so the anchors must be renewed before. The keys are of a set that the anchors vouch for,
 // so that nobody else can raise alarms.
 func (r *Resolver) alarm(strangers []*dns.DNSKEY) {
+	r.config.Metrics.strangers(len(strangers))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range strangers {

@@ -30,6 +30,9 @@ var (
 	errStrays   = errors.New("too many datagrams that answer another question")
 	errCase     = errors.New("the response does not repeat the case of the question (0x20)")
 	errTrunc    = errors.New("truncated over UDP")
+	errTruncTCP = errors.New("truncated over TCP")
+	errSilent   = errors.New("no response")
+	errGivenUp  = errors.New("given up: no longer needed")
 	errMangled  = errors.New("the response is no DNS message")
 	errQuestion = errors.New("the response answers another question")
 )
@@ -69,43 +72,44 @@ func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) 
 // exchange puts one question to one server: over UDP from a fresh connected socket, and over TCP where UDP was truncated or
 // did not repeat the question's case or cookie, or cannot be read. A truncated answer is never used (C3). A server that
 // wants another cookie, or none, is asked once more.
-func (w *work) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
+func (q *asking) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
 	timeout time.Duration) (dnssec.Message, error) {
-	query := newQuery(name, qtype, edns, w.r.stub())
-	m, err := w.recorded(ctx, "udp", server, query, timeout)
+	query := newQuery(name, qtype, edns, q.r.stub())
+	m, err := q.recorded(ctx, "udp", server, query, timeout)
 	if err == nil && aboutCookies(m.Msg, query) {
-		query = newQuery(name, qtype, edns, w.r.stub())
-		m, err = w.recorded(ctx, "udp", server, query, timeout)
+		query = newQuery(name, qtype, edns, q.r.stub())
+		m, err = q.recorded(ctx, "udp", server, query, timeout)
 	}
 	switch {
 	case errors.Is(err, errTrunc), errors.Is(err, errCase), errors.Is(err, errStrays), errors.Is(err, errMangled),
 		errors.Is(err, errNoCookie), err == nil && m.Rcode == dns.RcodeBadCookie:
-		m, err = w.recorded(ctx, "tcp", server, query, 2*timeout)
+		m, err = q.recorded(ctx, "tcp", server, query, 2*timeout)
 	}
 	return m, err
 }
 
 // recorded sends one query, within the limits of sends, and keeps the account of it.
-func (w *work) recorded(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg,
+func (q *asking) recorded(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg,
 	timeout time.Duration) (dnssec.Message, error) {
-	i, err := w.begin(transport, server, query)
+	i, err := q.begin(transport, server, query)
 	if err != nil {
 		return dnssec.Message{}, err
 	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	x, err := w.deliver(ctx, transport, server, query)
+	x, err := q.deliver(ctx, transport, server, query)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, errTrunc) && !errors.Is(err, errCase) {
-		err = fmt.Errorf("no response within %s", timeout)
+		err = fmt.Errorf("%w within %s", errSilent, timeout)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
-			err = errors.New("given up: no longer needed")
+			err = errGivenUp
 		}
 	}
 	took := time.Since(began)
-	w.end(i, x, err, took)
+	q.end(i, x, err, took)
+	q.told(transport, server, query, x, err, took)
 	if !errors.Is(context.Cause(ctx), context.Canceled) {
-		w.r.stats.note(server, took, x.m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
+		q.r.stats.note(server, took, x.m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
 	}
 	return dnssec.Message{Msg: x.m, Query: i + 1}, err
 }
@@ -216,7 +220,7 @@ func (x *exchanged) overTCP(conn net.Conn, query *dns.Msg) error {
 		err = nil
 	}
 	if err == nil && m.Truncated {
-		return errors.New("truncated over TCP")
+		return errTruncTCP
 	}
 	if err == nil {
 		x.m = m

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 type work struct {
 	r        *Resolver
 	verifier *dnssec.Verifier
+	trace    *slog.Logger   // gets each packet, with the lookup's name and type; nil for none
 	running  sync.WaitGroup // goroutines of this lookup; all have ended before Lookup returns
 
 	mu       sync.Mutex
@@ -89,16 +91,11 @@ func (w *work) keep(stages []dnssec.Stage) {
 	}
 }
 
-// refuse notes why a response was not used, at the last query to the server that has no note yet.
-func (w *work) refuse(server netip.AddrPort, why string) {
+// refuse notes at a query, by its place from 1, why the response to it was not used.
+func (w *work) refuse(query int, why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := len(w.queries) - 1; i >= 0; i-- {
-		if w.queries[i].Server == server.String() && w.queries[i].Error == "" && w.queries[i].Rcode != "" {
-			w.queries[i].Error = why
-			return
-		}
-	}
+	w.queries[query-1].Error = why
 }
 
 func rcodeName(rcode int) string {
