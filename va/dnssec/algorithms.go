@@ -30,7 +30,8 @@ type Algorithm func(publicKey []byte) (VerifyFunc, error)
 type VerifyFunc func(data, signature []byte) bool
 
 // DefaultAlgorithms are RSASHA256 and RSASHA512 (RFC 5702, DCV-07), ECDSAP256SHA256 and ECDSAP384SHA384 (RFC 6605),
-// ED25519 and ED448 (RFC 8080).
+// ED25519 and ED448 (RFC 8080). RSASHA1 and RSASHA1-NSEC3-SHA1 are not among them: since RFC 9905, of November 2025, they are to be
+// taken as unsupported, and no attempt was ever made before.
 func DefaultAlgorithms() Algorithms {
 	return Algorithms{
 		dns.RSASHA256:       RSA(crypto.SHA256),
