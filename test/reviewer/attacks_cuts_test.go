@@ -38,9 +38,9 @@ func deniedByChild(tld string) attack {
 	}}
 }
 
-// deniedByParent has the parent's servers answer for the child as if they had the zone: with the child's genuine data and
-// keys, and for CAA with their own record at the cut: no data for the child's apex, and for names below that they do not
-// exist. Whatever is asked for DS is answered honestly.
+// deniedByParent has the parent's servers answer for the child as if they had the zone: with the child's genuine data
+// and keys, and for CAA with their own record at the cut: no data for the child's apex, and for names below that they
+// do not exist. Whatever is asked for DS is answered honestly.
 func deniedByParent(tld string) attack {
 	return attack{strike: func(s *stage) {
 		zone := "victim." + tld + "."
@@ -131,7 +131,9 @@ func spanAttacks() map[string]attack {
 		"5a": hidden(func(s *stage) []dns.RR {
 			return slices.Concat(s.proof("net", "victim.net"), s.proof("net", "www.victim.net"))
 		}),
-		"5b": hidden(func(s *stage) []dns.RR { return slices.Concat(s.proof("net", "net"), s.proof("net", "www.victim.net")) }),
+		"5b": hidden(func(s *stage) []dns.RR {
+			return slices.Concat(s.proof("net", "net"), s.proof("net", "www.victim.net"))
+		}),
 		"5c": hidden(func(s *stage) []dns.RR { return slices.Concat(s.proof("net", "net"), s.proof("net", "open.net")) }),
 		"5d": older(world.Window{Before: 72 * time.Hour, After: -24 * time.Hour}),
 		"5e": older(world.Window{}),
@@ -176,7 +178,8 @@ func besideDNAME(tld string) attack {
 		prepare: func(s *stage) { s.publish("_acme-challenge.www.tree." + zone) },
 		strike: func(s *stage) {
 			proofs := [][]dns.RR{s.proof(zone, "old."+zone), s.proof(zone, "www.old."+zone), s.proof(zone, "*.old."+zone)}
-			s.rewrite(world.Fault{Zone: zone, Name: "www.old." + zone, Type: dns.TypeCAA}, denying(dns.RcodeNameError, proofs...))
+			s.rewrite(world.Fault{Zone: zone, Name: "www.old." + zone, Type: dns.TypeCAA},
+				denying(dns.RcodeNameError, proofs...))
 		},
 	}
 }

@@ -34,7 +34,8 @@ func wildcardAttacks() map[string]attack {
 			edit(c, "shop.com", func(z *world.Zone) { z.Records += "* CAA " + wildcard + "\nwww CAA " + www + "\n" })
 		}
 	}
-	// above replays the wildcard for a name that does not exist, below one that does: the name between keeps the wildcard off.
+	// above replays the wildcard for a name that does not exist, below one that does: the name between keeps the
+	// wildcard off.
 	above := func(tld string, proofs func(*stage) []dns.RR) attack {
 		zone := "shop." + tld
 		return attack{
@@ -54,7 +55,8 @@ func wildcardAttacks() map[string]attack {
 		"7a": replayed("com", func(*stage) []dns.RR { return nil }),
 		"7b": replayed("com", func(s *stage) []dns.RR { return s.proof("shop.com", "else.shop.com") }),
 		"7c": replayed("org", func(s *stage) []dns.RR {
-			return slices.Concat(s.proof("shop.org", "shop.org"), s.proof("shop.org", "else.shop.org"), s.proof("shop.org", "www.shop.org"))
+			return slices.Concat(s.proof("shop.org", "shop.org"), s.proof("shop.org", "else.shop.org"),
+				s.proof("shop.org", "www.shop.org"))
 		}),
 		"7d": {world: hosted("com")}, "7e": {world: hosted("org")},
 		"7f": {world: caa(ours, theirs), strike: func(s *stage) {
@@ -71,7 +73,8 @@ func wildcardAttacks() map[string]attack {
 			},
 			strike: func(s *stage) {
 				expanded := renamed(s.proof("shop.com", "*.shop.com"), "www.shop.com.")
-				s.rewrite(world.Fault{Zone: "shop.com", Name: "www.shop.com", Type: dns.TypeCAA}, denying(dns.RcodeSuccess, expanded))
+				s.rewrite(world.Fault{Zone: "shop.com", Name: "www.shop.com", Type: dns.TypeCAA},
+					denying(dns.RcodeSuccess, expanded))
 			},
 		},
 		"7i": {
@@ -97,8 +100,8 @@ func wildcardAttacks() map[string]attack {
 	}
 }
 
-// aliasAttacks are case 8: aliases through secure and insecure zones; a server's false CNAME below a DNAME; a bogus step in
-// a climb.
+// aliasAttacks are case 8: aliases through secure and insecure zones; a server's false CNAME below a DNAME; a bogus
+// step in a climb.
 func aliasAttacks() map[string]attack {
 	around := func(s *stage) {
 		require.NoError(s.t, s.world.Set(s.challenge(), dns.TypeCNAME, "hop.open.com."))
@@ -194,8 +197,8 @@ func clockAttacks() map[string]attack {
 	}
 }
 
-// serverAttacks are case 10: poisoned glue, referrals to strangers, floods, name servers that do not exist or answer all
-// but CAA. publicAttacks has the name server at 169.254.169.254.
+// serverAttacks are case 10: poisoned glue, referrals to strangers, floods, name servers that do not exist or answer
+// all but CAA. publicAttacks has the name server at 169.254.169.254.
 func serverAttacks() map[string]attack {
 	untouched := func(s *stage, _ record) { require.Zero(s.t, s.asked(evilAddr), "the attacker's server was asked") }
 	poison := func(s *stage) []dns.RR {
@@ -229,7 +232,8 @@ func serverAttacks() map[string]attack {
 			}})
 		}, verify: func(s *stage, r record) {
 			l := lookups(r.primary, s.challenge(), "TXT")[0]
-			require.Equal(s.t, "tcp", l.Queries[len(l.Queries)-1].Transport, "who is flooded asks where nobody guesses: %s", told(l))
+			require.Equal(s.t, "tcp", l.Queries[len(l.Queries)-1].Transport,
+				"who is flooded asks where nobody guesses: %s", told(l))
 		}}
 	}
 	return map[string]attack{
@@ -243,7 +247,8 @@ func serverAttacks() map[string]attack {
 		}},
 		"10b": {first: "evil.com", strike: func(s *stage) {
 			s.rewrite(world.Fault{Zone: "evil.com"}, func(m *dns.Msg) {
-				m.Ns = append(m.Ns, records(s.t, "glueless.com. NS a.ns.hosting.org.", "open.com. NS a.ns.open.com.", "com. NS a.ns.evil.com.")...)
+				m.Ns = append(m.Ns, records(s.t, "glueless.com. NS a.ns.hosting.org.", "open.com. NS a.ns.open.com.",
+					"com. NS a.ns.evil.com.")...)
 				m.Extra = append(m.Extra, poison(s)...)
 			})
 			s.trap(world.Fault{Server: evilAddr}, s.evil)

@@ -16,7 +16,8 @@ func (s *stage) forged(sets ...[]dns.RR) {
 	s.rewrite(world.Fault{Zone: "shop.com", Name: s.challenge(), Type: dns.TypeTXT}, answering(sets...))
 }
 
-// signatureAttacks are case 2: a genuine RRset beside a forged one with a copied signature; a signer that is not the zone.
+// signatureAttacks are case 2: a genuine RRset beside a forged one with a copied signature; a signer that is not the
+// zone.
 func signatureAttacks() map[string]attack {
 	return map[string]attack{
 		"2a": {strike: func(s *stage) {
@@ -82,8 +83,8 @@ func signatureAttacks() map[string]attack {
 	}
 }
 
-// signedBy has shop.com's server answer the challenge's question with what the applicant wants, signed by a genuine key of
-// another zone in that zone's name.
+// signedBy has shop.com's server answer the challenge's question with what the applicant wants, signed by a genuine
+// key of another zone in that zone's name.
 func (s *stage) signedBy(zone string) {
 	s.t.Helper()
 	k := p256Key(s.t, zone)
@@ -94,8 +95,8 @@ func (s *stage) signedBy(zone string) {
 	s.forged(wanted, []dns.RR{k.sign(s.t, wanted, nil)})
 }
 
-// strippingAttacks are case 3: a DS record exists, and the child's server withholds signatures or keys, or will not speak
-// EDNS or DO.
+// strippingAttacks are case 3: a DS record exists, and the child's server withholds signatures or keys, or will not
+// speak EDNS or DO.
 func strippingAttacks() map[string]attack {
 	forging := func(faults ...world.Fault) attack {
 		return attack{strike: func(s *stage) {
@@ -130,8 +131,8 @@ func strippingAttacks() map[string]attack {
 	}
 }
 
-// algorithmAttacks are case 4: algorithms, digests, key sizes and NSEC3 parameters that are not supported, alone and beside
-// some that are.
+// algorithmAttacks are case 4: algorithms, digests, key sizes and NSEC3 parameters that are not supported, alone and
+// beside some that are.
 func algorithmAttacks() map[string]attack {
 	given := func(zone string, rdata ...string) attack {
 		return attack{world: func(c *world.Config) {
@@ -203,13 +204,14 @@ func algorithmAttacks() map[string]attack {
 	}
 }
 
-// costAttacks are case 6: a hundred colliding keys times a hundred signatures, in DNSKEY, DS and answer, behind ten aliases.
+// costAttacks are case 6: a hundred colliding keys times a hundred signatures, in DNSKEY, DS and answer, behind ten
+// aliases.
 func costAttacks() map[string]attack {
 	signed := func(c *world.Config) {
 		edit(c, "evil.com", func(z *world.Zone) { z.Algorithm = dns.ECDSAP256SHA256 })
 	}
-	// bomb makes evil.com a zone of so many keys with one tag, DS records of that tag that fit none of them, and signatures
-	// that are none before the genuine one of the challenge.
+	// bomb makes evil.com a zone of so many keys with one tag, DS records of that tag that fit none of them, and
+	// signatures that are none before the genuine one of the challenge.
 	bomb := func(keys, mismatches, signatures int) func(*stage) {
 		return func(s *stage) {
 			k := rsaKey(s.t, "evil.com.", 1024)

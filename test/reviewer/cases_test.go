@@ -1,6 +1,6 @@
-// Package reviewer holds the ten cases that a reviewer of a validating resolver tries first, each end to end: an attacker's
-// name servers on real sockets, a gate with its primary and five remotes, each with a resolver of its own, and the decision
-// in the record. cases.txt states them in words; the attacks_*_test.go do what it says.
+// Package reviewer holds the ten cases that a reviewer of a validating resolver tries first, each end to end: an
+// attacker's name servers on real sockets, a gate with its primary and five remotes, each with a resolver of its own,
+// and the decision in the record. cases.txt states them in words; the attacks_*_test.go do what it says.
 package reviewer
 
 import (
@@ -143,8 +143,8 @@ func attacks() map[string]attack {
 	return all
 }
 
-// Each sub-case is carried out without the attack, under attack by a gate that knows nothing yet, and by the same gate when
-// the attack is over, which shows that nothing of it was believed and kept.
+// Each sub-case is carried out without the attack, under attack by a gate that knows nothing yet, and by the same
+// gate when the attack is over, which shows that nothing of it was believed and kept.
 //
 // Holds: DCV-04, DCV-05, DCV-06, DCV-07, DCV-08, DCV-09, CAA-01, CAA-07, MPIC-12, REC-01, REC-02, REC-05, C3, C9, D10
 func TestTheTenCases(t *testing.T) {
@@ -210,8 +210,8 @@ func (s *stage) honest(c testCase) {
 	require.Equal(s.t, c.honest, outcome(result.Decision), "%v", result.Decision.Reasons())
 }
 
-// heals asks the gate again when the attack is over. What it remembers of the attack, servers or keys that are no longer the
-// right ones, may cost an attempt, and never more than a refusal.
+// heals asks the gate again when the attack is over. What it remembers of the attack, servers or keys that are no
+// longer the right ones, may cost an attempt, and never more than a refusal.
 func (s *stage) heals(c testCase, g *mpic.Coordinator) {
 	s.t.Helper()
 	for tries := 1; ; tries++ {
@@ -278,8 +278,8 @@ func (s *stage) judge(c testCase, result mpic.Result, r record) {
 	}
 }
 
-// prove works out each lookup of a report again, from the octets in the record and the anchors of this world. A lookup that
-// came to nothing may have no proof; one that may be relied upon must.
+// prove works out each lookup of a report again, from the octets in the record and the anchors of this world. A
+// lookup that came to nothing may have no proof; one that may be relied upon must.
 func (s *stage) prove(report va.Report) {
 	s.t.Helper()
 	p := resolver.Prover{Anchors: s.anchors(), Algorithms: s.doors.algorithms}

@@ -155,7 +155,8 @@ func ed448Key(t testing.TB, zone string) zoneKey {
 	return zoneKey{k, ed448Signer{private}}
 }
 
-// labelsSigner signs RRSIG records that speak of one label too many, for which the message library does not give the means.
+// labelsSigner signs RRSIG records that speak of one label too many, for which the message library does not give the
+// means.
 type labelsSigner struct{ key ed25519.PrivateKey }
 
 func (s labelsSigner) Public() crypto.PublicKey { return s.key.Public() }
@@ -186,7 +187,8 @@ func (s rsaSigner) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte
 		return nil, errors.New("not a SHA-256 digest")
 	}
 	// EMSA-PKCS1-v1_5 (RFC 8017 section 9.2).
-	prefix := []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0, 4, 0x20}
+	prefix := []byte{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
+		0x05, 0, 4, 0x20}
 	size := (s.n.BitLen() + 7) / 8
 	em := slices.Repeat([]byte{0xff}, size)
 	em[0], em[1], em[size-len(prefix)-len(digest)-1] = 0, 1, 0
@@ -216,8 +218,8 @@ func rsaKey(t testing.TB, zone string, bits int) zoneKey {
 	}
 }
 
-// sign gives the RRSIG of one RRset by a key, in the name of the key's owner; edit changes it before it is made. The owner
-// of the records is the one to be signed: a wildcard's, where one was expanded.
+// sign gives the RRSIG of one RRset by a key, in the name of the key's owner; edit changes it before it is made. The
+// owner of the records is the one to be signed: a wildcard's, where one was expanded.
 func (k zoneKey) sign(t testing.TB, set []dns.RR, edit func(*dns.RRSIG)) *dns.RRSIG {
 	t.Helper()
 	now := time.Now()
@@ -250,8 +252,8 @@ type owner struct {
 	edit func(dns.RR)
 }
 
-// rule puts an owner's keys and signatures in the place of the world's from now on, and ds into the zone's parent: the RDATA
-// of its DS records.
+// rule puts an owner's keys and signatures in the place of the world's from now on, and ds into the zone's parent:
+// the RDATA of its DS records.
 func (o owner) rule(ds ...string) {
 	o.stage.t.Helper()
 	o.publish(ds...)
@@ -357,7 +359,8 @@ func (s *stage) entry(zone string) *dns.DNSKEY {
 	return nil
 }
 
-// colliding gives n public keys of 1024 bits that nobody can sign with, all with the key tag given (RFC 4034 appendix B).
+// colliding gives n public keys of 1024 bits that nobody can sign with, all with the key tag given (RFC 4034 appendix
+// B).
 func colliding(zone string, tag uint16, n int) []zoneKey {
 	var all []zoneKey
 	for len(all) < n {

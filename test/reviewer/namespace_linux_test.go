@@ -32,8 +32,8 @@ var (
 	loopback     = netip.MustParseAddr("127.0.53.99")
 )
 
-// publicAttacks are those of case 10 that want a resolver whose doors are closed: it asks port 53 of public addresses, as in
-// production, and no other.
+// publicAttacks are those of case 10 that want a resolver whose doors are closed: it asks port 53 of public
+// addresses, as in production, and no other.
 func publicAttacks() map[string]attack {
 	at := func(addrs ...netip.Addr) attack {
 		return attack{inside: true, doors: doors{production: true}, world: func(c *world.Config) {
@@ -63,7 +63,8 @@ func publicAttacks() map[string]attack {
 		}}
 	}
 	return map[string]attack{
-		"10p": at(metadata), "10q": at(private), "10r": at(loopback), "10s": at(metadata), "10t": at(metadata, publicServer, private),
+		"10p": at(metadata), "10q": at(private), "10r": at(loopback), "10s": at(metadata),
+		"10t": at(metadata, publicServer, private),
 	}
 }
 

@@ -29,8 +29,8 @@ func program(t *testing.T) string {
 	return path
 }
 
-// Five remotes behind mutual TLS, each with its own keys, and the record as an auditor's command shows it: a refusal, and a
-// grant beside it.
+// Five remotes behind mutual TLS, each with its own keys, and the record as an auditor's command shows it: a refusal,
+// and a grant beside it.
 //
 // Holds: DCV-04, CAA-07, MPIC-08, MPIC-12, REC-01, REC-02, REC-03, C9
 func TestOverTheNetwork(t *testing.T) {

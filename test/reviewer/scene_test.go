@@ -284,8 +284,8 @@ func (s *stage) checker(i int) *va.Checker {
 	return c
 }
 
-// journal is the records on SQLite: as the gate writes them, and as an auditor reads them, through connections that can only
-// read.
+// journal is the records on SQLite: as the gate writes them, and as an auditor reads them, through connections that
+// can only read.
 type journal struct {
 	path   string
 	writes *db.Store
@@ -309,8 +309,8 @@ func openJournal(t testing.TB, now func() time.Time) *journal {
 	return j
 }
 
-// gate makes a gate with a primary and five remotes, none of which has resolved anything yet: over these remotes, or over
-// neighbours where none are given. done ends it.
+// gate makes a gate with a primary and five remotes, none of which has resolved anything yet: over these remotes, or
+// over neighbours where none are given. done ends it.
 func (s *stage) gate(remotes ...mpic.Remote) (g *mpic.Coordinator, done func()) {
 	s.t.Helper()
 	c := mpic.Config{Primary: s.checker(0), Remotes: remotes, Issuers: []string{"ca.example.net"}, Software: "quorate/test",
