@@ -48,10 +48,29 @@ func proven(conn net.Conn, name string, qtype uint16, records int) (time.Duratio
 	return took, nil
 }
 
-// times are how long lookups took, in order, and how many a second there were.
+// times are how long lookups took, in order, and how many a second there were. Those that failed are only counted.
 type times struct {
-	took []time.Duration
-	each float64 // lookups a second
+	took   []time.Duration
+	each   float64 // lookups a second
+	failed int
+	why    error // of one that failed
+}
+
+// add notes one lookup.
+func (t *times) add(took time.Duration, err error) {
+	if err != nil {
+		t.failed, t.why = t.failed+1, err
+		return
+	}
+	t.took = append(t.took, took)
+}
+
+// failures tells of lookups that failed, and nothing where there were none.
+func (t times) failures() string {
+	if t.failed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d failed)", t.failed)
 }
 
 func (t times) at(percent int) float64 {
@@ -70,29 +89,26 @@ func together(address string, n, questions int, limit time.Duration,
 	var next atomic.Int64
 	var mu sync.Mutex
 	var all times
-	var failed error
 	var workers sync.WaitGroup
 	began := time.Now()
 	for range n {
 		workers.Go(func() {
 			conn, err := net.Dial("udp", address)
-			for err == nil && time.Since(began) < limit {
-				i := int(next.Add(1) - 1)
-				if i >= questions {
-					break
-				}
-				var took time.Duration
-				took, err = do(conn, i)
-				mu.Lock()
-				all.took = append(all.took, took)
-				mu.Unlock()
-			}
-			if conn != nil {
-				conn.Close()
-			}
 			if err != nil {
 				mu.Lock()
-				failed = err
+				all.add(0, err)
+				mu.Unlock()
+				return
+			}
+			defer conn.Close()
+			for time.Since(began) < limit {
+				i := int(next.Add(1) - 1)
+				if i >= questions {
+					return
+				}
+				took, err := do(conn, i)
+				mu.Lock()
+				all.add(took, err)
 				mu.Unlock()
 			}
 		})
@@ -100,15 +116,17 @@ func together(address string, n, questions int, limit time.Duration,
 	workers.Wait()
 	slices.Sort(all.took)
 	all.each = float64(len(all.took)) / time.Since(began).Seconds()
-	return all, failed
+	if all.failed > len(all.took)/100 { // a loaded machine may lose a few; more is no measurement
+		return all, fmt.Errorf("%d of %d lookups failed, one of them: %w", all.failed, all.failed+len(all.took), all.why)
+	}
+	return all, nil
 }
 
 // steadily begins so many lookups a second for a time, whether or not those before have their answers, and waits for all.
-func steadily(address string, each int, limit time.Duration, do func(conn net.Conn, i int) (time.Duration, error)) (times,
-	error) {
+func steadily(address string, each int, limit time.Duration,
+	do func(conn net.Conn, i int) (time.Duration, error)) times {
 	var mu sync.Mutex
 	var all times
-	var failed error
 	var running sync.WaitGroup
 	ticker := time.NewTicker(time.Second / time.Duration(each))
 	defer ticker.Stop()
@@ -122,15 +140,11 @@ func steadily(address string, each int, limit time.Duration, do func(conn net.Co
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				failed = err
-				return
-			}
-			all.took = append(all.took, took)
+			all.add(took, err)
 		})
 		<-ticker.C
 	}
 	running.Wait()
 	slices.Sort(all.took)
-	return all, failed
+	return all
 }

@@ -26,7 +26,7 @@ only beside others of the same run: the machine has few processors, and everythi
   by the same client. Quorate's has a small front for the purpose, whose cost is counted as its own; the CA calls the
   resolver within its process.
 - Both follow referrals from the root, with QNAME minimisation, and validate. An answer that was not validated, or not
-  the one due, ends the run.
+  the one due, is a failure: its time is left out, it is told beside the figure, and one in a hundred ends the run.
 - CPU is that of the resolver's process alone, as the scheduler counts it (/proc/PID/task/*/schedstat); memory is VmRSS
   and VmHWM. In all columns with two figures, the first is Quorate's and the second Unbound's.
 `
@@ -170,8 +170,9 @@ func (b *bench) lookupTable(title string, each time.Duration, kinds []kind) erro
 				if state == empty || state == zone {
 					worst = max(worst, ours.at(50)/theirs.at(50))
 				}
-				b.printf("| %s | %s | %d | %.2f / %.2f | %.2f / %.2f | %.0f / %.0f | %.2f / %.2f | %s |\n", state, k.title, n,
-					ours.at(50), theirs.at(50), ours.at(99), theirs.at(99), ours.each, theirs.each,
+				b.printf("| %s | %s | %d | %.2f / %.2f | %.2f / %.2f | %.0f%s / %.0f%s | %.2f / %.2f | %s |\n", state, k.title, n,
+					ours.at(50), theirs.at(50), ours.at(99), theirs.at(99), ours.each, ours.failures(),
+					theirs.each, theirs.failures(),
 					milliseconds(ours.cpu), milliseconds(theirs.cpu), ratio)
 			}
 		}
@@ -254,6 +255,7 @@ func (b *bench) emptyCell(s system, k kind, n int, limit time.Duration) (cell, e
 			return c, err
 		}
 		c.took = append(c.took, round.took...)
+		c.failed += round.failed
 		busy += time.Duration(float64(len(round.took)) / round.each * float64(time.Second))
 	}
 	after, err := cpu(s.pid())
