@@ -43,6 +43,9 @@ func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) 
 		s := w.single(ctx, f, name, qtype)
 		if !s.Verdict.Status.Usable() {
 			w.r.forget(s.zone)
+			if w.again(ctx, s) {
+				s = w.single(ctx, f, name, qtype)
+			}
 		}
 		proof := s.Verdict.Proof
 		if proof == nil { // no records were judged: what is known of the zone is proven none the less (CAA-06)
@@ -72,6 +75,19 @@ func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) 
 		res.aliases = append(res.aliases, s.Records...)
 		name = s.Target
 	}
+}
+
+// again tells, once in a lookup, that what failed may be what was remembered: a delegation that has moved, keys that were replaced,
+// servers that were assumed while somebody lied. It is forgotten by now, and the question is worth asking anew.
+func (w *work) again(ctx context.Context, s step) bool {
+	if ctx.Err() != nil || s.zone == nil || s.zone.by == w.number || final(s.Verdict) {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := !w.retried
+	w.retried = true
+	return first
 }
 
 // step is the outcome of one question, without following aliases.

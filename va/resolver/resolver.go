@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -21,6 +22,7 @@ type Resolver struct {
 	stats    stats
 	cookies  cookies
 	streams  streams
+	lookups  atomic.Uint64
 	root     *zone
 
 	mu    sync.Mutex

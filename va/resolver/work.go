@@ -18,6 +18,7 @@ import (
 // servers' addresses included.
 type work struct {
 	r        *Resolver
+	number   uint64
 	verifier *dnssec.Verifier
 	trace    *slog.Logger   // gets each packet, with the lookup's name and type; nil for none
 	running  sync.WaitGroup // goroutines of this lookup; all have ended before Lookup returns
@@ -26,6 +27,7 @@ type work struct {
 	queries  []Query
 	kept     int            // octets of the responses in queries
 	surplus  map[int][]byte // responses beyond maxKept, by their query's place from 1
+	retried  bool
 	targets  int
 	missing  int
 	searches map[target]*search // for name servers' addresses, each once

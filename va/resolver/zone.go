@@ -23,6 +23,7 @@ type zone struct {
 	verdict dnssec.Verdict
 	cut     *dnssec.Delegation // where the chain has ended, at this zone or above it; nil when it has not
 	expires time.Time
+	by      uint64 // the number of the lookup that found it; 0 for the root
 
 	mu     sync.Mutex
 	hosts  []host
@@ -131,7 +132,7 @@ func (r *Resolver) forget(z *zone) {
 // case. The delegation is nil where the chain ends or has not begun at the parent, and a trust anchor stands above any.
 func (w *work) child(ctx context.Context, f frame, parent *zone, name string, hosts []host, d *dnssec.Delegation,
 	ttl uint32) *zone {
-	z := &zone{name: name, parent: parent, hosts: hosts, delegation: d, verdict: parent.verdict, cut: parent.cut}
+	z := &zone{name: name, parent: parent, hosts: hosts, delegation: d, verdict: parent.verdict, cut: parent.cut, by: w.number}
 	if own := dnssec.FromAnchors(w.r.config.Anchors, name); own != nil {
 		z.delegation = own
 	}
