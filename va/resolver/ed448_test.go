@@ -26,7 +26,8 @@ type p256Key struct {
 
 func newP256Key(t testing.TB, zone string, flags uint16) p256Key {
 	t.Helper()
-	k := &dns.DNSKEY{Hdr: dns.RR_Header{Name: zone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300}, Flags: flags, Protocol: 3,
+	k := &dns.DNSKEY{Hdr: dns.RR_Header{Name: zone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300},
+		Flags: flags, Protocol: 3,
 		Algorithm: dns.ECDSAP256SHA256}
 	private, err := k.Generate(256)
 	require.NoError(t, err)
@@ -78,9 +79,11 @@ func TestRFC4035_5_2_AlgorithmsOfDSAndOfSignatures(t *testing.T) {
 	}{
 		{name: "DS {16}", algorithm: dns.ED448, ds: func(k keys) []string { return []string{k.genuine} },
 			with: dnssec.Secure, without: dnssec.Insecure, code: dnssec.CodeUnsupportedAlgorithm},
-		{name: "DS {16} of another key", algorithm: dns.ED448, ds: func(keys) []string { return []string{"4711 16 2 " + strings.Repeat("ab", 32)} },
+		{name: "DS {16} of another key", algorithm: dns.ED448,
+			ds:   func(keys) []string { return []string{"4711 16 2 " + strings.Repeat("ab", 32)} },
 			with: dnssec.Bogus, without: dnssec.Insecure, code: dnssec.CodeUnsupportedAlgorithm},
-		{name: "DS {16}, with a key of 13 that signs all", algorithm: dns.ED448, ds: func(k keys) []string { return []string{k.genuine} },
+		{name: "DS {16}, with a key of 13 that signs all", algorithm: dns.ED448,
+			ds:     func(k keys) []string { return []string{k.genuine} },
 			beside: true, signsKeys: true, signed: true,
 			with: dnssec.Secure, without: dnssec.Insecure, code: dnssec.CodeUnsupportedAlgorithm},
 		{name: "DS {16, 13}, the zone has no key of 13", algorithm: dns.ED448,
@@ -107,7 +110,8 @@ func TestRFC4035_5_2_AlgorithmsOfDSAndOfSignatures(t *testing.T) {
 			w := serve(t, world.Config{Zones: []world.Zone{
 				{Name: ".", Servers: server("root.alg", "127.0.53.125"), Algorithm: dns.ECDSAP256SHA256},
 				{Name: "alg", Servers: server("ns.alg", "127.0.53.126"), Algorithm: dns.ECDSAP256SHA256},
-				{Name: zone, Servers: server("ns."+zone, "127.0.53.127"), Algorithm: c.algorithm, Denial: world.NSEC3, Records: genRecords},
+				{Name: zone, Servers: server("ns."+zone, "127.0.53.127"), Algorithm: c.algorithm, Denial: world.NSEC3,
+					Records: genRecords},
 			}})
 			k := keys{genuine: rdata(w.DS(zone)[0]), zone: newP256Key(t, zone, dns.ZONE|dns.SEP)}
 			require.NoError(t, w.Edit(zone, func(z *world.Zone) error {
@@ -119,7 +123,10 @@ func TestRFC4035_5_2_AlgorithmsOfDSAndOfSignatures(t *testing.T) {
 			}))
 			add := func(f world.Fault, yes bool) {
 				if yes {
-					f.Zone, f.Kind, f.Rewrite = zone, world.Rewrite, func(m *dns.Msg) { m.Answer, m.Ns = k.zone.sign(m.Answer), k.zone.sign(m.Ns) }
+					f.Zone, f.Kind, f.Rewrite = zone, world.Rewrite, func(m *dns.Msg) {
+						m.Answer,
+							m.Ns = k.zone.sign(m.Answer), k.zone.sign(m.Ns)
+					}
 					_, err := w.Inject(f)
 					require.NoError(t, err)
 				}
@@ -133,8 +140,10 @@ func TestRFC4035_5_2_AlgorithmsOfDSAndOfSignatures(t *testing.T) {
 				if table != nil {
 					want = c.without
 				}
-				for ask, rcode := range map[string]string{"www." + zone: "NOERROR", "no.none." + zone: "NXDOMAIN", "u.wild." + zone: "NOERROR"} {
-					l := in(t, w, func(c *resolver.Config) { c.Algorithms = table }).Lookup(context.Background(), ask, dns.TypeA).Lookup
+				for ask, rcode := range map[string]string{"www." + zone: "NOERROR", "no.none." + zone: "NXDOMAIN",
+					"u.wild." + zone: "NOERROR"} {
+					l := in(t, w, func(c *resolver.Config) { c.Algorithms = table }).Lookup(context.Background(), ask,
+						dns.TypeA).Lookup
 					said := fmt.Sprintf("%s 16: %s\n%s", name, l.Why, trace(l))
 					require.Equal(t, want, l.Status, said)
 					switch {
@@ -153,7 +162,8 @@ func TestRFC4035_5_2_AlgorithmsOfDSAndOfSignatures(t *testing.T) {
 	}
 }
 
-// A chain of ED448 from the root down, of which each link is needed; and a root that is anchored by ED448 alone is refused by a
+// A chain of ED448 from the root down, of which each link is needed; and a root that is anchored by ED448 alone is
+// refused by a
 // resolver that does not know it, before anything is asked.
 //
 // Holds: DCV-04, DCV-09
@@ -164,11 +174,13 @@ func TestRFC8080_AChainOfED448(t *testing.T) {
 	w := serve(t, world.Config{Zones: []world.Zone{
 		{Name: ".", Servers: server("root.alg", "127.0.53.125"), Algorithm: dns.ED448},
 		{Name: "alg", Servers: server("ns.alg", "127.0.53.126"), Algorithm: dns.ED448, Denial: world.NSEC3OptOut},
-		{Name: "one.alg", Servers: server("ns.one.alg", "127.0.53.127"), Algorithm: dns.ED448, CSK: true, Records: genRecords},
+		{Name: "one.alg", Servers: server("ns.one.alg", "127.0.53.127"), Algorithm: dns.ED448, CSK: true,
+			Records: genRecords},
 		{Name: "open.alg", Servers: server("ns.open.alg", "127.0.53.127"), Records: genRecords},
 	}})
 	ask := func(name string) resolver.Lookup {
-		return in(t, w, func(c *resolver.Config) { c.Timeout = 5 * time.Second }).Lookup(context.Background(), name, dns.TypeA).Lookup
+		return in(t, w, func(c *resolver.Config) { c.Timeout = 5 * time.Second }).Lookup(context.Background(), name,
+			dns.TypeA).Lookup
 	}
 	l := ask("www.one.alg")
 	require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))

@@ -22,7 +22,8 @@ import (
 // inside tells that this process runs in a network namespace of its own, which has a route to the IPv6 Internet or none.
 var inside = flag.String("inside", "", "run the cases that need a network namespace in this one: routed or unrouted")
 
-// Addresses of the namespace's Internet. The resolver's doors are closed in it, as in production: port 53 of public addresses.
+// Addresses of the namespace's Internet. The resolver's doors are closed in it, as in production: port 53 of public
+// addresses.
 var (
 	rootV6  = netip.MustParseAddr("2001:500:2::c") // c.root-servers.net, to which the resolver looks for a route
 	rootV4  = netip.MustParseAddr("198.41.0.4")
@@ -93,7 +94,8 @@ func internet() world.Config {
 }
 
 // traps are zones whose only name server is at a reserved address, and would answer.
-var traps = map[string]netip.Addr{"ula": ula, "lo6": lo6, "nat10": nat10, "natmeta": natMeta, "nat64lo": nat64lo, "sixto4": sixTo4,
+var traps = map[string]netip.Addr{"ula": ula, "lo6": lo6, "nat10": nat10, "natmeta": natMeta, "nat64lo": nat64lo,
+	"sixto4":     sixTo4,
 	"linklocal4": meta}
 
 func family(a netip.Addr) string {
@@ -110,18 +112,21 @@ func TestIPv6NameServers(t *testing.T) {
 	if *inside != "" {
 		t.Skip("this is the namespace")
 	}
-	for mode, cases := range map[string][]string{"routed": caseNames(routedCases()), "unrouted": caseNames(unroutedCases())} {
+	for mode, cases := range map[string][]string{"routed": caseNames(routedCases()),
+		"unrouted": caseNames(unroutedCases())} {
 		t.Run(mode, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			out, err := world.Isolated(ctx, os.Args[0], "-test.run=^TestInsideANamespace$", "-test.v", "-inside="+mode).CombinedOutput()
+			out, err := world.Isolated(ctx, os.Args[0], "-test.run=^TestInsideANamespace$", "-test.v",
+				"-inside="+mode).CombinedOutput()
 			if world.NoNamespace(err) {
 				require.NotEqual(t, "true", os.Getenv("CI"), "CI lets nobody make a network namespace")
 				t.Skipf("no network namespace is to be had here: %v", err)
 			}
 			require.NoError(t, err, "%s", out)
 			for _, name := range cases {
-				require.Contains(t, string(out), "--- PASS: TestInsideANamespace/"+strings.ReplaceAll(name, " ", "_")+" ", "%s", out)
+				require.Contains(t, string(out), "--- PASS: TestInsideANamespace/"+strings.ReplaceAll(name, " ",
+					"_")+" ", "%s", out)
 			}
 		})
 	}
@@ -148,7 +153,8 @@ type networkCase struct {
 	asked     []netip.Addr
 	transport string
 	never     []netip.Addr
-	// dead is a server that cannot answer. Servers that are not known are asked in any order, so that the lookup is repeated
+	// dead is a server that cannot answer. Servers that are not known are asked in any order, so that the lookup is
+	// repeated
 	// until this one was tried.
 	dead netip.Addr
 	// trap tells that a server stands at the reserved address, and would answer.
@@ -164,41 +170,57 @@ func routedCases() []networkCase {
 		{name: "AAAA glue alone", ask: "www.glue.com", status: s, asked: at(siteV6)},
 		{name: "AAAA glue alone in an unsigned zone", ask: "www.plain.com", status: i, asked: at(siteV6)},
 		{name: "a denial over IPv6", ask: "none.nsec3.com", status: s, asked: at(siteV6)},
-		{name: "too large for UDP over IPv6", ask: "glue.com", qtype: dns.TypeTXT, status: s, asked: at(siteV6), transport: "tcp"},
-		{name: "all truncated over IPv6", faults: truncated, ask: "www.glue.com", status: s, asked: at(siteV6), transport: "tcp"},
+		{name: "too large for UDP over IPv6", ask: "glue.com", qtype: dns.TypeTXT, status: s, asked: at(siteV6),
+			transport: "tcp"},
+		{name: "all truncated over IPv6", faults: truncated, ask: "www.glue.com", status: s, asked: at(siteV6),
+			transport: "tcp"},
 		{name: "truncated over IPv6 and no TCP", faults: []world.Fault{{Zone: "glue.com", Kind: world.TruncateNoTCP}},
 			ask: "www.glue.com", status: f, code: "dns.no-server", asked: at(siteV6)},
 		{name: "AAAA looked up", ask: "www.looked.com", status: s, asked: at(siteV6, otherV6)},
-		{name: "AAAA looked up while A fails", faults: []world.Fault{{Zone: "host.com", Type: dns.TypeA, Name: "six.host.com",
+		{name: "AAAA looked up while A fails", faults: []world.Fault{{Zone: "host.com", Type: dns.TypeA,
+			Name: "six.host.com",
 			Kind: world.ServFail}}, ask: "www.looked.com", status: s, asked: at(siteV6)},
-		{name: "AAAA forged and A missing", faults: []world.Fault{{Zone: "host.com", Type: dns.TypeAAAA, Name: "six.host.com",
+		{name: "AAAA forged and A missing", faults: []world.Fault{{Zone: "host.com", Type: dns.TypeAAAA,
+			Name: "six.host.com",
 			Kind: world.Tamper}}, ask: "www.looked.com", status: f, code: "dns.no-server", never: at(siteV6)},
-		{name: "A and AAAA looked up and IPv4 mute", faults: mute(siteV4), dead: siteV4, ask: "www.lookedboth.com", status: s, asked: at(siteV6)},
-		{name: "A and AAAA looked up and IPv6 mute", faults: mute(siteV6), dead: siteV6, ask: "www.lookedboth.com", status: s, asked: at(siteV4)},
-		{name: "dual stack and IPv4 mute", faults: mute(siteV4), dead: siteV4, ask: "www.both.com", status: s, asked: at(siteV6)},
-		{name: "dual stack and IPv6 mute", faults: mute(siteV6), dead: siteV6, ask: "www.both.com", status: s, asked: at(siteV4)},
+		{name: "A and AAAA looked up and IPv4 mute", faults: mute(siteV4), dead: siteV4, ask: "www.lookedboth.com",
+			status: s, asked: at(siteV6)},
+		{name: "A and AAAA looked up and IPv6 mute", faults: mute(siteV6), dead: siteV6, ask: "www.lookedboth.com",
+			status: s, asked: at(siteV4)},
+		{name: "dual stack and IPv4 mute", faults: mute(siteV4), dead: siteV4, ask: "www.both.com", status: s,
+			asked: at(siteV6)},
+		{name: "dual stack and IPv6 mute", faults: mute(siteV6), dead: siteV6, ask: "www.both.com", status: s,
+			asked: at(siteV4)},
 		{name: "dual stack and both mute", faults: append(mute(siteV4), mute(siteV6)...), ask: "www.both.com", status: f,
 			asked: at(siteV4, siteV6)},
-		{name: "dual stack and IPv6 answers SERVFAIL", faults: []world.Fault{{Server: siteV6, Kind: world.ServFail}}, ask: "www.both.com",
+		{name: "dual stack and IPv6 answers SERVFAIL", faults: []world.Fault{{Server: siteV6, Kind: world.ServFail}},
+			ask:    "www.both.com",
 			status: s, asked: at(siteV4)},
 		{name: "dual stack and IPv6 strips signatures", faults: []world.Fault{{Server: siteV6, Kind: world.StripDNSSEC}},
 			ask: "www.both.com", status: s, asked: at(siteV4)},
-		{name: "the whole of IPv4 mute", faults: slices.Concat(mute(rootV4), mute(comV4), mute(siteV4)), ask: "www.both.com", status: s,
+		{name: "the whole of IPv4 mute", faults: slices.Concat(mute(rootV4), mute(comV4), mute(siteV4)),
+			ask: "www.both.com", status: s,
 			asked: at(rootV6, comV6, siteV6)},
-		{name: "the whole of IPv6 mute", faults: slices.Concat(mute(rootV6), mute(comV6), mute(siteV6)), ask: "www.both.com", status: s,
+		{name: "the whole of IPv6 mute", faults: slices.Concat(mute(rootV6), mute(comV6), mute(siteV6)),
+			ask: "www.both.com", status: s,
 			asked: at(rootV4, comV4, siteV4)},
 		{name: "IPv6 source", source: sender6, ask: "www.both.com", status: s, asked: at(rootV6, comV6, siteV6),
 			never: at(rootV4, comV4, siteV4)},
-		{name: "IPv6 source over TCP", source: sender6, ask: "both.com", qtype: dns.TypeTXT, status: s, asked: at(siteV6), transport: "tcp",
+		{name: "IPv6 source over TCP", source: sender6, ask: "both.com", qtype: dns.TypeTXT, status: s,
+			asked: at(siteV6), transport: "tcp",
 			never: at(siteV4)},
-		{name: "IPv6 source and AAAA looked up", source: sender6, ask: "www.lookedboth.com", status: s, asked: at(siteV6), never: at(siteV4)},
-		{name: "IPv6 source and an IPv4 server", source: sender6, ask: "www.four.com", status: f, code: "dns.reserved-server",
+		{name: "IPv6 source and AAAA looked up", source: sender6, ask: "www.lookedboth.com", status: s,
+			asked: at(siteV6), never: at(siteV4)},
+		{name: "IPv6 source and an IPv4 server", source: sender6, ask: "www.four.com", status: f,
+			code:  "dns.reserved-server",
 			never: at(siteV4)},
-		{name: "IPv6 source and an IPv4 server looked up", source: sender6, ask: "www.lookedfour.com", status: f, code: "dns.reserved-server",
+		{name: "IPv6 source and an IPv4 server looked up", source: sender6, ask: "www.lookedfour.com", status: f,
+			code:  "dns.reserved-server",
 			never: at(siteV4)},
 		{name: "IPv4 source", source: sender4, ask: "www.both.com", status: s, asked: at(rootV4, comV4, siteV4),
 			never: at(rootV6, comV6, siteV6)},
-		{name: "IPv4 source and an IPv6 server", source: sender4, ask: "www.glue.com", status: f, code: "dns.reserved-server",
+		{name: "IPv4 source and an IPv6 server", source: sender4, ask: "www.glue.com", status: f,
+			code:  "dns.reserved-server",
 			never: at(siteV6)},
 		{name: "mapped", ask: "www.mapped.com", status: f, code: "dns.reserved-server", never: at(meta)},
 		// IANA's registry calls 64:ff9b::/96 globally reachable: what is behind the translator is judged.
@@ -208,7 +230,8 @@ func routedCases() []networkCase {
 		cases = append(cases, networkCase{name: name, ask: "www." + name + ".com", status: s, dead: a})
 	}
 	for name, a := range traps {
-		cases = append(cases, networkCase{name: "reserved " + name, ask: "www." + name + ".com", status: f, code: "dns.reserved-server",
+		cases = append(cases, networkCase{name: "reserved " + name, ask: "www." + name + ".com", status: f,
+			code:  "dns.reserved-server",
 			never: at(a), trap: true})
 	}
 	return cases
@@ -217,9 +240,12 @@ func routedCases() []networkCase {
 // unroutedCases are those of a host without IPv6: servers with IPv6 addresses are there, and not asked.
 func unroutedCases() []networkCase {
 	return []networkCase{
-		{name: "IPv6 alone", ask: "www.glue.com", status: dnssec.Failure, code: "dns.reserved-server", never: []netip.Addr{siteV6}},
-		{name: "IPv6 alone and looked up", ask: "www.looked.com", status: dnssec.Failure, never: []netip.Addr{siteV6, otherV6}},
-		{name: "dual stack", ask: "www.both.com", status: dnssec.Secure, asked: []netip.Addr{siteV4}, never: []netip.Addr{siteV6, comV6}},
+		{name: "IPv6 alone", ask: "www.glue.com", status: dnssec.Failure, code: "dns.reserved-server",
+			never: []netip.Addr{siteV6}},
+		{name: "IPv6 alone and looked up", ask: "www.looked.com", status: dnssec.Failure, never: []netip.Addr{siteV6,
+			otherV6}},
+		{name: "dual stack", ask: "www.both.com", status: dnssec.Secure, asked: []netip.Addr{siteV4},
+			never: []netip.Addr{siteV6, comV6}},
 		{name: "IPv4 alone", ask: "www.four.com", status: dnssec.Secure, asked: []netip.Addr{siteV4}},
 	}
 }
@@ -228,7 +254,8 @@ func TestInsideANamespace(t *testing.T) {
 	if *inside == "" {
 		t.Skip("TestIPv6NameServers runs this in a network namespace")
 	}
-	addrs := []netip.Addr{rootV4, comV6, comV4, siteV6, otherV6, siteV4, sender6, sender4, closed6, closed4, ula, nat10, natMeta, natSite,
+	addrs := []netip.Addr{rootV4, comV6, comV4, siteV6, otherV6, siteV4, sender6, sender4, closed6, closed4, ula,
+		nat10, natMeta, natSite,
 		nat64lo, sixTo4, meta}
 	cfg, cases := internet(), unroutedCases()
 	if *inside == "routed" {
@@ -246,7 +273,8 @@ func TestInsideANamespace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { c.run(t, w, seen) })
 	}
 	if *inside == "unrouted" {
-		_, err := resolver.New(resolver.Config{SourceAddr: sender6, Hints: []resolver.Hint{{Name: "root", Addrs: []netip.Addr{rootV4}}}})
+		_, err := resolver.New(resolver.Config{SourceAddr: sender6, Hints: []resolver.Hint{{Name: "root",
+			Addrs: []netip.Addr{rootV4}}}})
 		require.ErrorContains(t, err, "no root server has an address that may be asked")
 	}
 }
@@ -269,7 +297,9 @@ func (c networkCase) run(t *testing.T, w *world.World, seen *packets) {
 				cfg.Timeout = 3 * time.Second
 			}
 		}).Lookup(context.Background(), c.ask, c.qtype).Lookup
-		tried := func(q resolver.Query) bool { return q.Server == netip.AddrPortFrom(c.dead, 53).String() && q.Error != "" }
+		tried := func(q resolver.Query) bool {
+			return q.Server == netip.AddrPortFrom(c.dead, 53).String() && q.Error != ""
+		}
 		if !c.dead.IsValid() || slices.ContainsFunc(l.Queries, tried) || l.Status != c.status {
 			break
 		}
