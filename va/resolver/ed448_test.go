@@ -27,8 +27,7 @@ type p256Key struct {
 func newP256Key(t testing.TB, zone string, flags uint16) p256Key {
 	t.Helper()
 	k := &dns.DNSKEY{Hdr: dns.RR_Header{Name: zone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300},
-		Flags: flags, Protocol: 3,
-		Algorithm: dns.ECDSAP256SHA256}
+		Flags: flags, Protocol: 3, Algorithm: dns.ECDSAP256SHA256}
 	private, err := k.Generate(256)
 	require.NoError(t, err)
 	return p256Key{k, private.(crypto.Signer)}
@@ -124,8 +123,7 @@ func TestRFC4035_5_2_AlgorithmsOfDSAndOfSignatures(t *testing.T) {
 			add := func(f world.Fault, yes bool) {
 				if yes {
 					f.Zone, f.Kind, f.Rewrite = zone, world.Rewrite, func(m *dns.Msg) {
-						m.Answer,
-							m.Ns = k.zone.sign(m.Answer), k.zone.sign(m.Ns)
+						m.Answer, m.Ns = k.zone.sign(m.Answer), k.zone.sign(m.Ns)
 					}
 					_, err := w.Inject(f)
 					require.NoError(t, err)
