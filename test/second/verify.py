@@ -276,6 +276,8 @@ class Proof:
     def stage_answer(self, stage, zone, name):
         if name != self.name or int(dns.rdatatype.from_text(stage["type"])) != self.qtype or not name.is_subdomain(zone):
             raise Broken(f"an answer for {self.name} was due")
+        if self.qtype == DS and name == zone != dns.name.root:
+            raise Broken("DS records are the parent's to give")
         message = self.response(stage.get("query", 0))
         sets = group(message.answer)
         rrset = find(sets, name, self.qtype) or next(
