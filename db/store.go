@@ -40,6 +40,8 @@ type Config struct {
 	ReadOnly bool
 	// Logger gets migrations and failed commits. Default: nothing is logged.
 	Logger *slog.Logger
+	// Metrics count transactions; nil counts nothing. They are one Store's alone.
+	Metrics *Metrics
 	// Now is the clock for the time of recording and of deciding. Default: time.Now.
 	Now func() time.Time
 }
@@ -75,7 +77,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		if err := migrate(ctx, writes, c.Logger); err != nil {
 			return nil, errors.Join(fmt.Errorf("db: opening %s: %w", c.Path, err), writes.Close())
 		}
-		s.writer = newWriter(writes, c.Logger)
+		s.writer = newWriter(writes, c.Logger, c.Metrics)
 	}
 	var err error
 	if s.reads, err = openReads(c.Path); err == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // batchLimit is how many calls one transaction may carry.
@@ -23,9 +24,10 @@ type write struct {
 // writer is the only one that writes. Calls that wait while a transaction is being made durable go into the next one
 // together, so that under load many share one wait for the disk (F4).
 type writer struct {
-	pool *sql.DB
-	log  *slog.Logger
-	in   chan write
+	pool    *sql.DB
+	log     *slog.Logger
+	metrics *Metrics
+	in      chan write
 	// open belongs to run; nil before the first transaction and after a fault.
 	open *session
 
@@ -34,8 +36,8 @@ type writer struct {
 	over chan struct{}
 }
 
-func newWriter(pool *sql.DB, log *slog.Logger) *writer {
-	w := &writer{pool: pool, log: log, in: make(chan write), quit: make(chan struct{}), over: make(chan struct{})}
+func newWriter(pool *sql.DB, log *slog.Logger, metrics *Metrics) *writer {
+	w := &writer{pool: pool, log: log, metrics: metrics, in: make(chan write), quit: make(chan struct{}), over: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -99,6 +101,7 @@ func (w *writer) gather(first write) []write {
 // statements back; a fault of the transaction refuses the whole batch.
 func (w *writer) commit(batch []write) {
 	results := make([]error, len(batch))
+	began := time.Now()
 	err := w.transact(func(ctx context.Context, tx *session) error {
 		for i, one := range batch {
 			if results[i] = one.ctx.Err(); results[i] != nil {
@@ -119,6 +122,7 @@ func (w *writer) commit(batch []write) {
 		}
 		return nil
 	})
+	w.metrics.transaction(len(batch), err, time.Since(began))
 	if err != nil {
 		w.log.Error("a transaction was not committed", "error", err, "calls", len(batch))
 	}

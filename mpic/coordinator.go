@@ -57,6 +57,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets one line per attempt and one per fault, each with the attempt's identifier. Default: nothing is logged.
 	Logger *slog.Logger
+	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
+	Metrics *Metrics
 	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
 	Deadline time.Duration
 	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
@@ -200,7 +202,7 @@ func validIssuer(name string) bool {
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
 // attempt of its own, and nothing of an earlier one counts (MPIC-09, F5). It takes no longer than the deadline and two
 // calls of the journal, of 10 s at most each.
-func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, req va.Request) (Result, error) {
+func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, req va.Request) (result Result, err error) {
 	if err := c.begin(ctx); err != nil {
 		return Result{}, err
 	}
@@ -212,7 +214,10 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 	}
 	log := c.config.Logger.With("attempt", e.Attempt.ID(), "identifier", req.Identifier,
 		"method", req.Method.String(), "caller", caller)
-	deadline := time.Now().Add(c.config.Deadline)
+	began := time.Now()
+	deadline := began.Add(c.config.Deadline)
+	c.config.Metrics.begun()
+	defer func() { c.config.Metrics.ended(kind, req.Method, result, err, time.Since(began)) }()
 	ctx = context.WithoutCancel(ctx)
 
 	opening, cancel := context.WithTimeout(ctx, recordTime)

@@ -176,6 +176,9 @@ func (q *inquiry) recordLate() {
 			continue
 		}
 		a := r.attestation
+		if !q.timedOut { // else it is counted as such
+			q.c.config.Metrics.reply(a)
+		}
 		if q.timedOut && a.State != Answered && a.State != Rejected {
 			continue
 		}

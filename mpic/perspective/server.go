@@ -33,6 +33,8 @@ type Config struct {
 	BodyTimeout time.Duration
 	// Logger receives one line per probe, with the gate's name and the attempt.
 	Logger *slog.Logger
+	// Metrics count probes; nil counts nothing. They are one Server's alone.
+	Metrics *Metrics
 	// Now is the perspective's clock. It decides whether a deadline has passed, so it must be kept synchronous.
 	Now func() time.Time
 }
@@ -70,6 +72,7 @@ type Server struct {
 	maxCheck    time.Duration
 	bodyTimeout time.Duration
 	log         *slog.Logger
+	metrics     *Metrics
 	now         func() time.Time
 }
 
@@ -94,7 +97,7 @@ func newServer(config Config, check func(context.Context, va.Probe) va.Report) (
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{check: check, identity: config.Identity, gates: gates, log: config.Logger, now: config.Now}
+	s := &Server{check: check, identity: config.Identity, gates: gates, log: config.Logger, metrics: config.Metrics, now: config.Now}
 	if s.maxCheck, err = duration("MaxCheck", config.MaxCheck, defaultMaxCheck, mostMaxCheck); err != nil {
 		return nil, err
 	}
@@ -200,6 +203,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, gate string, p *problem) {
+	s.metrics.refuse(gate, p.Code)
 	s.log.WarnContext(r.Context(), "probe refused", "gate", gate, "remote", r.RemoteAddr, "status", p.Status, "code", p.Code, "detail", p.Detail)
 	if err := p.write(w); err != nil {
 		s.log.DebugContext(r.Context(), "writing to a gate", "gate", gate, "error", err)
@@ -213,6 +217,7 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, gate *admission) 
 		return
 	}
 	defer gate.leave()
+	began := time.Now()
 	probe, p := s.read(w, r)
 	if p == nil {
 		p = gate.remember(probe.Attempt, probe.Nonce, probe.Deadline, s.now())
@@ -230,6 +235,7 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, gate *admission) 
 		s.refuse(w, r, gate.name, p)
 		return
 	}
+	s.metrics.answered(gate.name, report, time.Since(began))
 	s.log.InfoContext(ctx, "probe answered", "gate", gate.name, "attempt", probe.Attempt, "identifier", probe.Request.Identifier,
 		"method", probe.Request.Method, "dcv", report.DCV.Outcome, "caa", report.CAA.Outcome, "bytes", len(body))
 	w.Header().Set("Content-Type", contentType)

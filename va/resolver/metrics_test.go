@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/scrape"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -34,26 +35,6 @@ func metered(t testing.TB, w *world.World, edit func(*resolver.Config)) (proving
 	return r, registry
 }
 
-// series gives the values of all series by their name and labels, "name{label=value,...}"; of a histogram, the number of
-// observations.
-func series(t testing.TB, registry *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	require.NoError(t, err)
-	all := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			var labels []string
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetName()+"="+l.GetValue())
-			}
-			all[f.GetName()+"{"+strings.Join(labels, ",")+"}"] = m.GetCounter().GetValue() + m.GetGauge().GetValue() +
-				float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	return all
-}
-
 // sum adds up the series of one metric.
 func sum(all map[string]float64, name string) (total float64) {
 	for s, v := range all {
@@ -68,7 +49,7 @@ func sum(all map[string]float64, name string) (total float64) {
 func TestMetricsAgreeWithTheAccounts(t *testing.T) {
 	w := serve(t, quick())
 	r, registry := metered(t, w, nil)
-	require.Zero(t, series(t, registry)["quorate_dns_packets_total{outcome=timeout,transport=udp}"], "there before the first")
+	require.Zero(t, scrape.Series(t, registry)["quorate_dns_packets_total{outcome=timeout,transport=udp}"], "there before the first")
 	lookups, packets := 0, 0
 	for _, q := range []struct {
 		name  string
@@ -78,8 +59,7 @@ func TestMetricsAgreeWithTheAccounts(t *testing.T) {
 		l := r.Lookup(context.Background(), q.name, q.qtype).Lookup
 		lookups, packets = lookups+1, packets+len(l.Queries)
 	}
-	all := series(t, registry)
-	for s, want := range map[string]float64{
+	scrape.Require(t, registry, map[string]float64{
 		"quorate_dns_lookups_total{code=,status=secure,type=CAA}":                      1,
 		"quorate_dns_lookups_total{code=,status=secure,type=other}":                    1,
 		"quorate_dns_lookups_total{code=dnssec.signature-expired,status=bogus,type=A}": 1,
@@ -88,10 +68,8 @@ func TestMetricsAgreeWithTheAccounts(t *testing.T) {
 		"quorate_dns_lookup_packets{}":                                                 float64(lookups),
 		"quorate_dns_unknown_root_key{}":                                               0,
 		"quorate_dns_packets_total{outcome=servfail,transport=udp}":                    0,
-	} {
-		require.Contains(t, all, s)
-		require.Equal(t, want, all[s], s)
-	}
+	})
+	all := scrape.Series(t, registry)
 	for _, s := range []string{"quorate_dns_packets_total{outcome=truncated,transport=udp}", "quorate_dns_packets_total{outcome=noerror,transport=tcp}",
 		"quorate_dns_packets_total{outcome=nxdomain,transport=udp}", "quorate_dns_packets_total{outcome=refused,transport=udp}",
 		"quorate_dns_responses_refused_total{reason=lame}",
@@ -107,11 +85,11 @@ func TestALimitIsCountedUnderItsCode(t *testing.T) {
 	w := serve(t, quick())
 	r, registry := metered(t, w, func(c *resolver.Config) { c.Limits.Sends = 2 })
 	require.Equal(t, "dns.limit", r.Lookup(context.Background(), "example.com", dns.TypeA).Lookup.Code)
-	require.Positive(t, series(t, registry)["quorate_dns_limits_total{code=dns.limit}"])
+	require.Positive(t, scrape.Series(t, registry)["quorate_dns_limits_total{code=dns.limit}"])
 
 	r, registry = metered(t, w, func(c *resolver.Config) { c.Limits.Restarts = 1 })
 	require.Equal(t, "dns.limit", r.Lookup(context.Background(), "chain.alias.com", dns.TypeA).Lookup.Code)
-	require.EqualValues(t, 1, series(t, registry)["quorate_dns_limits_total{code=dns.limit}"], "of aliases")
+	require.EqualValues(t, 1, scrape.Series(t, registry)["quorate_dns_limits_total{code=dns.limit}"], "of aliases")
 }
 
 func TestTheUnknownRootKeyIsAGauge(t *testing.T) {
@@ -123,7 +101,7 @@ func TestTheUnknownRootKeyIsAGauge(t *testing.T) {
 	require.NoError(t, w.Set(".", dns.TypeDNSKEY, strings.TrimPrefix(next.String(), next.Hdr.String())))
 	r, registry := metered(t, w, nil)
 	require.Equal(t, dnssec.Secure, r.Lookup(context.Background(), "example.com", dns.TypeA).Lookup.Status)
-	require.EqualValues(t, 1, series(t, registry)["quorate_dns_unknown_root_key{}"])
+	require.EqualValues(t, 1, scrape.Series(t, registry)["quorate_dns_unknown_root_key{}"])
 }
 
 func TestTwoResolversDoNotShareMetrics(t *testing.T) {
@@ -159,7 +137,7 @@ func TestNoNameServerMakesSeries(t *testing.T) {
 	}
 	attack("first")
 	var labels []string
-	seen := series(t, registry)
+	seen := scrape.Series(t, registry)
 	for s := range seen {
 		labels = append(labels, s)
 		require.NotContains(t, s, "victim")
@@ -168,7 +146,7 @@ func TestNoNameServerMakesSeries(t *testing.T) {
 	}
 	require.Less(t, len(labels), 150, "%v", slices.Sorted(slices.Values(labels)))
 	attack("second")
-	for s := range series(t, registry) {
+	for s := range scrape.Series(t, registry) {
 		if strings.HasPrefix(s, "quorate_dns_packets_total") { // the whole set is there from the start
 			require.Contains(t, seen, s)
 		}
