@@ -201,16 +201,19 @@ func (a *alteration) setRecords(l *resolver.Lookup, sets dnssec.Sets, _ *resolve
 		}
 		rrs = append(rrs, other...)
 	}
+	renamed(l, sets, sum, packed(rrs))
+}
+
+// packed puts records in the form of Sets, as far as they have one.
+func packed(rrs []dns.RR) []byte {
 	var octets []byte
 	for _, rr := range rrs {
 		wire := make([]byte, dns.Len(rr)+1)
-		end, err := dns.PackRR(rr, wire, 0, nil, false)
-		if err != nil {
-			return
+		if end, err := dns.PackRR(rr, wire, 0, nil, false); err == nil {
+			octets = append(octets, wire[:end]...)
 		}
-		octets = append(octets, wire[:end]...)
 	}
-	renamed(l, sets, sum, octets)
+	return octets
 }
 
 func below(name string) string { return dns.Fqdn("x." + strings.TrimSuffix(name, ".")) }

@@ -148,7 +148,14 @@ def serial(a, b):
 
 @functools.lru_cache(maxsize=65536)
 def public_key(algorithm, key):
-    """The check of a key's signatures, or None for a key that must not be used."""
+    """The check of a key's signatures; None, or a ValueError, for a key that must not be used."""
+    try:
+        return read_key(algorithm, key)
+    except UnsupportedAlgorithm as e:
+        raise CannotCheck(f"signatures of algorithm {algorithm}: {e}") from e
+
+
+def read_key(algorithm, key):
     if algorithm in (5, 7, 8, 10):
         return rsa_key(key, {5: hashes.SHA1, 7: hashes.SHA1, 8: hashes.SHA256, 10: hashes.SHA512}[algorithm]())
     if algorithm in (13, 14):
@@ -190,28 +197,22 @@ def signed(algorithm, key, data, signature):
         return True
     except (InvalidSignature, ValueError):
         return False
-    except UnsupportedAlgorithm as e:
-        raise CannotCheck(f"signatures of algorithm {algorithm}: {e}") from e
 
 
 class Key:
     """A DNSKEY that may sign zone data."""
 
     def __init__(self, rdata):
-        self.rdata, self.algorithm, self.tag = rdata, int(rdata.algorithm), dns_key_tag(rdata)
+        self.rdata, self.algorithm = rdata, int(rdata.algorithm)
+        octets = enumerate(rdata.to_wire())
+        total = sum(octet if i % 2 else octet << 8 for i, octet in octets)
+        self.tag = total + (total >> 16) & 0xffff  # RFC 4034 appendix B
 
     def usable(self, algorithms):
         try:
             return self.algorithm in algorithms and public_key(self.algorithm, self.rdata.key) is not None
         except (ValueError, IndexError):
             return False
-
-
-def dns_key_tag(key):
-    """RFC 4034 appendix B."""
-    wire = key.to_wire()
-    total = sum(octet << 8 if i % 2 == 0 else octet for i, octet in enumerate(wire))
-    return (total + (total >> 16 & 0xffff)) & 0xffff
 
 
 class Judge:

@@ -233,44 +233,77 @@ func TestTwoImplementationsAgree(t *testing.T) {
 	}
 }
 
-// A verifier that cannot refuse shows nothing: lines that claim of sound proofs that they are none, and the other way round.
+// A verifier that cannot refuse shows nothing: what a line says of a sound proof and of an altered one is told wrong, and what
+// the second implementation cannot check is no agreement.
 //
 // Holds: REC-04
 func TestDisagreementIsTold(t *testing.T) {
 	needPython(t)
 	p, answers := lookups(t)
-	for _, a := range answers {
-		if a.Lookup.Name != "caa.example.com." {
-			continue
-		}
-		l, sets := copied(t, a)
-		l.TTL++
-		for name, c := range map[string]struct {
-			lookup resolver.Lookup
-			edit   func(*Line)
-			status int
-			says   string
-		}{
-			"an altered TTL that was proven":     {l, func(l *Line) { l.Prover = "proven" }, 1, "DIFFER: caa.example.com. CAA secure: error Differs"},
-			"an altered TTL without more words":  {l, func(l *Line) { l.Prover = "" }, 1, "1 DIFFER"},
-			"a sound proof that was refused":     {a.Lookup, func(l *Line) { l.Prover = "error: x" }, 1, "1 DIFFER: caa.example.com. CAA secure: proven"},
-			"a sound proof":                      {a.Lookup, func(l *Line) { l.Prover = "" }, 0, "1 proven"},
-			"an algorithm that it does not know": {a.Lookup, func(l *Line) { l.Algorithms = []int{8} }, 1, "1 DIFFER"},
-		} {
-			t.Run(name, func(t *testing.T) {
-				written, err := NewLine(p, c.lookup, sets)
-				require.NoError(t, err)
-				var line Line
-				require.NoError(t, json.Unmarshal(written, &line))
-				c.edit(&line)
-				written, err = json.Marshal(line)
-				require.NoError(t, err)
-				out, status := verify(t, [][]byte{written})
-				require.Equal(t, c.status, status, out)
-				require.Contains(t, out, c.says)
-			})
-		}
+	i := slices.IndexFunc(answers, func(a *resolver.Answer) bool { return a.Lookup.Name == "caa.example.com." })
+	require.GreaterOrEqual(t, i, 0)
+	for name, c := range map[string]struct {
+		alter  func(*resolver.Prover, *resolver.Lookup, dnssec.Sets)
+		prover string // in the place of what our prover says, if not empty
+		status int
+		says   string
+	}{
+		"a sound proof":                {nil, "proven", 0, "1 proven"},
+		"a sound proof that was not":   {nil, "error: x", 1, "1 DIFFER: caa.example.com. CAA secure: proven"},
+		"one that was said to be none": {nil, "no-proof", 1, "1 DIFFER"},
+		"another TTL that was proven":  {anotherTTL, "proven", 1, "1 DIFFER: caa.example.com. CAA secure: error Differs"},
+		"another TTL":                  {anotherTTL, "", 0, "1 refused"},
+		"octets that only one reads":   {nil, "error: x is no DNS message", 2, "1 cannot check"},
+		"an algorithm not to be had":   {unknownAlgorithm, "", 2, "CAA secure: unchecked signatures of algorithm 250"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, sets := copied(t, answers[i])
+			p := p
+			if c.alter != nil {
+				c.alter(&p, &l, sets)
+			}
+			written, err := NewLine(p, l, sets)
+			require.NoError(t, err)
+			var line Line
+			require.NoError(t, json.Unmarshal(written, &line))
+			if c.prover != "" {
+				line.Prover = c.prover
+			}
+			written, err = json.Marshal(line)
+			require.NoError(t, err)
+			out, status := verify(t, [][]byte{written})
+			require.Equal(t, c.status, status, out)
+			require.Contains(t, out, c.says)
+		})
+	}
+}
+
+func anotherTTL(_ *resolver.Prover, l *resolver.Lookup, _ dnssec.Sets) { l.TTL++ }
+
+// unknownAlgorithm makes the root's key one of the algorithm 250, which all signatures satisfy.
+func unknownAlgorithm(p *resolver.Prover, l *resolver.Lookup, sets dnssec.Sets) {
+	p.Algorithms = dnssec.DefaultAlgorithms()
+	p.Algorithms[250] = func([]byte) (dnssec.VerifyFunc, error) { return func(_, _ []byte) bool { return true }, nil }
+	sum := l.Proof[0].Records
+	rrs, err := dnssec.Records(sets[sum])
+	if err != nil {
 		return
 	}
-	require.Fail(t, "the lookup was not made")
+	for _, rr := range rrs {
+		if k, ok := rr.(*dns.DNSKEY); ok && k.Flags&dns.SEP != 0 {
+			k.Algorithm = 250
+			anchor, err := dnssec.NewAnchor(k)
+			if err != nil {
+				return
+			}
+			p.Anchors = []dnssec.Anchor{anchor}
+		}
+	}
+	for _, rr := range rrs {
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			sig.Algorithm, sig.KeyTag = 250, p.Anchors[0].Tag()
+		}
+	}
+	renamed(l, sets, sum, packed(rrs))
+	claims(*p, l, sets)
 }

@@ -279,6 +279,7 @@ class Proof:
         if self.qtype == DS and name == zone != dns.name.root:
             raise Broken("DS records are the parent's to give")
         message = self.response(stage.get("query", 0))
+        cut_code = None if zone in self.keys else self.insecure_cut(zone)
         sets = group(message.answer)
         rrset = find(sets, name, self.qtype) or next(
             (s for s in sets if s.type == DNAME and s.rrs and below(name, s.name) and s.name.is_subdomain(zone)), None
@@ -288,7 +289,7 @@ class Proof:
         if zone in self.keys:
             status, code, ttl = self.signed_answer(message, zone, rrset)
         else:
-            status, code = "insecure", self.insecure_cut(zone)
+            status, code = "insecure", cut_code
             if rrset is None and message.answer:
                 raise failure("other records than those asked for")
             ttl = rrset.ttl() if rrset else 0
@@ -402,8 +403,10 @@ def prove(line):
         return "unchecked", str(e)
     except Unreadable as e:
         return "unreadable", str(e)
-    except (Broken, Differs, dns.exception.DNSException) as e:
+    except (Broken, Differs) as e:
         return "error", f"{type(e).__name__}: {e}"
+    except (dns.exception.DNSException, LookupError, TypeError, ValueError, AttributeError) as e:
+        return "error", f"the record is malformed: {e!r}"
     return "proven", ""
 
 
