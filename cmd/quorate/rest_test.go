@@ -62,12 +62,29 @@ func asRA(ts *testscript.TestScript, neg bool, args []string) {
 	post(ts, neg, append(args, "Authorization: Bearer "+key, "Content-Type: application/json"))
 }
 
+// monitor reads a page for operators, and writes the status line and the body to the file "reply": monitor LOG PATH
+func monitor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: monitor LOG PATH")
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	response, err := client.Get("http://" + told(ts, args[0], "metrics_address") + args[1])
+	ts.Check(err)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("reply"), fmt.Appendf(nil, "%s\n%s", response.Status, text), 0o600))
+}
+
 // address waits until a log tells where its program listens.
-func address(ts *testscript.TestScript, file string) string {
+func address(ts *testscript.TestScript, file string) string { return told(ts, file, "address") }
+
+// told waits until a program is ready, and gives what its log tells under a key.
+func told(ts *testscript.TestScript, file, key string) string {
 	for range 600 {
 		log, err := os.ReadFile(ts.MkAbs(file))
 		if err == nil && strings.Contains(string(log), "ready") {
-			_, rest, ok := strings.Cut(string(log), `"address":"`)
+			_, rest, ok := strings.Cut(string(log), `"`+key+`":"`)
 			addr, _, closed := strings.Cut(rest, `"`)
 			if ok && closed {
 				return addr

@@ -33,8 +33,9 @@ type Gate struct {
 	Perspectives     []Remote   `yaml:"perspectives"`
 	Limits           GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
-	SourceAddress string `yaml:"source_address"`
-	Log           Log    `yaml:"log"`
+	SourceAddress string  `yaml:"source_address"`
+	Metrics       Metrics `yaml:"metrics"`
+	Log           Log     `yaml:"log"`
 }
 
 // Pair is a certificate and its private key: paths of PEM files.
@@ -103,6 +104,12 @@ type GateLimits struct {
 	Shutdown time.Duration `yaml:"shutdown"`
 	// InFlight is how many attempts run at once: 256, at most 65536.
 	InFlight int `yaml:"in_flight"`
+}
+
+// Metrics says where operators read metrics and profiles, over plain HTTP.
+type Metrics struct {
+	// Listen is an address and port of a private network; empty serves none.
+	Listen string `yaml:"listen"`
 }
 
 // Log says what is written to standard error.
@@ -179,6 +186,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 	}
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
+	d.metrics(g.Metrics)
 	d.log(g.Log)
 	return g, d.err()
 }
@@ -342,6 +350,13 @@ func (d *document) source(field, value string) {
 	}
 	if a, err := netip.ParseAddr(value); err != nil || a.IsUnspecified() || a.Zone() != "" {
 		d.refuse(field, "", "%q is no IP address of this host to send from", value)
+	}
+}
+
+func (d *document) metrics(m Metrics) {
+	if d.has("metrics") {
+		d.require("metrics", "listen")
+		d.address("metrics.listen", m.Listen)
 	}
 }
 

@@ -25,6 +25,7 @@ type Perspective struct {
 	// resolves by itself (DCV-04).
 	UpstreamResolver string            `yaml:"upstream_resolver"`
 	Limits           PerspectiveLimits `yaml:"limits"`
+	Metrics          Metrics           `yaml:"metrics"`
 	Log              Log               `yaml:"log"`
 }
 
@@ -132,6 +133,7 @@ func (d *document) perspective(p Perspective) (Perspective, error) {
 			d.refuse("upstream_resolver", "", "%v", err)
 		}
 	}
+	d.metrics(p.Metrics)
 	d.log(p.Log)
 	return p, d.err()
 }

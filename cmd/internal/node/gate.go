@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
@@ -27,6 +29,7 @@ type Gate struct {
 	Handler *rest.Server
 
 	remotes  []*perspective.Remote
+	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
 	attempt  time.Duration
 	shutdown time.Duration
@@ -50,8 +53,12 @@ func NewGate(ctx context.Context, c config.Gate, software string, doors Doors, l
 }
 
 func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors Doors) error {
+	var err error
+	if g.registry, err = newRegistry(c.Metrics); err != nil {
+		return err
+	}
 	primary, err := checker(identity{name: c.Primary.Name, software: software, source: c.SourceAddress,
-		resolution: c.Limits.Resolution, check: g.attempt}, doors, g.log)
+		resolution: c.Limits.Resolution, check: g.attempt, metrics: g.registry}, doors, g.log)
 	if err != nil {
 		return err
 	}
@@ -60,18 +67,18 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		return fmt.Errorf("identity: %w", err)
 	}
 	roster := c.Roster()
-	var remotes []mpic.Remote
-	for _, m := range roster.Remotes {
-		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
-		if err != nil {
-			return err
-		}
-		g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+	remotes, err := g.connect(roster, id, doors)
+	if err != nil {
+		return err
 	}
 	if breaks := roster.Check(doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
 		return rosterError(breaks)
 	}
-	if g.Store, err = db.Open(ctx, db.Config{Path: c.Journal.SQLite, Logger: g.log, Now: doors.clock()}); err != nil {
+	written, err := register(g.registry, db.NewMetrics)
+	if err != nil {
+		return err
+	}
+	if g.Store, err = db.Open(ctx, db.Config{Path: c.Journal.SQLite, Logger: g.log, Metrics: written, Now: doors.clock()}); err != nil {
 		return err
 	}
 	failure := va.DenyFailure
@@ -80,20 +87,41 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 			return err
 		}
 	}
-	g.Coordinator, err = mpic.New(mpic.Config{Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace,
-		RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+	decided, err := register(g.registry, mpic.NewMetrics)
 	if err != nil {
 		return err
 	}
-	var clients []rest.Client
-	for _, client := range c.Clients {
-		clients = append(clients, rest.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
-			InFlight: client.InFlight})
+	g.Coordinator, err = mpic.New(mpic.Config{Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
+		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+	if err != nil {
+		return err
 	}
-	g.Handler, err = rest.New(rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: clients,
+	g.Handler, err = rest.New(rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: restClients(c),
 		MaxInFlight: c.Limits.InFlight, Logger: g.log})
 	return err
+}
+
+// connect makes the remotes, in the roster's order.
+func (g *Gate) connect(roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+	var remotes []mpic.Remote
+	for _, m := range roster.Remotes {
+		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
+		if err != nil {
+			return nil, err
+		}
+		g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+	}
+	return remotes, nil
+}
+
+func restClients(c config.Gate) []rest.Client {
+	var list []rest.Client
+	for _, client := range c.Clients {
+		list = append(list, rest.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
+			InFlight: client.InFlight})
+	}
+	return list
 }
 
 // rosterError tells all that keeps a roster from being used, a line for each.
@@ -112,6 +140,11 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	if err != nil {
 		return fmt.Errorf("tls.certificate %s with tls.key %s: %w", c.TLS.Certificate, c.TLS.Key, err)
 	}
+	monitor, err := startMonitor(ctx, c.Metrics, g.registry, g.log)
+	if err != nil {
+		return err
+	}
+	defer monitor.stop()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))

@@ -4,11 +4,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -44,6 +47,8 @@ type identity struct {
 	resolution, check      time.Duration
 	// upstream is a remote's alone: the zero AddrPort resolves from the root.
 	upstream netip.AddrPort
+	// metrics are where the resolver's go; nil for none.
+	metrics *prometheus.Registry
 }
 
 // checker makes what one perspective checks with. Its resolver is its own and shares nothing (MPIC-07).
@@ -55,8 +60,13 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 			return nil, fmt.Errorf("source_address: %w", err)
 		}
 	}
+	metrics, err := register(id.metrics, resolver.NewMetrics)
+	if err != nil {
+		return nil, err
+	}
 	r, err := resolver.New(resolver.Config{Hints: doors.Hints, Anchors: doors.Anchors, Port: doors.DNSPort,
-		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.resolution, Upstream: id.upstream, Logger: log})
+		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.resolution, Upstream: id.upstream,
+		Logger: log, Metrics: metrics})
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +78,7 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 type Perspective struct {
 	server   *perspective.Server
 	listener net.Listener
+	monitor  *monitor
 }
 
 // NewPerspective loads the keys and begins to listen; Serve answers.
@@ -76,8 +87,12 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, fmt.Errorf("upstream_resolver: %w", err)
 	}
+	registry, err := newRegistry(c.Metrics)
+	if err != nil {
+		return nil, err
+	}
 	check, err := checker(identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution,
-		check: c.Limits.Check, upstream: upstream}, doors, log)
+		check: c.Limits.Check, upstream: upstream, metrics: registry}, doors, log)
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +104,12 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	for _, g := range c.Gates {
 		gates = append(gates, perspective.Gate{Name: g.Name, TLSKey: g.TLSKey, InFlight: g.InFlight})
 	}
+	metrics, err := register(registry, perspective.NewMetrics)
+	if err != nil {
+		return nil, err
+	}
 	server, err := perspective.NewServer(perspective.Config{Checker: check, Identity: id, Gates: gates, MaxCheck: c.Limits.Check,
-		Logger: log, Now: doors.clock()})
+		Logger: log, Metrics: metrics, Now: doors.clock()})
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +117,18 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
-	return &Perspective{server: server, listener: listener}, nil
+	monitor, err := startMonitor(ctx, c.Metrics, registry, log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return &Perspective{server: server, listener: listener, monitor: monitor}, nil
 }
 
 // Addr is where the perspective listens.
 func (p *Perspective) Addr() string { return p.listener.Addr().String() }
 
 // Serve answers probes until ctx ends, and lets those in flight come to their end.
-func (p *Perspective) Serve(ctx context.Context) error { return p.server.Serve(ctx, p.listener) }
+func (p *Perspective) Serve(ctx context.Context) error {
+	defer p.monitor.stop()
+	return p.server.Serve(ctx, p.listener)
+}

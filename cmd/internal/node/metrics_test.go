@@ -1,0 +1,132 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/test/scrape"
+	"github.com/quorate/quorate/va"
+)
+
+// read gets a page of a monitor.
+func read(t *testing.T, m *monitor, path string) (int, string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	response, err := client.Get("http://" + m.addr + path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, response.Body.Close()) }()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(text)
+}
+
+// One attempt by the primary and five remotes, as its operator sees it: each part of a gate counts into one registry.
+func TestOperatorsReadTheMetricsOfAGate(t *testing.T) {
+	const line = "metrics: {listen: \"127.0.0.1:0\"}\n"
+	s := newSetup(t, line)
+	req := s.request("example.com", va.DNS01)
+	require.NoError(t, s.world.Set("_acme-challenge.example.com", dns.TypeTXT, req.Expected()))
+	status, reply := s.post(req)
+	require.Equal(t, 201, status, "%v", reply)
+	scrape.Require(t, s.gate.registry, map[string]float64{
+		"quorate_attempts_total{kind=issuance,method=dns-01,outcome=granted,reason=}":    1,
+		"quorate_findings_total{check=dcv,outcome=pass,perspective=prague,role=primary}": 1,
+		"quorate_remote_replies_total{perspective=singapore,state=answered}":             1,
+		"quorate_quorums_total{check=caa,result=full}":                                   1,
+		"quorate_journal_commit_failures_total{}":                                        0,
+		"quorate_dns_lookups_total{code=,status=secure,type=CAA}":                        2, // its own and that of com
+		"quorate_dns_lookups_total{code=,status=secure,type=TXT}":                        1,
+	})
+	var log bytes.Buffer
+	m, err := startMonitor(t.Context(), config.Metrics{Listen: "127.0.0.1:0"}, s.gate.registry, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	status, text := read(t, m, "/metrics")
+	require.Equal(t, 200, status)
+	for _, want := range []string{"quorate_attempts_total{", "quorate_journal_commit_duration_seconds_count", "go_goroutines ", "process_open_fds ",
+		"quorate_dns_unknown_root_key 0\n"} {
+		require.Contains(t, text, want)
+	}
+	require.NotContains(t, text, "example.com")
+	for path, want := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "goroutine profile", "/debug/pprof/cmdline": "",
+		"/debug/pprof/symbol": "num_symbols"} {
+		status, text := read(t, m, path)
+		require.Equal(t, 200, status, path)
+		require.Contains(t, text, want, path)
+	}
+	status, _ = read(t, m, "/")
+	require.Equal(t, 404, status)
+	require.NotContains(t, log.String(), "level=WARN")
+
+	_, err = startMonitor(t.Context(), config.Metrics{Listen: m.addr}, s.gate.registry, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "metrics.listen: "+m.addr+" cannot be listened on")
+	m.stop()
+	_, err = net.Dial("tcp", m.addr)
+	require.Error(t, err, "the port is given back")
+}
+
+func TestWithoutMetricsNothingListens(t *testing.T) {
+	registry, err := newRegistry(config.Metrics{})
+	require.NoError(t, err)
+	require.Nil(t, registry)
+	m, err := startMonitor(t.Context(), config.Metrics{}, registry, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Nil(t, m)
+	m.stop()
+}
+
+func TestAPublicMetricsAddressIsWarnedOf(t *testing.T) {
+	for addr, want := range map[string]bool{"127.0.0.1:1": false, "[::1]:1": false, "10.1.2.3:1": false, "100.64.0.1:1": false, "[fd00::1]:1": false,
+		"0.0.0.0:1": true, "[::]:1": true, "8.8.8.8:1": true, "[2a00::1]:1": true} {
+		at, err := net.ResolveTCPAddr("tcp", addr)
+		require.NoError(t, err)
+		require.Equal(t, want, public(at), addr)
+	}
+	registry, err := newRegistry(config.Metrics{Listen: ":0"})
+	require.NoError(t, err)
+	var log bytes.Buffer
+	m, err := startMonitor(t.Context(), config.Metrics{Listen: ":0"}, registry, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	m.stop()
+	require.Contains(t, log.String(), "level=WARN msg=\"metrics and profiles are served at an address that is not private")
+}
+
+// A perspective serves its own metrics while it answers, and gives both ports back at its end.
+func TestOperatorsReadTheMetricsOfAPerspective(t *testing.T) {
+	dir := t.TempDir()
+	id, err := perspective.GenerateIdentity("ashburn", time.Now())
+	require.NoError(t, err)
+	files := perspective.Files{Certificate: filepath.Join(dir, "tls.pem"), TLSKey: filepath.Join(dir, "tls-key.pem"),
+		SigningKey: filepath.Join(dir, "signing-key.pem")}
+	require.NoError(t, id.Save(files))
+	c := config.Perspective{Name: "ashburn", Listen: "127.0.0.1:0", TLS: config.Pair{Certificate: files.Certificate, Key: files.TLSKey},
+		SigningKey: files.SigningKey, Gates: []config.GatePin{{Name: "gate", TLSKey: strings.Repeat("0a", 32)}}, Metrics: config.Metrics{Listen: "127.0.0.1:0"}}
+	p, err := NewPerspective(t.Context(), c, "quorate test", Doors{}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx) }()
+	status, text := read(t, p.monitor, "/metrics")
+	require.Equal(t, 200, status)
+	require.Contains(t, text, "quorate_dns_cached_zones 0\n")
+
+	c.Metrics.Listen = p.monitor.addr
+	_, err = NewPerspective(t.Context(), c, "quorate test", Doors{}, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "metrics.listen: ")
+	stop()
+	require.NoError(t, <-served)
+	_, err = net.Dial("tcp", p.monitor.addr)
+	require.Error(t, err)
+}
