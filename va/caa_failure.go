@@ -171,7 +171,7 @@ func failing(l resolver.Lookup, zone string) (servers map[string]bool, err error
 	servers = map[string]bool{}
 	for _, q := range l.Queries {
 		name := q.Question[:max(strings.LastIndexByte(q.Question, ' '), 0)]
-		responded, waited := q.Rcode != "" || q.Octets > 0, strings.HasPrefix(q.Error, "no response within ")
+		responded, waited := q.Rcode != "" || len(q.Response) > 0, strings.HasPrefix(q.Error, "no response within ")
 		switch {
 		case !dns.IsSubDomain(zone, name):
 		case responded && q.Error == "" && (q.Rcode == "NOERROR" || q.Rcode == "NXDOMAIN"):

@@ -127,7 +127,7 @@ func TestBR_3_2_2_8_ThreeProofsExcuseAFailure(t *testing.T) {
 		"another server was quicker":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "given up: no longer needed", Milliseconds: 900})), "no server"},
 		"a short silence":             {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "no response within 1.2s", Milliseconds: 499})), "no server"},
 		"a long and a short silence":  {both(queries(silent, resolver.Query{Server: "192.0.2.9:53", Error: "no response within 1.2s", Milliseconds: 3})), ""},
-		"octets that are no message":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "the response is no DNS message", Octets: 7})), ""},
+		"octets that are no message":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "the response is no DNS message", Response: []byte("garbage")})), ""},
 		"all were answered":           {both(queries(resolver.Query{Server: "192.0.2.9:53", Rcode: "NOERROR"})), "no server"},
 		"a query without a question":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Rcode: "SERVFAIL", Question: "x"})), "no server"},
 		"a lame server":               {both(queries(resolver.Query{Server: "192.0.2.9:53", Rcode: "NOERROR", Error: "not authoritative"})), ""},

@@ -39,7 +39,7 @@ func TestResolveJSONForm(t *testing.T) {
 	lookup := resolver.Lookup{Name: "example.com.", Type: "CAA", Status: dnssec.Secure, Rcode: "NOERROR",
 		Answers: []string{`example.com. 300 IN CAA 0 issue "<ca>"`}, TTL: 300, Why: "because", Code: "code", EDE: 6,
 		Queries: []resolver.Query{{Server: "192.0.2.1:53", Transport: "udp", Question: "example.com. CAA", Rcode: "NOERROR",
-			Milliseconds: 1.5, Error: "none", At: now, Query: []byte{1}, Response: []byte{2}, Octets: 1}},
+			Milliseconds: 1.5, Error: "none", At: now, Query: []byte{1}, Response: []byte{2}}},
 		Chain: []resolver.Link{{Zone: ".", DS: []uint16{20326}, DNSKEY: []uint16{20326, 1}, Algorithm: "RSASHA256",
 			Result: dnssec.Secure, Why: "because", Until: now}},
 		Proof: []dnssec.Stage{{Kind: dnssec.StageKeys, Status: dnssec.Secure}}, Started: now, Finished: now}
@@ -54,7 +54,7 @@ func TestResolveJSONForm(t *testing.T) {
 
 	all := decoded(t, lookup, true)
 	require.Equal(t, "answers chain code ede finished name proof queries rcode resolver sets started status ttl type why", keysOf(t, all))
-	require.Equal(t, "at error ms octets query question rcode response server transport", keysOf(t, all["queries"].([]any)[0]))
+	require.Equal(t, "at error ms query question rcode response server transport", keysOf(t, all["queries"].([]any)[0]))
 	require.Equal(t, "algorithms anchors cache_cap limits mode qname_minimisation slack timeout", keysOf(t, all["resolver"]))
 
 	for s, word := range map[dnssec.Status]string{dnssec.Secure: "secure", dnssec.Insecure: "insecure",

@@ -104,7 +104,7 @@ func printed(a *resolver.Answer, r *resolver.Resolver, evidence bool) any {
 	}
 	l.Proof = nil
 	for i := range l.Queries {
-		l.Queries[i].Query, l.Queries[i].Response, l.Queries[i].Octets = nil, nil, 0
+		l.Queries[i].Query, l.Queries[i].Response = nil, nil
 	}
 	return l
 }

@@ -55,7 +55,7 @@ func (b *bench) attacks() error {
 		return err
 	}
 	b.printf("| no lookup beside | | | | | | | %.2f | %.2f | | |\n", alone.at(50), alone.at(99))
-	var above, holes []string
+	var above []string
 	for _, a := range attacks() {
 		if !strings.Contains(a.name, b.filter) {
 			continue
@@ -68,9 +68,6 @@ func (b *bench) attacks() error {
 		if worst >= bound {
 			above = append(above, a.name)
 		}
-		if a.hole != "" {
-			holes = append(holes, a.name+": "+a.hole)
-		}
 	}
 	m, err := b.memories()
 	if err != nil {
@@ -82,9 +79,6 @@ func (b *bench) attacks() error {
 		b.printf("\n**Above the bound of %s: %s.**\n", bound, strings.Join(above, "; "))
 	} else {
 		b.printf("\nEach of them stayed below %s of CPU.\n", bound)
-	}
-	if len(holes) > 0 {
-		b.printf("\n**Above a countable bound: %s.**\n", strings.Join(holes, "; "))
 	}
 	return b.checks()
 }

@@ -276,6 +276,7 @@ func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, []Step, Verdict) {
 	mismatches := 0
 	unusable := false
 	var matches []Step
+	usable := v.usable(d)
 	for _, k := range all.keys {
 		var match *Step
 		for _, a := range d.keys {
@@ -283,7 +284,7 @@ func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, []Step, Verdict) {
 				match = &Step{Kind: StepAnchor, Name: d.Zone, Tag: k.tag, Algorithm: a.Algorithm}
 			}
 		}
-		for _, ds := range v.usable(d) {
+		for _, ds := range usable {
 			if match != nil || ds.KeyTag != k.tag || ds.Algorithm != k.rr.Algorithm {
 				continue
 			}

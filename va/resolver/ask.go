@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -26,28 +27,38 @@ type reply struct {
 	err    error
 }
 
-// rounds is how often a silent server is asked again.
-const rounds = 3
+// rounds is how often all servers are gone through: packets are lost, and so are some ways of asking (see exchange).
+const rounds = 5
 
 // ask puts a question to the servers of a zone until judge finds a response that can be used, or that ends the matter. The
-// quickest server is asked first; when it is slow, the next is asked beside it. judge is never called twice at a time.
-// Servers whose response is refused are not asked again.
+// quickest server is asked first; when it is slow, the next is asked beside it, and after the last the first again, while
+// the answers to all earlier packets are still welcome. judge is never called twice at a time. Servers whose response is refused
+// are not asked again.
 func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uint16,
 	judge func(dnssec.Message) dnssec.Verdict) (came dnssec.Verdict) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer func() { w.r.config.Metrics.ended(came) }()
-	q := asking{work: w, frame: f, zone: z, name: name, qtype: qtype,
-		replies: make(chan reply, w.r.config.Limits.SendsPerQuestion)}
+	q := &asking{work: w, frame: f, zone: z, name: name, qtype: qtype,
+		replies: make(chan reply, 1), found: make(chan found, 1)}
 	worst := failed(codeNoServer, dnssec.EDENoReachableAuthority, "no server of the zone %s answered for %s %s", z.name, name,
 		dns.Type(qtype))
-	q.start(ctx)
-	for q.inflight > 0 {
+	q.advance(ctx, false)
+	for q.limit == nil && (q.inflight > 0 || q.searching) {
 		select {
 		case <-q.hedge:
-			q.start(ctx)
+			q.advance(ctx, true)
+		case f := <-q.found:
+			q.searching = false
+			if q.take(f) || q.inflight == 0 {
+				q.advance(ctx, false)
+			}
 		case r := <-q.replies:
 			q.inflight--
+			if errors.Is(r.err, errSpent) {
+				q.spent = true
+				continue
+			}
 			v := q.result(r, judge)
 			if v.Status.Usable() || final(v) {
 				return v
@@ -56,19 +67,22 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 			if v.Status == dnssec.Bogus || worst.Status != dnssec.Bogus {
 				worst = v
 			}
-			q.start(ctx)
+			if errors.Is(r.err, errSilent) && q.hedge != nil {
+				continue // a packet that was given up long ago: the timer sends the next
+			}
+			q.advance(ctx, false)
 		case <-ctx.Done():
 			return failed(codeTimeout, dnssec.EDENoReachableAuthority, "the time for %s %s was up before a server of the zone %s "+
 				"answered", name, dns.Type(qtype), z.name)
 		}
-		if q.limit != nil {
-			return q.stopped(worst)
-		}
 	}
-	if q.limit != nil {
-		return q.stopped(worst)
-	}
-	if worst.Status == dnssec.Failure && q.targets.Status != 0 {
+	switch {
+	case q.limit != nil:
+		return q.stopped(*q.limit, worst)
+	case q.spent:
+		return q.stopped(failed(codeLimit, 0, "the question %s %s needs more than %d packets", q.name, dns.Type(q.qtype),
+			q.r.config.Limits.SendsPerQuestion), worst)
+	case worst.Status == dnssec.Failure && q.targets.Status != 0:
 		return q.targets
 	}
 	return worst
@@ -76,12 +90,12 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 
 // stopped gives the limit that ended the asking, and what the servers had said until then: the one is the rule, the other
 // what a person can mend.
-func (q *asking) stopped(worst dnssec.Verdict) dnssec.Verdict {
-	v := *q.limit
-	v.Reason.Text += "; before that, " + worst.Reason.Text
-	return v
+func (q *asking) stopped(limit, worst dnssec.Verdict) dnssec.Verdict {
+	limit.Reason.Text += "; before that, " + worst.Reason.Text
+	return limit
 }
 
+// asking is one question to one zone. Its fields belong to the goroutine of ask.
 type asking struct {
 	*work
 	frame   frame
@@ -89,79 +103,119 @@ type asking struct {
 	name    string
 	qtype   uint16
 	replies chan reply
+	found   chan found
 
-	queue    []server // still to be asked in this round
-	silent   []server // to be asked again in the next
-	known    []netip.AddrPort
-	round    int
-	sends    int
-	inflight int
-	hedge    <-chan time.Time
-	limit    *dnssec.Verdict
-	targets  dnssec.Verdict // why a name server's address could not be had
+	queue     []server // still to be asked in this round
+	asked     []server // in this round, and not refused: they are asked again in the next
+	known     []netip.AddrPort
+	round     int
+	inRound   int // servers in this round, from the second on
+	packets   atomic.Int64
+	inflight  int
+	searching bool // the address of one more server is being looked up
+	exhausted bool // there is no other server to look for
+	spent     bool // no more packets may be sent
+	hedge     <-chan time.Time
+	limit     *dnssec.Verdict
+	targets   dnssec.Verdict // why a name server's address could not be had
 }
 
-// start sends the question to the next server, if there is one.
-func (q *asking) start(ctx context.Context) {
+// found is what the search for one more server's address led to.
+type found struct {
+	servers []server
+	why     dnssec.Verdict
+}
+
+// advance sends the question to the next server, if there is one. late tells that those asked have been slow: then the next
+// round may begin beside them.
+func (q *asking) advance(ctx context.Context, late bool) {
 	q.hedge = nil
-	sv, ok := q.next(ctx)
+	sv, ok := q.next(ctx, late)
 	if !ok {
 		return
 	}
-	if q.sends++; q.sends > q.r.config.Limits.SendsPerQuestion {
-		v := failed(codeLimit, 0, "the question %s %s needs more than %d packets", q.name, dns.Type(q.qtype),
-			q.r.config.Limits.SendsPerQuestion)
-		q.limit = &v
-		return
-	}
 	hedge, timeout := q.r.stats.patience(sv.addr, q.round)
+	if q.round > 0 {
+		hedge /= time.Duration(q.inRound)
+	}
 	q.hedge = time.After(hedge)
+	q.asked = append(q.asked, sv)
 	q.inflight++
+	round := q.round
 	q.running.Add(1)
 	go func() {
 		defer q.running.Done()
-		m, err := q.exchange(ctx, sv.addr, q.name, q.qtype, true, timeout)
+		m, err := q.exchange(ctx, sv.addr, round, true, timeout)
 		// A server that cannot do EDNS is asked without only where nothing signed is due: never in a signed zone.
 		if err == nil && !q.zone.signed() && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
-			m, err = q.exchange(ctx, sv.addr, q.name, q.qtype, false, timeout)
+			m, err = q.exchange(ctx, sv.addr, round, false, timeout)
 		}
-		q.replies <- reply{sv, m, err}
+		select {
+		case q.replies <- reply{sv, m, err}:
+		case <-ctx.Done(): // nobody waits any more
+		}
 	}()
 }
 
-func (q *asking) next(ctx context.Context) (server, bool) {
-	for {
+func (q *asking) next(ctx context.Context, late bool) (server, bool) {
+	for !q.spent {
 		if len(q.queue) > 0 {
 			sv := q.queue[0]
 			q.queue = q.queue[1:]
 			return sv, true
 		}
-		if q.inflight > 0 { // looking up another server's address would hold up the replies that are on their way
+		busy := q.inflight > 0 || q.searching
+		if busy && !late {
 			return server{}, false
 		}
-		more, verdict := q.work.servers(ctx, q.frame, q.zone, len(q.known) > 0)
-		if verdict.Status != 0 {
-			q.targets = verdict
-			if final(verdict) {
-				q.limit = &verdict
-				return server{}, false
+		switch {
+		case !q.exhausted && !q.searching && busy:
+			q.search(ctx) // beside the replies that may be on their way
+		case !q.exhausted && !q.searching:
+			more, why := q.work.servers(ctx, q.frame, q.zone, len(q.known) > 0)
+			if q.take(found{more, why}) {
+				continue
 			}
 		}
-		fresh := slices.DeleteFunc(slices.Clone(more), func(sv server) bool { return slices.Contains(q.known, sv.addr) })
-		if len(fresh) > 0 {
-			for _, sv := range fresh {
-				q.known = append(q.known, sv.addr)
-			}
-			q.r.stats.order(fresh)
-			q.queue = fresh
-			continue
-		}
-		if len(q.silent) == 0 || q.round+1 >= rounds {
-			return server{}, false
+		if q.limit != nil || len(q.asked) == 0 || q.round+1 >= rounds {
+			break
 		}
 		q.round++
-		q.queue, q.silent = q.silent, nil
+		q.queue, q.asked = q.asked, nil
+		q.inRound = len(q.queue)
 	}
+	return server{}, false
+}
+
+// search looks up the address of one more server.
+func (q *asking) search(ctx context.Context) {
+	q.searching = true
+	q.running.Add(1)
+	go func() {
+		defer q.running.Done()
+		more, why := q.work.servers(ctx, q.frame, q.zone, true)
+		q.found <- found{more, why}
+	}()
+}
+
+// take queues the servers that are new, and tells whether there are any.
+func (q *asking) take(f found) bool {
+	if f.why.Status != 0 {
+		q.targets = f.why
+		if final(f.why) {
+			q.limit = &f.why
+			return false
+		}
+	}
+	fresh := slices.DeleteFunc(slices.Clone(f.servers), func(sv server) bool { return slices.Contains(q.known, sv.addr) })
+	for _, sv := range fresh {
+		q.known = append(q.known, sv.addr)
+	}
+	q.r.stats.order(fresh)
+	q.zone.order(fresh)
+	q.queue = append(q.queue, fresh...)
+	q.exhausted = len(fresh) == 0
+	return len(fresh) > 0
 }
 
 // result judges one reply. A server without a response may be asked again; one whose response is refused may not.
@@ -170,10 +224,19 @@ func (q *asking) result(r reply, judge func(dnssec.Message) dnssec.Verdict) dnss
 		if limit := (errLimit{}); errors.As(r.err, &limit) {
 			return failed(codeLimit, 0, "%s", limit.what)
 		}
-		q.silent = append(q.silent, r.server)
 		return failed(codeNoServer, dnssec.EDENetworkError, "%s (%s), a server of the zone %s, gave no usable response to %s %s: %s",
 			r.server.name, r.server.addr, q.zone.name, q.name, dns.Type(q.qtype), r.err)
 	}
+	v := q.judged(r, judge)
+	if !v.Status.Usable() {
+		same := func(sv server) bool { return sv.addr == r.server.addr }
+		q.asked, q.queue = slices.DeleteFunc(q.asked, same), slices.DeleteFunc(q.queue, same)
+	}
+	q.zone.useful(r.server.addr, v.Status.Usable())
+	return v
+}
+
+func (q *asking) judged(r reply, judge func(dnssec.Message) dnssec.Verdict) dnssec.Verdict {
 	if speaks(r.m.Rcode) {
 		return judge(r.m)
 	}

@@ -67,6 +67,8 @@ type Limits struct {
 	Targets, TargetsPerDelegation, MissingTargets int
 	// SendsPerQuestion is how many packets one question to one zone may cost: 32. Sends is how many the whole lookup: 200.
 	SendsPerQuestion, Sends int
+	// Octets is how many octets of responses one lookup may receive before it asks no more: 256 KiB. All of them are kept.
+	Octets int
 	// Restarts is how many aliases are followed: 11.
 	Restarts int
 	// Depth is how deep the lookups of name servers' addresses may nest: 6.
@@ -76,14 +78,14 @@ type Limits struct {
 // DefaultLimits are the defaults of all limits.
 func DefaultLimits() Limits {
 	return Limits{Limits: dnssec.DefaultLimits(), Targets: 64, TargetsPerDelegation: 16, MissingTargets: 5,
-		SendsPerQuestion: 32, Sends: 200, Restarts: 11, Depth: 6}
+		SendsPerQuestion: 32, Sends: 200, Octets: 256 << 10, Restarts: 11, Depth: 6}
 }
 
 // named gives the limits with their names, those of dnssec.Limits included.
 func (l *Limits) named() []namedLimit {
 	all := []namedLimit{
 		{"targets", &l.Targets}, {"targets_per_delegation", &l.TargetsPerDelegation}, {"missing_targets", &l.MissingTargets},
-		{"sends_per_question", &l.SendsPerQuestion}, {"sends", &l.Sends}, {"restarts", &l.Restarts}, {"depth", &l.Depth},
+		{"sends_per_question", &l.SendsPerQuestion}, {"sends", &l.Sends}, {"octets", &l.Octets}, {"restarts", &l.Restarts}, {"depth", &l.Depth},
 	}
 	for _, f := range l.Limits.Named() {
 		all = append(all, namedLimit{f.Name, f.Value})

@@ -58,11 +58,9 @@ type Query struct {
 	// Error says why the response was not used: a time-out, a wrong question, a lame server.
 	Error string `json:"error,omitempty"`
 	// Query and Response are the octets of the DNS messages, without the length that precedes them over TCP. Response is the
-	// last that came, whether or not it was used; Octets is its length, and of responses beyond 256 KiB in one lookup, on which
-	// nothing rests, all that is kept.
+	// last that came, whether or not it was used.
 	Query    []byte `json:"query,omitempty"`
 	Response []byte `json:"response,omitempty"`
-	Octets   int    `json:"octets,omitempty"`
 }
 
 // Link is one step of the chain of trust: a zone, and how its keys were established.

@@ -122,7 +122,7 @@ func failures() []struct {
 		err  error
 		name string
 	}{{errSilent, "timeout"}, {errGivenUp, "given_up"}, {errTrunc, "truncated"}, {errTruncTCP, "truncated"}, {errCase, "case"},
-		{errNoCookie, "cookie"}, {errMangled, "mangled"}, {errQuestion, "question"}, {errStrays, "question"}}
+		{errNoCookie, "cookie"}, {errMangled, "mangled"}, {errCrowded, "crowded"}, {errQuestion, "question"}, {errStrays, "question"}}
 }
 
 // outcomes lists what may come of a packet: a response code, or why no response could be used.

@@ -86,7 +86,7 @@ func (w *work) again(ctx context.Context, s step) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first := !w.retried
-	w.retried = true
+	w.retried, w.keyless = true, nil
 	return first
 }
 

@@ -22,8 +22,10 @@ type Resolver struct {
 	stats    stats
 	cookies  cookies
 	streams  streams
-	lookups  atomic.Uint64
-	root     *zone
+	// datagrams are buffers to receive in.
+	datagrams sync.Pool
+	lookups   atomic.Uint64
+	root      *zone
 
 	mu    sync.Mutex
 	zones map[string]*zone // validated delegations, by name (never answers)
@@ -47,7 +49,8 @@ type Answer struct {
 }
 
 func newResolver(c Config) (*Resolver, error) {
-	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{}}
+	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{},
+		datagrams: sync.Pool{New: func() any { return new([maxDatagram]byte) }}}
 	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
 	if r.root.delegation == nil {
 		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")
@@ -85,14 +88,13 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 	default:
 		a.Lookup.Name = canonical
 		w = &work{r: r, trace: r.tracer(ctx, canonical, qtype), verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
-			searches: map[target]*search{}, surplus: map[int][]byte{}}
+			searches: map[target]*search{}}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
 		w.running.Wait()
 		for _, p := range res.proofs {
 			a.Lookup.prove(p.Stages(a.Lookup.Started, a.Sets))
 		}
-		w.keep(a.Lookup.Proof)
 		a.Lookup.Queries = append(a.Lookup.Queries, w.queries...)
 	}
 	a.fill(res)

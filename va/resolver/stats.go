@@ -45,6 +45,22 @@ func (s *stats) note(server netip.AddrPort, took time.Duration, ok bool) {
 	s.servers[server] = st
 }
 
+// outlasted notes that a server had not answered after so long, when another had and its answer was no longer needed.
+func (s *stats) outlasted(server netip.AddrPort, waited time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.servers[server]
+	if s.servers == nil || waited < 100*time.Millisecond || waited < 2*st.rtt {
+		return
+	}
+	if st.rtt == 0 {
+		st.rtt = waited
+	} else {
+		st.rtt = (3*st.rtt + waited) / 4
+	}
+	s.servers[server] = st
+}
+
 // order sorts servers by what is known of them: quick ones first, unknown ones among them by chance, failed ones last.
 func (s *stats) order(servers []server) {
 	s.mu.Lock()
@@ -78,8 +94,8 @@ func (s *stats) patience(addr netip.AddrPort, round int) (hedge, timeout time.Du
 		hedge = min(max(2*st.rtt, 100*time.Millisecond), 400*time.Millisecond)
 		timeout = min(max(6*st.rtt, 800*time.Millisecond), 2*time.Second)
 	}
-	if st.fails > 0 {
+	if st.fails > 0 && round == 0 {
 		hedge = 50 * time.Millisecond
 	}
-	return hedge, timeout << min(round, 2)
+	return hedge << min(round, 4), timeout << min(round, 2)
 }

@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -20,7 +22,7 @@ import (
 func countingUpstream(t *testing.T, w *world.World, brief bool) (at string, connections func() int) {
 	t.Helper()
 	truth := unbound(t, w)
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	packets, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", daemon.FreePort(t)))
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", packets.LocalAddr().String())
 	require.NoError(t, err)

@@ -21,6 +21,12 @@ import (
 // udpSize is what DNS flag day 2020 recommends and RFC 9715 confirms: no fragments.
 const udpSize = 1232
 
+// maxDatagram is the room for a datagram: some servers send more than they were asked to.
+const maxDatagram = 4096
+
+// maxRecords is how many records a message may have: more than any zone needs, and fewer than cost an attacker little and us much.
+const maxRecords = 2000
+
 // maxStrays is how many datagrams that answer something else one socket tolerates before the question goes over TCP: a
 // flood of guesses (RFC 5452) must not be waited out.
 const maxStrays = 16
@@ -33,7 +39,9 @@ var (
 	errTruncTCP = errors.New("truncated over TCP")
 	errSilent   = errors.New("no response")
 	errGivenUp  = errors.New("given up: no longer needed")
+	errSpent    = errors.New("the question may cost no more packets")
 	errMangled  = errors.New("the response is no DNS message")
+	errCrowded  = fmt.Errorf("the response has more than %d records", maxRecords)
 	errQuestion = errors.New("the response answers another question")
 )
 
@@ -69,21 +77,38 @@ func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) 
 	return d.DialContext(ctx, network, server.String())
 }
 
-// exchange puts one question to one server: over UDP from a fresh connected socket, and over TCP where UDP was truncated or
+// minTCP is the least time for a question over TCP: a lost SYN alone costs a second.
+const minTCP = 4 * time.Second
+
+// exchange puts the question to one server: over UDP from a fresh connected socket, and over TCP where UDP was truncated or
 // did not repeat the question's case or cookie, or cannot be read. A truncated answer is never used (C3). A server that
-// wants another cookie, or none, is asked once more.
-func (q *asking) exchange(ctx context.Context, server netip.AddrPort, name string, qtype uint16, edns bool,
+// wants another cookie, or none, is asked once more. In later rounds silence may be due to the size of the answer (RFC 9715 section
+// 3.2): then a smaller one is asked for, so that a larger is truncated, and every other time TCP is asked at once.
+func (q *asking) exchange(ctx context.Context, server netip.AddrPort, round int, edns bool,
 	timeout time.Duration) (dnssec.Message, error) {
-	query := newQuery(name, qtype, edns, q.r.stub())
-	m, err := q.recorded(ctx, "udp", server, query, timeout)
+	fresh := func() *dns.Msg {
+		m := newQuery(q.name, q.qtype, edns, q.r.stub())
+		if opt := m.IsEdns0(); opt != nil && round > 0 {
+			opt.SetUDPSize(dns.MinMsgSize)
+		}
+		return m
+	}
+	query, transport := fresh(), "udp"
+	if round > 0 && round%2 == 0 {
+		transport, timeout = "tcp", max(2*timeout, minTCP)
+	}
+	m, err := q.recorded(ctx, transport, server, query, timeout)
 	if err == nil && aboutCookies(m.Msg, query) {
-		query = newQuery(name, qtype, edns, q.r.stub())
-		m, err = q.recorded(ctx, "udp", server, query, timeout)
+		query = fresh()
+		m, err = q.recorded(ctx, transport, server, query, timeout)
+	}
+	if transport == "tcp" {
+		return m, err
 	}
 	switch {
 	case errors.Is(err, errTrunc), errors.Is(err, errCase), errors.Is(err, errStrays), errors.Is(err, errMangled),
 		errors.Is(err, errNoCookie), err == nil && m.Rcode == dns.RcodeBadCookie:
-		m, err = q.recorded(ctx, "tcp", server, query, 2*timeout)
+		m, err = q.recorded(ctx, "tcp", server, query, max(2*timeout, minTCP))
 	}
 	return m, err
 }
@@ -91,6 +116,9 @@ func (q *asking) exchange(ctx context.Context, server netip.AddrPort, name strin
 // recorded sends one query, within the limits of sends, and keeps the account of it.
 func (q *asking) recorded(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg,
 	timeout time.Duration) (dnssec.Message, error) {
+	if q.packets.Add(1) > int64(q.r.config.Limits.SendsPerQuestion) {
+		return dnssec.Message{}, errSpent
+	}
 	i, err := q.begin(transport, server, query)
 	if err != nil {
 		return dnssec.Message{}, err
@@ -108,7 +136,9 @@ func (q *asking) recorded(ctx context.Context, transport string, server netip.Ad
 	took := time.Since(began)
 	q.end(i, x, err, took)
 	q.told(transport, server, query, x, err, took)
-	if !errors.Is(context.Cause(ctx), context.Canceled) {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		q.r.stats.outlasted(server, took)
+	} else {
 		q.r.stats.note(server, took, x.m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
 	}
 	return dnssec.Message{Msg: x.m, Query: i + 1}, err
@@ -164,7 +194,9 @@ func (w *work) converse(conn net.Conn, transport string, server netip.AddrPort, 
 	if transport == "tcp" {
 		err = x.overTCP(conn, query)
 	} else {
-		err = x.overUDP(conn, query)
+		buf := w.r.datagrams.Get().(*[maxDatagram]byte)
+		err = x.overUDP(conn, query, buf[:])
+		w.r.datagrams.Put(buf)
 	}
 	if err != nil {
 		return x, err
@@ -177,11 +209,10 @@ func (w *work) converse(conn net.Conn, transport string, server netip.AddrPort, 
 	return x, nil
 }
 
-func (x *exchanged) overUDP(conn net.Conn, query *dns.Msg) error {
+func (x *exchanged) overUDP(conn net.Conn, query *dns.Msg, buf []byte) error {
 	if _, err := conn.Write(x.sent); err != nil {
 		return err
 	}
-	buf := make([]byte, 4096)
 	for range maxStrays {
 		n, err := conn.Read(buf)
 		if err != nil {
@@ -195,7 +226,7 @@ func (x *exchanged) overUDP(conn net.Conn, query *dns.Msg) error {
 		if err == nil {
 			x.m = m
 		}
-		if err == nil || errors.Is(err, errCase) || errors.Is(err, errMangled) {
+		if err == nil || errors.Is(err, errCase) || errors.Is(err, errMangled) || errors.Is(err, errCrowded) {
 			return err
 		}
 	}
@@ -248,6 +279,9 @@ func accept(wire []byte, query *dns.Msg) (*dns.Msg, error) {
 		m.Truncated = true
 		return m, sameCase(q, query)
 	}
+	if counted(wire) > maxRecords {
+		return nil, errCrowded
+	}
 	if !whole(wire) {
 		return nil, errMangled
 	}
@@ -299,11 +333,7 @@ func whole(wire []byte) bool {
 		}
 		off += 4
 	}
-	records := 0
-	for i := 6; i < 12; i += 2 {
-		records += int(binary.BigEndian.Uint16(wire[i:]))
-	}
-	for range records {
+	for range counted(wire) {
 		if off = skipName(wire, off); off < 0 || off+10 > len(wire) {
 			return false
 		}
@@ -313,6 +343,15 @@ func whole(wire []byte) bool {
 		}
 	}
 	return off == len(wire)
+}
+
+// counted is the number of records that a header counts.
+func counted(wire []byte) int {
+	records := 0
+	for i := 6; i < 12; i += 2 {
+		records += int(binary.BigEndian.Uint16(wire[i:]))
+	}
+	return records
 }
 
 func skipName(wire []byte, off int) int {

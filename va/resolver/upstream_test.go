@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -57,7 +59,7 @@ func TestThroughUnboundTheVerdictsAreTheSame(t *testing.T) {
 func upstreamOf(t *testing.T, w *world.World, edit func(m *dns.Msg)) string {
 	t.Helper()
 	truth := unbound(t, w)
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", daemon.FreePort(t)))
 	require.NoError(t, err)
 	stream, err := net.Listen("tcp", conn.LocalAddr().String())
 	require.NoError(t, err)

@@ -25,9 +25,9 @@ type work struct {
 
 	mu       sync.Mutex
 	queries  []Query
-	kept     int            // octets of the responses in queries
-	surplus  map[int][]byte // responses beyond maxKept, by their query's place from 1
+	octets   int // of all responses
 	retried  bool
+	keyless  map[*zone]dnssec.Verdict // zones whose keys could not be had in this lookup, and why
 	targets  int
 	missing  int
 	searches map[target]*search // for name servers' addresses, each once
@@ -53,43 +53,26 @@ func (w *work) begin(transport string, server netip.AddrPort, query *dns.Msg) (i
 	if len(w.queries) >= w.r.config.Limits.Sends {
 		return 0, errLimit{fmt.Sprintf("the lookup needs more than %d packets", w.r.config.Limits.Sends)}
 	}
+	if w.octets > w.r.config.Limits.Octets {
+		return 0, errLimit{fmt.Sprintf("the lookup was sent more than %d octets", w.r.config.Limits.Octets)}
+	}
 	q := query.Question[0]
 	w.queries = append(w.queries, Query{At: w.r.config.Now().UTC(), Server: server.String(), Transport: transport,
 		Question: strings.ToLower(q.Name) + " " + dns.Type(q.Qtype).String()})
 	return len(w.queries) - 1, nil
 }
 
-// maxKept bounds the octets of responses that the account of one lookup keeps; the responses that its proof rests on are kept
-// beside, and in any case.
-const maxKept = 256 << 10
-
 func (w *work) end(i int, x exchanged, err error, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	q := &w.queries[i]
 	q.Milliseconds = float64(took.Microseconds()) / 1000
-	q.Query, q.Octets = x.sent, len(x.received)
-	if w.kept+len(x.received) <= maxKept {
-		w.kept += len(x.received)
-		q.Response = x.received
-	} else {
-		w.surplus[i+1] = x.received
-	}
+	q.Query, q.Response = x.sent, x.received
+	w.octets += len(x.received)
 	if err != nil {
 		q.Error = err.Error()
 	} else {
 		q.Rcode = rcodeName(x.m.Rcode)
-	}
-}
-
-// keep puts the responses that a proof rests on into the account, however much it holds by now.
-func (w *work) keep(stages []dnssec.Stage) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, s := range stages {
-		if octets, ok := w.surplus[s.Query]; ok {
-			w.queries[s.Query-1].Response = octets
-		}
 	}
 }
 

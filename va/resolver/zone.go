@@ -30,7 +30,8 @@ type zone struct {
 	shared bool // the hosts are the parent's: nothing but their own answers says that they serve the zone
 	keys   *dnssec.Keys
 	keysTo time.Time
-	uncut  map[string]bool // names below the zone where its servers showed no delegation: a hint, no proof
+	idle   map[netip.AddrPort]bool // servers whose last response was of no use: they are asked last
+	uncut  map[string]bool         // names below the zone where its servers showed no delegation: a hint, no proof
 }
 
 // maxUncut bounds the memory of names without a delegation, zone by zone. It ends with the zone's own.
@@ -51,6 +52,33 @@ func (z *zone) noteUncut(name string) {
 		z.uncut = map[string]bool{}
 	}
 	z.uncut[name] = true
+}
+
+// useful notes whether a server's response was of use. It says whom to ask first, and never what to believe.
+func (z *zone) useful(server netip.AddrPort, was bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if was {
+		delete(z.idle, server)
+		return
+	}
+	if z.idle == nil || len(z.idle) >= maxUncut {
+		z.idle = map[netip.AddrPort]bool{}
+	}
+	z.idle[server] = true
+}
+
+// order puts servers that were of no use last.
+func (z *zone) order(servers []server) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	rank := func(sv server) int {
+		if z.idle[sv.addr] {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(servers, func(a, b server) int { return rank(a) - rank(b) })
 }
 
 // host is a name server of a zone. Addresses are those of in-domain glue, or were looked up and validated like any other
@@ -178,6 +206,12 @@ func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dn
 	if k := remembered(); k != nil {
 		return k, z.verdict
 	}
+	w.mu.Lock()
+	v, failed := w.keyless[z]
+	w.mu.Unlock()
+	if failed { // each server's answer asks for the keys: those that fail are not fetched again for each
+		return nil, v
+	}
 	res := w.share(ctx, f, keysKey{z}, func() (any, bool) {
 		if k := remembered(); k != nil {
 			return keysResult{k, z.verdict}, true
@@ -185,6 +219,14 @@ func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dn
 		k, v := w.fetchKeys(ctx, f, z)
 		return keysResult{k, v}, k != nil
 	}).(keysResult)
+	if res.keys == nil && ctx.Err() == nil {
+		w.mu.Lock()
+		if w.keyless == nil {
+			w.keyless = map[*zone]dnssec.Verdict{}
+		}
+		w.keyless[z] = res.verdict
+		w.mu.Unlock()
+	}
 	return res.keys, res.verdict
 }
 

@@ -65,7 +65,7 @@ func TestAnAuditorProvesRecordsFromTheirOctets(t *testing.T) {
 		require.NotEmpty(t, primary.Resolver.Anchors)
 		for _, l := range primary.Lookups() {
 			for _, q := range l.Queries {
-				require.True(t, q.Octets == len(q.Response) && (len(q.Query) > 12 || q.Error != ""), "%+v", q)
+				require.True(t, len(q.Query) > 12 && (len(q.Response) > 12 || q.Error != ""), "%+v", q)
 			}
 		}
 	}
