@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (p Prover) Prove(l Lookup, sets dnssec.Sets) error {
 	if err != nil {
 		return err
 	}
-	qtype, known := dns.StringToType[l.Type]
+	qtype, known := typeOf(l.Type)
 	name, err := dnssec.Canonical(l.Name)
 	if !known || err != nil || name != l.Name {
 		return fmt.Errorf("%w: %q %q is no question", dnssec.ErrProof, l.Name, l.Type)
@@ -126,6 +127,16 @@ func (p Prover) Prove(l Lookup, sets dnssec.Sets) error {
 		return err
 	}
 	return l.compare(got)
+}
+
+// typeOf reads a mnemonic, or TYPE and a number (RFC 3597 section 5) for a type that has none.
+func typeOf(s string) (uint16, bool) {
+	if t, ok := dns.StringToType[s]; ok {
+		return t, true
+	}
+	number, ok := strings.CutPrefix(s, "TYPE")
+	t, err := strconv.ParseUint(number, 10, 16)
+	return uint16(t), ok && err == nil && dns.Type(t).String() == s
 }
 
 // response reads the response to a query of the account, under the rules of the moment when it came.

@@ -158,6 +158,7 @@ func TestAProofIsOfTheOctetsAndNothingElse(t *testing.T) {
 			require.ErrorContains(t, r.prover.Prove(l, sets), c.say)
 		})
 	}
+	require.Equal(t, "TYPE65280", lookup("example.com", 65280).Lookup.Type, "a type without a name is proven like any other")
 	l, sets := clone(t, signed)
 	require.ErrorContains(t, resolver.Prover{}.Prove(l, sets), "the stage before comes to bogus", "IANA's anchors fit no key of this world")
 }
