@@ -77,12 +77,14 @@ class Denial:
 
     # NSEC: where a name stands is "match", "empty" (a non-terminal without records) or "absent", with the record that shows it.
 
-    def place(self, name, records=None):
-        records = records or self.nsec
-        for record in records:
+    def place(self, name):
+        for record in self.nsec:
             if record[0] == name:
                 return "match", record
-        for record in records:
+        return self.cover(name)
+
+    def cover(self, name, records=None):
+        for record in records or self.nsec:
             owner, rdata = record
             if not owner < name or not (rdata.next == self.zone or name < rdata.next):
                 continue
@@ -118,11 +120,11 @@ class Denial:
         return False
 
     def no_name(self, name):
-        where, record = self.place(name)
+        where, record = self.cover(name)
         if where != "absent":
             return False
         star = wildcard_at(self.encloser(name, record))
-        where, wild = self.place(star)
+        where, wild = self.cover(star)
         if where != "absent":
             return False
         self.note("nsec_cover", name, record)
@@ -214,7 +216,7 @@ class Denial:
         if self.spoilt:
             raise self.spoilt
         for record in self.nsec:
-            if self.place(name, [record])[0] == "absent" and self.encloser(name, record) == source:
+            if self.cover(name, [record])[0] == "absent" and self.encloser(name, record) == source:
                 self.note("nsec_cover", name, record)
                 return "secure"
         cover = self.nsec3 and self.cover3(ancestor(name, labels(source) + 1))
