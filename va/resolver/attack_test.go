@@ -474,7 +474,7 @@ func TestUnsupportedParameters(t *testing.T) {
 	}
 }
 
-// A key rollover that leaves an old key in the memory heals by itself, and never by trusting less.
+// A key rollover that leaves an old key in the memory costs no lookup, and trusts nothing the less.
 //
 // Holds: DCV-04
 func TestRolloverUnderAWarmResolver(t *testing.T) {
@@ -484,10 +484,6 @@ func TestRolloverUnderAWarmResolver(t *testing.T) {
 	require.Equal(t, dnssec.Secure, ask().Status)
 	for _, zone := range []string{"example.com", "com"} {
 		require.NoError(t, w.Rollover(zone))
-		for range 3 {
-			l := ask()
-			require.Contains(t, []dnssec.Status{dnssec.Secure, dnssec.Bogus}, l.Status, l.Why)
-		}
 		l := ask()
 		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
 	}

@@ -23,11 +23,11 @@ func TestLimitsByNumber(t *testing.T) {
 	require.Equal(t, resolver.Limits{Limits: dnssec.Limits{SignaturesPerRRset: 8, Signatures: 64, DSMismatches: 4,
 		KeysPerTag:  4,
 		NSEC3Hashes: 8, NSEC3Iterations: 100}, Targets: 64, TargetsPerDelegation: 16, MissingTargets: 5,
-		SendsPerQuestion: 32, Sends: 200,
+		SendsPerQuestion: 32, Sends: 200, Octets: 256 << 10,
 		Restarts: 11, Depth: 6}, resolver.DefaultLimits())
 	require.Equal(t, 5*time.Minute, dnssec.MaxSlack)
 	more := resolver.DefaultLimits()
-	for _, field := range []*int{&more.Targets, &more.TargetsPerDelegation, &more.MissingTargets,
+	for _, field := range []*int{&more.Octets, &more.Targets, &more.TargetsPerDelegation, &more.MissingTargets,
 		&more.SendsPerQuestion, &more.Sends,
 		&more.Restarts, &more.Depth, &more.Signatures, &more.SignaturesPerRRset, &more.DSMismatches, &more.KeysPerTag,
 		&more.NSEC3Hashes,
