@@ -2,16 +2,11 @@ package reviewer
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"flag"
 	"net/netip"
 	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
@@ -77,13 +72,10 @@ func TestNameServersAtReservedAddresses(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTheTenCases$", "-test.v", "-inside")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}}
+	cmd := world.Isolated(ctx, os.Args[0], "-test.run=^TestTheTenCases$", "-test.v", "-inside")
 	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
-		require.NotEqual(t, "true", os.Getenv("CI"), "CI lets no user make a network namespace")
+	if world.NoNamespace(err) {
+		require.NotEqual(t, "true", os.Getenv("CI"), "CI lets nobody make a network namespace")
 		t.Skipf("no network namespace is to be had here: %v", err)
 	}
 	require.NoError(t, err, "%s", out)
@@ -92,45 +84,8 @@ func TestNameServersAtReservedAddresses(t *testing.T) {
 	}
 }
 
-// settle brings up the namespace's loopback interface and gives it the addresses.
+// settle gives the namespace the addresses of its Internet.
 func settle(t *testing.T) {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
-	require.NoError(t, err)
-	defer syscall.Close(fd)
-	var request [40]byte // struct ifreq of netdevice(7)
-	copy(request[:], "lo")
-	binary.NativeEndian.PutUint16(request[16:], syscall.IFF_UP)
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)))
-	require.Zero(t, errno)
-	for _, a := range []netip.Addr{publicRoot, publicTLD, publicServer, metadata, private} {
-		addAddress(t, a)
-	}
-}
-
-// addAddress adds an IPv4 address to the interface 1, which is the loopback one (rtnetlink(7)).
-func addAddress(t *testing.T, addr netip.Addr) {
-	t.Helper()
-	const length = syscall.NLMSG_HDRLEN + syscall.SizeofIfAddrmsg + syscall.SizeofRtAttr + 4
-	m := make([]byte, length)
-	order := binary.NativeEndian
-	order.PutUint32(m, length)
-	order.PutUint16(m[4:], syscall.RTM_NEWADDR)
-	order.PutUint16(m[6:], syscall.NLM_F_REQUEST|syscall.NLM_F_ACK|syscall.NLM_F_CREATE|syscall.NLM_F_EXCL)
-	m[16], m[17] = syscall.AF_INET, 32
-	order.PutUint32(m[20:], 1)
-	order.PutUint16(m[24:], syscall.SizeofRtAttr+4)
-	order.PutUint16(m[26:], syscall.IFA_LOCAL)
-	copy(m[28:], addr.AsSlice())
-
-	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW, syscall.NETLINK_ROUTE)
-	require.NoError(t, err)
-	defer syscall.Close(fd)
-	require.NoError(t, syscall.Sendto(fd, m, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}))
-	reply := make([]byte, 4096)
-	n, _, err := syscall.Recvfrom(fd, reply, 0)
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, n, 20)
-	require.Equal(t, uint16(syscall.NLMSG_ERROR), order.Uint16(reply[4:]))
-	require.Zero(t, order.Uint32(reply[16:]), "%s: error %d", addr, -int32(order.Uint32(reply[16:])))
+	require.NoError(t, world.Settle(publicRoot, publicTLD, publicServer, metadata, private))
 }
