@@ -1,0 +1,115 @@
+package resolver_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/test/world"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// clocked is a resolver whose clock the test moves.
+func clocked(t testing.TB, w *world.World) (ask func(name string, qtype uint16) resolver.Lookup, ahead *atomic.Int64) {
+	ahead = new(atomic.Int64)
+	r := in(t, w, func(c *resolver.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	return func(name string, qtype uint16) resolver.Lookup {
+		return r.Lookup(context.Background(), name, qtype).Lookup
+	}, ahead
+}
+
+// shorten gives all records of a zone's responses a TTL.
+func shorten(t testing.TB, w *world.World, f world.Fault, ttl uint32) {
+	t.Helper()
+	f.Kind, f.Rewrite = world.Rewrite, func(m *dns.Msg) {
+		for _, section := range []*[]dns.RR{&m.Answer, &m.Ns, &m.Extra} {
+			*section = copies(*section)
+			for _, rr := range *section {
+				if rr.Header().Rrtype != dns.TypeOPT {
+					rr.Header().Ttl = ttl
+				}
+			}
+		}
+	}
+	_, err := w.Inject(f)
+	require.NoError(t, err)
+}
+
+// What a parent says of its child is good for no longer than what is known of the parent.
+//
+// Holds: DCV-04, C9
+func TestAChildIsNotRememberedBeyondItsParent(t *testing.T) {
+	w := serve(t, quick())
+	shorten(t, w, world.Fault{Zone: "."}, 30) // com is delegated for half a minute, and island.com by com for five
+	ask, ahead := clocked(t, w)
+	require.Equal(t, dnssec.Insecure, ask("www.island.com", dns.TypeA).Status)
+	require.NoError(t, w.Edit("island.com", func(z *world.Zone) error { z.DS = world.DSGenuine; return nil }))
+	ahead.Store(int64(31 * time.Second))
+	require.Equal(t, dnssec.Secure, ask("www.island.com", dns.TypeA).Status)
+}
+
+// The delegation of a child is good for no longer than the TTL of the records that say so: of NS, and of DS or its denial.
+//
+// Holds: DCV-04, C9
+func TestADelegationIsRememberedForItsTTL(t *testing.T) {
+	for _, zone := range []string{"island.com", "unsigned.com"} {
+		w := serve(t, quick())
+		shorten(t, w, world.Fault{Zone: "com"}, 30)
+		ask, ahead := clocked(t, w)
+		require.Equal(t, dnssec.Insecure, ask("www."+zone, dns.TypeA).Status)
+		require.NoError(t, w.Edit(zone, func(z *world.Zone) error {
+			z.DS, z.Algorithm = world.DSGenuine,
+				dns.ECDSAP256SHA256
+			return nil
+		}))
+		ahead.Store(int64(31 * time.Second))
+		require.Equal(t, dnssec.Secure, ask("www."+zone, dns.TypeA).Status)
+	}
+}
+
+// Keys are used no longer than the signature that vouches for them.
+//
+// Holds: DCV-05
+func TestKeysAreRememberedUntilTheirSignatureExpires(t *testing.T) {
+	w := serve(t, quick())
+	require.NoError(t, w.Edit("example.com", func(z *world.Zone) error {
+		z.Window = world.Window{Before: time.Hour, After: 20 * time.Second}
+		return nil
+	}))
+	ask, ahead := clocked(t, w)
+	require.Equal(t, dnssec.Secure, ask("example.com", dns.TypeTXT).Status)
+	// The data is signed anew for a day, and the keys are not.
+	require.NoError(t, w.Edit("example.com", func(z *world.Zone) error { z.Window = world.Window{}; return nil }))
+	_, err := w.Inject(world.Fault{Zone: "example.com", Type: dns.TypeDNSKEY, Kind: world.Expired})
+	require.NoError(t, err)
+	ahead.Store(int64(25 * time.Second))
+	l := ask("example.com", dns.TypeTXT)
+	require.Equal(t, dnssec.Bogus, l.Status, "%s\n%s", l.Why, trace(l))
+	require.Equal(t, dnssec.CodeSignatureExpired, l.Code)
+}
+
+// An alias to a name that is not resolved in the public DNS ends there, without a query about it.
+//
+// Holds: DCV-04
+func TestRFC6761_AliasesToSpecialUseNames(t *testing.T) {
+	for _, name := range []string{"service.onion", "host.local", "a.localhost", "localhost", "x.invalid", "y.test",
+		"z.alt", "printer.home.arpa"} {
+		w, seen := counted(t)
+		require.NoError(t, w.Set("special.example.com", dns.TypeCNAME, name+"."))
+		l := in(t, w, nil).Lookup(context.Background(), "special.example.com", dns.TypeA).Lookup
+		require.Equal(t, dnssec.Failure, l.Status, "%s: %s", name, l.Why)
+		require.Equal(t, "dns.special-use", l.Code)
+		require.Empty(t, l.Answers)
+		require.Zero(t, seen.sought(name))
+		for _, q := range seen.all() {
+			require.Contains(t, []string{".", "com.", "example.com.", "special.example.com."}, dns.CanonicalName(q.Name))
+		}
+	}
+}
