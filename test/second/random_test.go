@@ -66,12 +66,13 @@ func (f *forger) sign(zone, signedAs string, labels int, rrs ...dns.RR) []dns.RR
 	}
 	data := bytes.Clone(packed([]dns.RR{sig})[len(packed([]dns.RR{&dns.ANY{Hdr: header(h.Name, 0)}})):])
 	var wires [][]byte
+	head := len(packed([]dns.RR{&dns.ANY{Hdr: header(signedAs, 0)}}))
 	for _, rr := range rrs {
 		c := dns.Copy(rr)
 		c.Header().Name = signedAs
 		wires = append(wires, packed([]dns.RR{c}))
 	}
-	slices.SortFunc(wires, bytes.Compare) // the owner is one, and the data of the records here are of one length
+	slices.SortFunc(wires, func(a, b []byte) int { return bytes.Compare(a[head:], b[head:]) })
 	for _, w := range slices.CompactFunc(wires, bytes.Equal) {
 		data = append(data, w...)
 	}
@@ -171,7 +172,7 @@ func (f *forger) denials(name string, at map[uint16]int) []dns.RR {
 			rrs = append(rrs, f.nsec3(about, i == len(about)-3 || f.chance(40), at)...)
 			continue
 		}
-		next := one(f, f.about(name), "a."+about, f.name(), "z.")
+		next := one(f, f.about(name), "a."+about, "a.*."+about, f.name(), "z.")
 		rrs = append(rrs, f.signed(&dns.NSEC{Hdr: header(about, dns.TypeNSEC), NextDomain: next, TypeBitMap: f.bitmap(at)})...)
 	}
 	return rrs
@@ -247,6 +248,29 @@ func (f *forger) ds(owner string) dns.RR {
 	return ds
 }
 
+// twoDS is a DS set whose SHA-256 record may be wrong, beside a SHA-1 record that is right.
+func (f *forger) twoDS(owner string) []dns.RR {
+	strong, weak := f.keys["a.z."].ToDS(dns.SHA256), f.keys["a.z."].ToDS(dns.SHA1)
+	if strong.Hdr.Name, weak.Hdr.Name = owner, owner; f.chance(50) {
+		strong.Digest = strings.Repeat("ab", 32)
+	}
+	return f.genuine("z.", strong, weak)
+}
+
+// expand makes an answer from a wildcard at the last n labels of a name, and a proof that may be the one that is due.
+func (f *forger) expand(m *dns.Msg, name string, n int) {
+	ce := dnssec.Ancestor(name, n)
+	m.Answer = f.sign("z.", "*."+ce, n, &dns.A{Hdr: header(name, dns.TypeA), A: []byte{192, 0, 2, 1}})
+	if m.Question[0].Qtype != dns.TypeA {
+		m.Answer = f.sign("z.", "*."+ce, n, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: f.name()})
+	}
+	m.Ns = f.nsec3(dnssec.Ancestor(name, n+1), false, nil)
+	if f.chance(50) {
+		m.Ns = f.genuine("z.", &dns.NSEC{Hdr: header(one(f, ce, f.about(name)), dns.TypeNSEC), TypeBitMap: f.bitmap(nil),
+			NextDomain: one(f, "z.", f.about(name), "d."+ce, "d."+dnssec.Ancestor(name, max(1, n-1)))})
+	}
+}
+
 func (f *forger) keySet(zone string) []dns.RR {
 	keys := []dns.RR{f.keys[zone]}
 	if f.chance(10) {
@@ -288,11 +312,19 @@ func (f *forger) lookup() (resolver.Lookup, dnssec.Sets) {
 		if f.chance(30) {
 			section = append(section, f.data(cut, dns.TypeDS)...)
 		}
+		if f.chance(20) {
+			section = f.twoDS(cut)
+		}
 		l.Proof = append(l.Proof, stage(dnssec.StageDelegation, "z.", cut, section))
 		if f.chance(50) && cut == "a.z." {
 			l.Proof = append(l.Proof, stage(dnssec.StageKeys, "a.z.", "a.z.", f.keySet("a.z.")))
 		}
 		zones = []string{cut, cut, "z."}
+	}
+	if f.chance(5) { // the whole zone is unsigned
+		section := f.genuine(".", &dns.NSEC{Hdr: header("z.", dns.TypeNSEC), NextDomain: ".", TypeBitMap: []uint16{dns.TypeNS}})
+		l.Proof = []dnssec.Stage{l.Proof[0], stage(dnssec.StageDelegation, ".", "z.", section)}
+		zones = []string{"z.", "a.z."}
 	}
 	name := l.Name
 	for range 1 + f.rnd.IntN(3) {
@@ -308,6 +340,10 @@ func (f *forger) lookup() (resolver.Lookup, dnssec.Sets) {
 			m.Answer = f.data(name, qtype)
 		}
 		m.Ns = f.denials(name, nil)
+		if n := dns.CountLabel(name); f.chance(15) && n > 1 {
+			f.expand(m, name, 1+f.rnd.IntN(n-1))
+		}
+		m.Authoritative = !f.chance(2)
 		query, err := q.Pack()
 		response, err2 := m.Pack()
 		if err != nil || err2 != nil {
@@ -341,11 +377,16 @@ func TestTwoImplementationsAgreeOnWhatNobodySigns(t *testing.T) {
 	f := newForger(t)
 	anchor, err := dnssec.NewAnchor(f.keys["."])
 	require.NoError(t, err)
-	p := resolver.Prover{Anchors: []dnssec.Anchor{anchor}}
+	below, err := dnssec.NewAnchor(f.keys["a.z."])
+	require.NoError(t, err)
 	var lines [][]byte
 	found := map[string]int{}
 	for range *forgeries {
 		l, sets := f.lookup()
+		p := resolver.Prover{Anchors: []dnssec.Anchor{anchor}}
+		if f.chance(10) {
+			p.Anchors = append(p.Anchors, below)
+		}
 		if claims(p, &l, sets) {
 			found[l.Status.String()+" "+l.Rcode]++
 			for _, s := range l.Proof[len(l.Proof)-1].Steps {
