@@ -26,8 +26,8 @@ import (
 )
 
 var (
-	rounds    = flag.Int("alterations", 12, "how often each proof is altered")
-	forgeries = flag.Int("forgeries", 3000, "how many proofs are made of what no honest zone signs")
+	rounds    = flag.Int("alterations", 6, "how often each proof is altered")
+	forgeries = flag.Int("forgeries", 1500, "how many proofs are made of what no honest zone signs")
 	seed      = flag.Uint64("seed", 1, "the seed that the alterations follow from")
 	file      = flag.String("lines", "", "keep verify.py's input in this file")
 )
