@@ -104,3 +104,16 @@ func TestOneGoodServerIsEnough(t *testing.T) {
 		})
 	}
 }
+
+// Of a name with many labels ten are asked about one by one, at most.
+//
+// Holds: DCV-04
+func TestRFC9156_2_3_LabelsAreAskedAboutWithinBounds(t *testing.T) {
+	w, seen := counted(t)
+	name := strings.Repeat("l.", 40) + "example.com"
+	require.NoError(t, w.Set(name, dns.TypeTXT, "deep"))
+	l := in(t, w, nil).Lookup(context.Background(), name, dns.TypeTXT).Lookup
+	require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+	require.Len(t, l.Answers, 1)
+	require.LessOrEqual(t, seen.sought(""), 10+4, "com, example.com, the keys and the whole name beside")
+}
