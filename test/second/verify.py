@@ -27,11 +27,10 @@ from datetime import datetime, timedelta, timezone
 import dns.exception
 import dns.name
 import dns.rdata
-import dns.rdataclass
 import dns.rdatatype
 
 from denial import Denial
-from records import (CNAME, DIGESTS, DNAME, DNSKEY, DS, NOERROR, NSEC, NSEC3, NXDOMAIN, YXDOMAIN, Broken, CannotCheck, Judge,
+from records import (CNAME, DIGESTS, DNAME, DNSKEY, DS, NOERROR, NXDOMAIN, YXDOMAIN, Broken, CannotCheck, Judge,
                      Key, Message, Step, Verdict, ancestor, below, bogus, failure, find, group, labels, read_set, serial)
 
 USABLE = ("secure", "insecure")
