@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,15 +26,16 @@ func clocked(t testing.TB, w *world.World) (ask func(name string, qtype uint16) 
 	}, ahead
 }
 
-// shorten gives all records of a zone's responses a TTL.
-func shorten(t testing.TB, w *world.World, f world.Fault, ttl uint32) {
+// shorten gives the records of some types in a zone's responses, or all, a TTL.
+func shorten(t testing.TB, w *world.World, f world.Fault, ttl uint32, types ...uint16) {
 	t.Helper()
 	f.Kind, f.Rewrite = world.Rewrite, func(m *dns.Msg) {
 		for _, section := range []*[]dns.RR{&m.Answer, &m.Ns, &m.Extra} {
 			*section = copies(*section)
 			for _, rr := range *section {
-				if rr.Header().Rrtype != dns.TypeOPT {
-					rr.Header().Ttl = ttl
+				h := rr.Header()
+				if h.Rrtype != dns.TypeOPT && (len(types) == 0 || slices.Contains(types, h.Rrtype)) {
+					h.Ttl = ttl
 				}
 			}
 		}
@@ -59,18 +61,23 @@ func TestAChildIsNotRememberedBeyondItsParent(t *testing.T) {
 //
 // Holds: DCV-04, C9
 func TestADelegationIsRememberedForItsTTL(t *testing.T) {
-	for _, zone := range []string{"island.com", "unsigned.com"} {
+	for _, short := range [][]uint16{{dns.TypeNS}, {dns.TypeNSEC}} {
 		w := serve(t, quick())
-		shorten(t, w, world.Fault{Zone: "com"}, 30)
+		shorten(t, w, world.Fault{Zone: "com"}, 30, short...)
 		ask, ahead := clocked(t, w)
-		require.Equal(t, dnssec.Insecure, ask("www."+zone, dns.TypeA).Status)
-		require.NoError(t, w.Edit(zone, func(z *world.Zone) error {
-			z.DS, z.Algorithm = world.DSGenuine,
-				dns.ECDSAP256SHA256
-			return nil
-		}))
+		require.Equal(t, dnssec.Insecure, ask("www.island.com", dns.TypeA).Status)
+		require.NoError(t, w.Edit("island.com", func(z *world.Zone) error { z.DS = world.DSGenuine; return nil }))
 		ahead.Store(int64(31 * time.Second))
-		require.Equal(t, dnssec.Secure, ask("www."+zone, dns.TypeA).Status)
+		require.Equal(t, dnssec.Secure, ask("www.island.com", dns.TypeA).Status, dns.Type(short[0]))
+	}
+	for _, short := range [][]uint16{{dns.TypeNS}, {dns.TypeDS}} {
+		w := serve(t, quick())
+		shorten(t, w, world.Fault{Zone: "com"}, 30, short...)
+		ask, ahead := clocked(t, w)
+		require.Equal(t, dnssec.Secure, ask("example.com", dns.TypeA).Status)
+		require.NoError(t, w.Edit("example.com", func(z *world.Zone) error { z.DS = world.DSAbsent; return nil }))
+		ahead.Store(int64(31 * time.Second))
+		require.Equal(t, dnssec.Insecure, ask("example.com", dns.TypeA).Status, dns.Type(short[0]))
 	}
 }
 
