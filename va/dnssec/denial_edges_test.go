@@ -24,24 +24,6 @@ the next name                | a.example.com. b.example.com. A RRSIG NSEC; examp
 the owner under its own record | b.example.com. d.example.com. CAA RRSIG NSEC; example.com. b.example.com. SOA NS RRSIG NSEC | b.example.com. CAA | yes | no
 `
 
-// Holds: DCV-05, DCV-08
-func TestRFC4035_5_4_NSECWhereTwoRulesMeet(t *testing.T) {
-	s := p256(t, "example.com.")
-	k := keys(t, s)
-	for _, c := range cases(t, nsecEdges, 5) {
-		t.Run(c[0], func(t *testing.T) {
-			var authority []dns.RR
-			for _, rec := range strings.Split(c[1], ";") {
-				f := strings.Fields(rec)
-				authority = append(authority, s.signed(f[0]+" NSEC "+strings.Join(f[1:], " "))...)
-			}
-			q := strings.Fields(c[2])
-			got, v := verifier(t).Denial(dnssec.Group(authority), k).Negative(q[0], dns.StringToType[q[1]], c[3] == "yes")
-			expect(t, c[4], got, v)
-		})
-	}
-}
-
 // "No DS" of the root is its own to say, since nobody is above it.
 //
 // Holds: DCV-05

@@ -42,7 +42,7 @@ DS denied by the child       | example.com. x.example.com. NS SOA RRSIG NSEC    
 func TestRFC4035_5_4_NSEC(t *testing.T) {
 	s := p256(t, "example.com.")
 	k := keys(t, s)
-	for _, c := range cases(t, nsecCases, 5) {
+	for _, c := range cases(t, nsecCases+nsecEdges, 5) {
 		t.Run(c[0], func(t *testing.T) {
 			var authority []dns.RR
 			for _, rec := range strings.Split(c[1], ";") {
