@@ -2,8 +2,11 @@ package resolver_test
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -44,4 +47,43 @@ func TestRFC5452_9_AFloodOfGuessesIsNotWaitedOut(t *testing.T) {
 		require.Equal(t, tcp, asked[0].Error == "too many datagrams that answer another question", trace(l))
 		require.Equal(t, tcp, asked[len(asked)-1].Transport == "tcp", trace(l))
 	}
+}
+
+// Each query leaves from a socket, and so a port, of its own.
+//
+// Holds: DCV-04
+func TestRFC5452_9_2_EachQueryHasItsOwnPort(t *testing.T) {
+	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 53, 160)})
+	require.NoError(t, err)
+	var ports []uint16
+	var running sync.WaitGroup
+	running.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := server.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			query := new(dns.Msg)
+			if query.Unpack(buf[:n]) != nil {
+				continue
+			}
+			ports = append(ports, from.Port())
+			if wire, err := new(dns.Msg).SetRcode(query, dns.RcodeServerFailure).Pack(); err == nil {
+				_, _ = server.WriteToUDPAddrPort(wire, from)
+			}
+		}
+	})
+	at := server.LocalAddr().(*net.UDPAddr).AddrPort()
+	r, err := resolver.New(resolver.Config{Hints: []resolver.Hint{{Name: "root.", Addrs: []netip.Addr{at.Addr().Unmap()}}},
+		Port: at.Port(), AllowReserved: true})
+	require.NoError(t, err)
+	for range 10 {
+		require.Equal(t, dnssec.Failure, r.Lookup(context.Background(), "example.com", dns.TypeA).Lookup.Status)
+	}
+	require.NoError(t, server.Close())
+	running.Wait()
+	require.GreaterOrEqual(t, len(ports), 20)
+	slices.Sort(ports)
+	require.Greater(t, len(slices.Compact(slices.Clone(ports))), len(ports)*3/4, "%v", ports)
 }
