@@ -154,8 +154,10 @@ func sameReport(a, b va.Report) bool {
 // report proves the lookups of one report.
 func (v *verification) report(who string, r *va.Report) {
 	attempt := v.evidence.Attempt
-	if r.Started.Before(attempt.Started.Add(-skew)) || r.Finished.Before(r.Started) {
-		v.wrong(Times, who, "", "the report is of %s to %s, and the attempt began at %s", stamp(r.Started), stamp(r.Finished), stamp(attempt.Started))
+	// The checks end by the probe's deadline, also where the reply came too late.
+	if r.Started.Before(attempt.Started.Add(-skew)) || r.Finished.Before(r.Started) || r.Finished.After(attempt.Probe.Deadline.Add(skew)) {
+		v.wrong(Times, who, "", "the report is of %s to %s, and the attempt of %s to %s", stamp(r.Started), stamp(r.Finished),
+			stamp(attempt.Started), stamp(attempt.Probe.Deadline))
 	}
 	slack := time.Duration(r.Resolver.Slack) * time.Second
 	prover := resolver.Prover{Anchors: v.auditor.Anchors, Algorithms: v.auditor.Algorithms, Limits: dnssec.Limits{Slack: slack}}
@@ -167,6 +169,9 @@ func (v *verification) report(who string, r *va.Report) {
 		if l.Started.Before(r.Started) || l.Finished.After(r.Finished) {
 			v.wrong(Times, who, question, "the lookup is of %s to %s, and the report of %s to %s", stamp(l.Started), stamp(l.Finished),
 				stamp(r.Started), stamp(r.Finished))
+		}
+		if l.Upstream != "" && r.Resolver.Mode != resolver.Upstream {
+			v.wrong(Proofs, who, question, "an upstream resolver was asked, and the perspective is said to resolve by itself")
 		}
 		switch err := prover.Prove(*l, r.Sets); {
 		case err == nil:

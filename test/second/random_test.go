@@ -356,12 +356,6 @@ func (f *forger) lookup() (resolver.Lookup, dnssec.Sets) {
 		}
 		l.Queries = append(l.Queries, resolver.Query{At: f.at, Transport: "udp", Query: query, Response: response})
 		zone := one(f, zones...)
-		if qtype == dns.TypeDS && zone == name { // the parent's to answer
-			zone = "z."
-			if name == zone {
-				zone = "."
-			}
-		}
 		l.Proof = append(l.Proof, dnssec.Stage{Kind: dnssec.StageAnswer, Zone: zone, Name: name, Type: l.Type,
 			Query: len(l.Queries), At: f.at, Status: dnssec.Secure})
 		for _, rr := range m.Answer {

@@ -79,9 +79,18 @@ type proving struct {
 	closed bool // a stage was not usable: nothing may follow
 }
 
+// A proof is of one moment: a lookup ends after a minute at the most (resolver.Config), and twelve names have no more stages.
+const (
+	longestLookup = 2 * time.Minute
+	mostStages    = 1000
+)
+
 // Prove works a proof out again. The error is ErrProof or ErrUnfinished, wrapped, or nil; then the verdict, whatever it is, follows from the
 // records and the anchors. A proof that ends in a bogus or failed stage gives that stage's verdict.
 func (p Prover) Prove(q Question, stages []Stage, sets Sets) (Proven, error) {
+	if took := q.Finished.Sub(q.Started); took < 0 || took > longestLookup || len(stages) > mostStages {
+		return Proven{}, broken("no lookup takes %s and %d stages", took, len(stages))
+	}
 	w := &proving{Prover: p, q: q, sets: sets, cuts: map[string]*Delegation{}, keys: map[string]*Keys{}, name: q.Name}
 	for _, a := range p.Anchors {
 		w.cuts[a.zone] = FromAnchors(p.Anchors, a.zone)
@@ -208,6 +217,14 @@ func (w *proving) answer(v *Verifier, s Stage) (Verdict, error) {
 	}
 	if !within(w.name, s.Zone) {
 		return Verdict{}, broken("%s lies outside of the zone %s", w.name, s.Zone)
+	}
+	if s.Zone == w.name && w.name != "." && w.q.Type == dns.TypeDS { // RFC 4035 section 2.4
+		return Verdict{}, broken("the DS records of %s are its parent's to give", w.name)
+	}
+	for n := dns.CountLabel(s.Zone) + 1; n <= dns.CountLabel(w.name); n++ {
+		if below := Ancestor(w.name, n); w.anchored(below) && !(below == w.name && w.q.Type == dns.TypeDS) {
+			return Verdict{}, broken("%s has a trust anchor, and its zone did not answer", below)
+		}
 	}
 	m, err := w.q.Response(s.Query)
 	if err != nil {

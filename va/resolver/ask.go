@@ -120,12 +120,6 @@ type asking struct {
 	targets   dnssec.Verdict // why a name server's address could not be had
 }
 
-// found is what the search for one more server's address led to.
-type found struct {
-	servers []server
-	why     dnssec.Verdict
-}
-
 // advance sends the question to the next server, if there is one. late tells that those asked have been slow: then the next
 // round may begin beside them.
 func (q *asking) advance(ctx context.Context, late bool) {
@@ -172,8 +166,7 @@ func (q *asking) next(ctx context.Context, late bool) (server, bool) {
 		case !q.exhausted && !q.searching && busy:
 			q.search(ctx) // beside the replies that may be on their way
 		case !q.exhausted && !q.searching:
-			more, why := q.work.servers(ctx, q.frame, q.zone, len(q.known) > 0)
-			if q.take(found{more, why}) {
+			if q.take(q.work.servers(ctx, q.frame, q.zone, len(q.known) > 0)) {
 				continue
 			}
 		}
@@ -193,8 +186,7 @@ func (q *asking) search(ctx context.Context) {
 	q.running.Add(1)
 	go func() {
 		defer q.running.Done()
-		more, why := q.work.servers(ctx, q.frame, q.zone, true)
-		q.found <- found{more, why}
+		q.found <- q.work.servers(ctx, q.frame, q.zone, true)
 	}()
 }
 
@@ -202,10 +194,10 @@ func (q *asking) search(ctx context.Context) {
 func (q *asking) take(f found) bool {
 	if f.why.Status != 0 {
 		q.targets = f.why
-		if final(f.why) {
-			q.limit = &f.why
-			return false
-		}
+	}
+	if f.over {
+		q.limit = &f.why
+		return false
 	}
 	fresh := slices.DeleteFunc(slices.Clone(f.servers), func(sv server) bool { return slices.Contains(q.known, sv.addr) })
 	for _, sv := range fresh {

@@ -111,6 +111,11 @@ func TestAProofIsOfTheOctetsAndNothingElse(t *testing.T) {
 				later(&l.Queries[i].At)
 			}
 		}, "the stage before comes to bogus"},
+		{"a lookup of years", signed, func(l *resolver.Lookup, _ dnssec.Sets) { l.Finished = l.Finished.AddDate(1, 0, 0) }, "no lookup takes"},
+		{"a lookup that ends before it begins", signed, func(l *resolver.Lookup, _ dnssec.Sets) {
+			l.Finished = l.Started.Add(-time.Millisecond)
+			l.Queries = nil
+		}, "no lookup takes"},
 		{"a query outside of the lookup", signed, func(l *resolver.Lookup, _ dnssec.Sets) { l.Queries[0].At = l.Started.Add(-time.Hour) },
 			"outside of the lookup's time"},
 		{"another's response", signed, func(l *resolver.Lookup, _ dnssec.Sets) {

@@ -115,3 +115,22 @@ func TestTargetsOfALookupAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// A delegation to forty name servers elsewhere, all of which exist and answer nothing: at most sixteen addresses are
+// looked up.
+//
+// Holds: DCV-09
+func TestTargetsOfADelegationAreCounted(t *testing.T) {
+	w, seen := counted(t)
+	var ns []string
+	for i := range 40 {
+		name := fmt.Sprintf("target%d.example.org", i)
+		ns = append(ns, name+".")
+		require.NoError(t, w.Set(name, dns.TypeA, fmt.Sprintf("127.0.53.%d", 180+i))) // nobody listens there
+	}
+	require.NoError(t, w.Set("many.example.com", dns.TypeNS, ns...))
+	l := in(t, w, nil).Lookup(context.Background(), "www.many.example.com", dns.TypeA).Lookup
+	require.Equal(t, dnssec.Failure, l.Status, trace(l))
+	require.Equal(t, "dns.limit", l.Code, l.Why)
+	require.LessOrEqual(t, seen.sought("target"), 16, "%s\n%s", l.Why, trace(l))
+}

@@ -88,7 +88,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 	default:
 		a.Lookup.Name = canonical
 		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype), verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
-			searches: map[target]*search{}}
+			searches: map[target]*search{}, sought: map[*zone]int{}}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
 		w.running.Wait()

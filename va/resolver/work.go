@@ -30,6 +30,7 @@ type work struct {
 	keyless  map[*zone]dnssec.Verdict // zones whose keys could not be had in this lookup, and why
 	targets  int
 	missing  int
+	sought   map[*zone]int      // how many name servers of a zone were looked up
 	searches map[target]*search // for name servers' addresses, each once
 }
 

@@ -261,39 +261,50 @@ func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, d
 	return keys, v
 }
 
+// found is what looking for a zone's servers led to.
+type found struct {
+	servers []server
+	// why has a status where a server's address could not be had.
+	why dnssec.Verdict
+	// over tells that no further name server may be looked up in this lookup.
+	over bool
+}
+
 // servers gives the addresses of a zone's servers that may be asked. With more, the address of one more name server is
-// looked up, if there is one left; so it is, too, when none is known. A verdict with a status says why none was found.
-func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) ([]server, dnssec.Verdict) {
+// looked up, if there is one left; so it is, too, when none is known.
+func (w *work) servers(ctx context.Context, f frame, z *zone, more bool) found {
 	limits := w.r.config.Limits
 	list, unknown := z.addresses(w.r)
 	if len(list) > 0 && !more {
-		return list, dnssec.Verdict{}
+		return found{servers: list}
 	}
-	why := dnssec.Verdict{}
+	out := found{servers: list}
 	if len(list) == 0 {
-		why = failed(codeUnusable, dnssec.EDENoReachableAuthority, "no server of the zone %s has an address that may be asked: "+
-			"they are reserved, or of the wrong family", z.name)
+		out.why = failed(codeUnusable, dnssec.EDENoReachableAuthority, "no server of the zone %s has an address that may be asked: "+
+			"they are reserved, of the wrong family, or to be found through the zone alone", z.name)
 	}
-	for i, name := range unknown {
-		if i >= limits.TargetsPerDelegation {
-			return list, failed(codeLimit, 0, "the zone %s has more than %d name servers without a known address", z.name,
-				limits.TargetsPerDelegation)
+	for _, name := range unknown {
+		if name == z.name || dnssec.Below(name, z.name) || slices.Contains(f.resolving, name) {
+			continue // it could only be found through itself
 		}
-		if name == z.name || dnssec.Below(name, z.name) || slices.Contains(f.resolving, name) || f.depth >= limits.Depth {
-			continue // it could only be found through itself, or too deep
+		if f.depth >= limits.Depth {
+			out.why = failed(codeLimit, 0, "the address of %s, a name server of %s, is wanted more than %d look-ups deep", name, z.name,
+				limits.Depth)
+			continue
 		}
-		if v := w.findHost(ctx, f, z, name); v.Status != 0 {
-			if why = v; final(v) {
-				return list, v
+		s := w.findHost(ctx, f, z, name)
+		if s.why.Status != 0 {
+			if out.why, out.over = s.why, s.over; out.over {
+				return out
 			}
 			continue
 		}
-		before := len(list)
-		if list, _ = z.addresses(w.r); len(list) > before {
-			return list, dnssec.Verdict{}
+		before := len(out.servers)
+		if out.servers, _ = z.addresses(w.r); len(out.servers) > before {
+			return found{servers: out.servers}
 		}
 	}
-	return list, why
+	return out
 }
 
 // target is one name server whose address a lookup needs, at one depth of nesting.
@@ -308,10 +319,11 @@ type target struct {
 type search struct {
 	done chan struct{}
 	why  dnssec.Verdict // without status when addresses were found, and z has learnt them
+	over bool           // neither this nor any other may be looked up
 }
 
-// findHost looks a name server's address up, once per lookup. A verdict with a status says why there is none.
-func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) dnssec.Verdict {
+// findHost looks a name server's address up, once per lookup.
+func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) *search {
 	limits := w.r.config.Limits
 	id := target{z, name, f.depth}
 	w.mu.Lock()
@@ -319,33 +331,45 @@ func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) dnss
 		w.mu.Unlock()
 		select {
 		case <-s.done:
-			return s.why
+			return s
 		case <-ctx.Done():
-			return failed(codeTimeout, dnssec.EDENoReachableAuthority, "the time was up before the address of %s was found", name)
+			return &search{over: true, why: failed(codeTimeout, dnssec.EDENoReachableAuthority,
+				"the time was up before the address of %s was found", name)}
 		}
 	}
 	s := &search{done: make(chan struct{})}
 	w.searches[id] = s
 	defer close(s.done)
 	w.targets++
-	over := w.targets > limits.Targets || w.missing >= limits.MissingTargets
-	w.mu.Unlock()
-	if over {
+	w.sought[z]++
+	switch {
+	case w.targets > limits.Targets || w.missing >= limits.MissingTargets:
 		s.why = failed(codeLimit, 0, "the lookup needs the addresses of more than %d name servers, or %d that do not exist",
 			limits.Targets, limits.MissingTargets)
-		return s.why
+	case w.sought[z] > limits.TargetsPerDelegation:
+		s.why = failed(codeLimit, 0, "the zone %s has more than %d name servers without a known address", z.name,
+			limits.TargetsPerDelegation)
+	}
+	s.over = s.why.Status != 0
+	w.mu.Unlock()
+	if s.over {
+		return s
 	}
 	addrs, ttl, v := w.resolveHost(ctx, frame{f.depth + 1, append(slices.Clone(f.resolving), name), s}, name)
 	if len(addrs) == 0 {
 		w.mu.Lock()
 		w.missing++
 		w.mu.Unlock()
-		s.why = failed(codeNoServer, dnssec.EDENoReachableAuthority, "no address of %s, a name server of %s, could be had: %s",
+		code := codeNoServer
+		if final(v) { // a limit of ours is not the name server's fault (CAA-06)
+			code = v.Reason.Code
+		}
+		s.why = failed(code, dnssec.EDENoReachableAuthority, "no address of %s, a name server of %s, could be had: %s",
 			name, z.name, v.Reason.Text)
-		return s.why
+		return s
 	}
 	z.learn(name, addrs, w.r.config.Now().Add(w.r.lifetime(ttl)))
-	return dnssec.Verdict{}
+	return s
 }
 
 // addresses gives the usable addresses of the hosts, and the names of those without a known address.

@@ -104,7 +104,13 @@ func TestAnAuditorProvesRecordsFromTheirOctets(t *testing.T) {
 		}, audit.Decisions, "the record has"},
 		{"an attempt moved in time", func(r *db.Record, _ *mpic.Attestation) {
 			r.Evidence.Attempt.Started = r.Evidence.Attempt.Started.Add(time.Hour)
-		}, audit.Times, "the attempt began at"},
+		}, audit.Times, "and the attempt of"},
+		{"a report of after the deadline", func(_ *db.Record, a *mpic.Attestation) {
+			a.Report.Finished = a.Report.Finished.Add(time.Hour)
+		}, audit.Times, "and the attempt of"},
+		{"an upstream that nobody configured", func(_ *db.Record, a *mpic.Attestation) {
+			a.Report.CAA.Lookups[0].Upstream = "192.0.2.53:53"
+		}, audit.Proofs, "is said to resolve by itself"},
 		{"a lookup moved out of its report", func(r *db.Record, a *mpic.Attestation) {
 			a.Report.CAA.Lookups[0].Finished = a.Report.Finished.Add(time.Hour)
 		}, audit.Times, "the lookup is of"},
