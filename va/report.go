@@ -46,6 +46,16 @@ func (r *Report) Lookups() []*resolver.Lookup {
 	return all
 }
 
+// WithoutOctets gives a copy of a report whose lookups are without octets and proofs.
+func (r Report) WithoutOctets() Report {
+	r.DCV.Lookups, r.CAA.Lookups, r.CAA.Failures = slices.Clone(r.DCV.Lookups), slices.Clone(r.CAA.Lookups), slices.Clone(r.CAA.Failures)
+	for _, l := range r.Lookups() {
+		*l = l.WithoutOctets()
+	}
+	r.Sets = nil
+	return r
+}
+
 // Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
 func (r *Report) Needs() []string {
 	needs := map[string]bool{}

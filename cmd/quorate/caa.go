@@ -72,7 +72,7 @@ func (c caaCmd) Run(ctx context.Context, out console) error {
 		a.Outcome = "error"
 	}
 	for _, l := range f.Lookups {
-		a.Lookups = append(a.Lookups, complete(l))
+		a.Lookups = append(a.Lookups, complete(l).WithoutOctets())
 	}
 	for _, l := range f.Failures {
 		l.Retry, l.DS, l.Control = complete(l.Retry), complete(l.DS), complete(l.Control)

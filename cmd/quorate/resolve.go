@@ -102,11 +102,7 @@ func printed(a *resolver.Answer, r *resolver.Resolver, evidence bool) any {
 	if evidence {
 		return evidenced{l, a.Sets, r.Settings()}
 	}
-	l.Proof = nil
-	for i := range l.Queries {
-		l.Queries[i].Query, l.Queries[i].Response = nil, nil
-	}
-	return l
+	return l.WithoutOctets()
 }
 
 // complete gives empty lists instead of null.

@@ -66,7 +66,8 @@ type Perspective struct {
 	CAAExcused []string   `json:"caa_excused,omitempty"`
 	Asked      *time.Time `json:"asked,omitempty"`
 	Closed     *time.Time `json:"closed,omitempty"`
-	// DCVFinding and CAAFinding are the perspective's own account, whole.
+	// DCVFinding and CAAFinding are the perspective's own account, but for the octets of DNS messages and the proofs, which the
+	// record has.
 	DCVFinding *va.DCVFinding `json:"dcv_finding,omitempty"`
 	CAAFinding *va.CAAFinding `json:"caa_finding,omitempty"`
 }
@@ -127,6 +128,7 @@ func newPerspective(m mpic.Member, role mpic.Role, views []mpic.View, silent str
 
 func (p *Perspective) add(r *va.Report) {
 	if r != nil {
-		p.DCVFinding, p.CAAFinding = &r.DCV, &r.CAA
+		told := r.WithoutOctets()
+		p.DCVFinding, p.CAAFinding = &told.DCV, &told.CAA
 	}
 }

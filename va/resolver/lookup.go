@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/va/dnssec"
@@ -39,6 +40,16 @@ type Lookup struct {
 	// Started and Finished are UTC.
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
+}
+
+// WithoutOctets gives a copy for people and programs that do not audit: without the octets of messages and without the proof.
+func (l Lookup) WithoutOctets() Lookup {
+	l.Proof = nil
+	l.Queries = slices.Clone(l.Queries)
+	for i := range l.Queries {
+		l.Queries[i].Query, l.Queries[i].Response = nil, nil
+	}
+	return l
 }
 
 // Query is one query sent to one name server.
