@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,50 +34,52 @@ func decodeStrict(text []byte, v any) error {
 }
 
 // checkMembers takes a text that is known to be JSON, and refuses members that are named twice in one object or with
-// other characters than those of this protocol's names.
+// other characters than those of this protocol's names. It looks at the octets alone: reports are long, and mostly strings.
 func checkMembers(text []byte) error {
-	d := json.NewDecoder(bytes.NewReader(text))
 	type level struct {
-		seen map[string]bool // nil in an array
-		key  bool            // a name is next
+		object, key bool     // key: a name is next
+		seen        []string // the names of an object, few enough to look through
 	}
 	var open []level
-	for {
-		t, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		var top *level
-		if len(open) > 0 {
-			top = &open[len(open)-1]
-		}
-		if name, isString := t.(string); isString && top != nil && top.key {
-			if !plainName(name) {
-				return fmt.Errorf("unknown field %q", name)
-			}
-			if top.seen[name] {
-				return fmt.Errorf("%s: stands twice in one object", name)
-			}
-			top.seen[name], top.key = true, false
-			continue
-		}
-		switch t {
-		case json.Delim('{'):
-			open = append(open, level{seen: map[string]bool{}, key: true})
-			continue
-		case json.Delim('['):
-			open = append(open, level{})
-			continue
-		case json.Delim('}'), json.Delim(']'):
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '{', '[':
+			open = append(open, level{object: c == '{', key: c == '{'})
+		case '}', ']':
 			open = open[:len(open)-1]
+		case ',':
+			top := &open[len(open)-1]
+			top.key = top.object
+		case '"':
+			end := endOfString(text, i+1)
+			if len(open) > 0 && open[len(open)-1].key {
+				top, name := &open[len(open)-1], string(text[i+1:end])
+				if !plainName(name) {
+					return fmt.Errorf("unknown field %q", name)
+				}
+				if slices.Contains(top.seen, name) {
+					return fmt.Errorf("%s: stands twice in one object", name)
+				}
+				top.seen, top.key = append(top.seen, name), false
+			}
+			i = end
 		}
-		if len(open) > 0 { // a value is complete
-			top = &open[len(open)-1]
-			top.key = top.seen != nil
+	}
+	return nil
+}
+
+// endOfString gives the place of the quotation mark that ends a string of JSON, whose contents begin at i.
+func endOfString(text []byte, i int) int {
+	for {
+		i += bytes.IndexByte(text[i:], '"')
+		escapes := 0
+		for text[i-1-escapes] == '\\' {
+			escapes++
 		}
+		if escapes%2 == 0 {
+			return i
+		}
+		i++
 	}
 }
 
