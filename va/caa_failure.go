@@ -174,6 +174,8 @@ func failing(l resolver.Lookup, zone string) (servers map[string]bool, err error
 		responded, waited := q.Rcode != "" || len(q.Response) > 0, strings.HasPrefix(q.Error, "no response within ")
 		switch {
 		case !dns.IsSubDomain(zone, name):
+		case strings.HasPrefix(q.Error, "the response "): // it came, and what was not read in it could forbid (CAA-02)
+			return nil, fmt.Errorf("%s answered, and this resolver could not read it: %s", q.Server, q.Error)
 		case responded && q.Error == "" && (q.Rcode == "NOERROR" || q.Rcode == "NXDOMAIN"):
 		case responded, waited && q.Milliseconds >= minSilence:
 			servers[q.Server] = true

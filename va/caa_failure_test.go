@@ -127,7 +127,8 @@ func TestBR_3_2_2_8_ThreeProofsExcuseAFailure(t *testing.T) {
 		"another server was quicker":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "given up: no longer needed", Milliseconds: 900})), "no server"},
 		"a short silence":             {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "no response within 1.2s", Milliseconds: 499})), "no server"},
 		"a long and a short silence":  {both(queries(silent, resolver.Query{Server: "192.0.2.9:53", Error: "no response within 1.2s", Milliseconds: 3})), ""},
-		"octets that are no message":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "the response is no DNS message", Response: []byte("garbage")})), ""},
+		"octets that are no message":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Error: "the response is no DNS message", Response: []byte("garbage")})), "could not read it"},
+		"more than is read":           {both(queries(silent, resolver.Query{Server: "192.0.2.9:53", Error: "the response has more than 2000 records", Response: []byte("many")})), "could not read it"},
 		"all were answered":           {both(queries(resolver.Query{Server: "192.0.2.9:53", Rcode: "NOERROR"})), "no server"},
 		"a query without a question":  {both(queries(resolver.Query{Server: "192.0.2.9:53", Rcode: "SERVFAIL", Question: "x"})), "no server"},
 		"a lame server":               {both(queries(resolver.Query{Server: "192.0.2.9:53", Rcode: "NOERROR", Error: "not authoritative"})), ""},
@@ -331,6 +332,25 @@ func TestBR_3_2_2_8_FailuresInTheWorld(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestALimitOfOursExcusesNothing: what was not read, because there was so much, could forbid.
+//
+// Holds: CAA-06
+func TestALimitOfOursExcusesNothing(t *testing.T) {
+	w := startWorld(t)
+	_, err := w.Inject(world.Fault{Zone: "unsigned.com", Type: dns.TypeCAA, Kind: world.Rewrite, Rewrite: func(m *dns.Msg) {
+		for range 2001 {
+			m.Answer = append(m.Answer, &dns.RFC3597{Hdr: dns.RR_Header{Name: "unsigned.com.", Rrtype: 65280, Class: dns.ClassINET}})
+		}
+	}})
+	require.NoError(t, err)
+	p := live("unsigned.com", DNS01)
+	p.CAALookupFailure = PermitProvenFailure
+	f := perspective(t, w, "127.0.9.1").Check(t.Context(), p).CAA
+	require.Equal(t, Error, f.Outcome)
+	require.Equal(t, "caa.lookup", code(f.Problem))
+	require.Contains(t, f.Problem.Detail, "could not read it")
 }
 
 // TestTheClimbGoesOnAboveAnExcusedFailure: a parent's records count, whatever they say.
