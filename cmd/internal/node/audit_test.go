@@ -65,7 +65,8 @@ func TestAnAuditorProvesRecordsFromTheirOctets(t *testing.T) {
 		require.NotEmpty(t, primary.Resolver.Anchors)
 		for _, l := range primary.Lookups() {
 			for _, q := range l.Queries {
-				require.True(t, len(q.Query) > 12 && (len(q.Response) > 12 || q.Error != ""), "%+v", q)
+				// A packet that was no longer needed may never have left.
+				require.True(t, q.Error != "" || len(q.Query) > 12 && len(q.Response) > 12, "%+v", q)
 			}
 		}
 	}
