@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
+	"testing/fstest"
 
 	"github.com/pressly/goose/v3"
 )
@@ -18,57 +18,33 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// union shows the migrations of both engines and those of one dialect as one directory: goose runs them by number.
-type union []fs.FS
-
-func (u union) Open(name string) (fs.File, error) {
-	for _, part := range u {
-		f, err := part.Open(name)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return f, err
+// migrationFiles shows the migrations that are the same for both engines and the rendered guards as one directory: goose runs
+// them by number.
+func migrationFiles(guards string) fs.FS {
+	files := fstest.MapFS{"00002_guards.sql": {Data: []byte(guards)}}
+	entries, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil { // the pattern is a constant
+		return files
+	}
+	for _, name := range entries {
+		text, err := fs.ReadFile(migrations, name)
+		if err != nil { // the directory is embedded; without a file the schema's version shows it
+			continue
 		}
+		files[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: text}
 	}
-	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-}
-
-func (u union) ReadDir(name string) ([]fs.DirEntry, error) {
-	var all []fs.DirEntry
-	for _, part := range u {
-		entries, err := fs.ReadDir(part, name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, entries...)
-	}
-	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return all, nil
-}
-
-func sqliteMigrations() (fs.FS, error) {
-	common, err := fs.Sub(migrations, "migrations/common")
-	if err != nil {
-		return nil, err
-	}
-	dialect, err := fs.Sub(migrations, "migrations/sqlite")
-	if err != nil {
-		return nil, err
-	}
-	return union{common, dialect}, nil
+	return files
 }
 
 // migrate brings the schema up to date. There is no way down: records are not dropped.
-func migrate(ctx context.Context, pool *sql.DB, log *slog.Logger) error {
-	switch version, err := schemaVersion(ctx, pool); {
+func migrate(ctx context.Context, e engine, pool *sql.DB, log *slog.Logger) error {
+	switch version, err := schemaVersion(ctx, e, pool); {
 	case err != nil:
 		return err
-	case version > latestVersion():
-		return newer(version)
+	case version > latestVersion(e):
+		return newer(version, e)
 	}
-	files, err := sqliteMigrations()
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, pool, files, goose.WithSlog(log))
+	provider, err := goose.NewProvider(e.dialect(), pool, e.migrations(), goose.WithSlog(log))
 	if err != nil {
 		return err
 	}
@@ -79,31 +55,30 @@ func migrate(ctx context.Context, pool *sql.DB, log *slog.Logger) error {
 }
 
 // checkVersion refuses a schema that this program's queries were not written for.
-func checkVersion(ctx context.Context, pool *sql.DB) error {
-	switch version, err := schemaVersion(ctx, pool); {
+func checkVersion(ctx context.Context, e engine, pool *sql.DB) error {
+	switch version, err := schemaVersion(ctx, e, pool); {
 	case err != nil:
 		return err
-	case version > latestVersion():
-		return newer(version)
-	case version < latestVersion():
-		return fmt.Errorf("the schema has version %d; this program reads %d; open it once with a gate of this version",
-			version, latestVersion())
+	case version > latestVersion(e):
+		return newer(version, e)
+	case version < latestVersion(e) && e.alone():
+		return fmt.Errorf("the schema has version %d; this program reads %d; open it once with a gate of this version", version, latestVersion(e))
+	case version < latestVersion(e):
+		return fmt.Errorf("the schema has version %d; this program needs %d: run quorate migrate as the tables' owner", version, latestVersion(e))
 	}
 	return nil
 }
 
-func newer(version int64) error {
-	return fmt.Errorf("the schema has version %d, which is newer than this program's %d", version, latestVersion())
+func newer(version int64, e engine) error {
+	return fmt.Errorf("the schema has version %d, which is newer than this program's %d", version, latestVersion(e))
 }
 
 // schemaVersion gives 0 for an empty database, and refuses one that holds something else.
-func schemaVersion(ctx context.Context, pool *sql.DB) (int64, error) {
-	var tables, ours int
-	const count = `SELECT count(*), coalesce(sum(name = 'goose_db_version'), 0) FROM sqlite_schema WHERE type = 'table'`
-	if err := pool.QueryRowContext(ctx, count).Scan(&tables, &ours); err != nil {
-		return 0, err
-	}
+func schemaVersion(ctx context.Context, e engine, pool *sql.DB) (int64, error) {
+	tables, ours, err := e.tables(ctx, pool)
 	switch {
+	case err != nil:
+		return 0, err
 	case tables == 0:
 		return 0, nil
 	case ours == 0:
@@ -111,19 +86,15 @@ func schemaVersion(ctx context.Context, pool *sql.DB) (int64, error) {
 	}
 	var version int64
 	const newest = `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`
-	err := pool.QueryRowContext(ctx, newest).Scan(&version)
+	err = pool.QueryRowContext(ctx, newest).Scan(&version)
 	return version, err
 }
 
 // latestVersion is the highest number of the migrations' file names.
-func latestVersion() int64 {
+func latestVersion(e engine) int64 {
 	var latest int64
-	files, err := sqliteMigrations()
-	if err != nil { // the names are constants of this file
-		return 0
-	}
-	names, err := fs.Glob(files, "*.sql")
-	if err != nil {
+	names, err := fs.Glob(e.migrations(), "*.sql")
+	if err != nil { // the pattern is a constant
 		return 0
 	}
 	for _, name := range names {

@@ -29,19 +29,11 @@ type Record struct {
 	Decision json.RawMessage
 }
 
-// Document is stored bytes with the digest that was stored beside them; reading has found that they agree.
-type Document struct {
-	Bytes []byte
-	// SHA256 is in hexadecimal; empty where there is no document.
-	SHA256 string
-}
-
 // Perspective is one perspective's part in an attempt.
 type Perspective struct {
-	Name     string
-	Role     mpic.Role
-	Place    mpic.Place
-	Resolver mpic.Place
+	Name   string
+	Role   mpic.Role
+	Region mpic.Region
 	// State is mpic.State's name, or "missing" for a primary that made no report, or "pending" while the attempt is
 	// open.
 	State string
@@ -51,8 +43,6 @@ type Perspective struct {
 	DCVCode, CAACode string
 	// Asked is zero when the perspective was not asked, Closed while the attempt is open.
 	Asked, Closed time.Time
-	// Document is the JSON of the primary's va.Report, or of the remote's mpic.Attestation with its signed reply.
-	Document Document
 }
 
 // Late is a reply that came after the decision.
@@ -92,27 +82,28 @@ func (s *Store) attempt(ctx context.Context, key string) (r Record, err error) {
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 
-	var opening, closing []byte
 	var closingSum sql.NullString
+	var closingLeaf sql.NullInt64
 	number, numErr := strconv.ParseInt(key, 10, 64)
 	if numErr != nil {
 		number = 0
 	}
-	row := tx.QueryRowContext(ctx, `SELECT `+summaryColumns+`, a.document, a.sha256, d.document, d.sha256
+	row := tx.QueryRowContext(ctx, `SELECT `+summaryColumns+`, a.document, a.sha256, a.leaf, a.secrets, d.document, d.sha256, d.leaf, d.secrets
 		FROM attempts AS a LEFT JOIN decisions AS d ON d.attempt = a.number
 		WHERE a.id = $1 OR a.number = $2 ORDER BY a.id = $1 DESC LIMIT 1`, key, number)
-	r.Summary, err = scanSummary(row, &opening, &r.Opening.SHA256, &closing, &closingSum)
+	r.Summary, err = scanSummary(row, &r.Opening.Bytes, &r.Opening.SHA256, &r.Opening.Leaf, &r.Opening.Secrets,
+		&r.Closing.Bytes, &closingSum, &closingLeaf, &r.Closing.Secrets)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, ErrNotFound
 	} else if err != nil {
 		return r, err
 	}
-	if err := r.Opening.set(opening, "attempt"); err != nil {
+	if err := r.Opening.check("attempt"); err != nil {
 		return r, err
 	}
 	if closingSum.Valid {
-		r.Closing.SHA256 = closingSum.String
-		if err := r.Closing.set(closing, "decision"); err != nil {
+		r.Closing.SHA256, r.Closing.Leaf = closingSum.String, closingLeaf.Int64
+		if err := r.Closing.check("decision"); err != nil {
 			return r, err
 		}
 	}
@@ -137,19 +128,9 @@ func (s *Store) attempt(ctx context.Context, key string) (r Record, err error) {
 	return r, nil
 }
 
-// set keeps bytes that have the stored digest, and refuses others.
-func (d *Document) set(b []byte, what string) error {
-	if digest(b) != d.SHA256 {
-		return fmt.Errorf("%w: the document of the %s", ErrDamaged, what)
-	}
-	d.Bytes = b
-	return nil
-}
-
 func readPerspectives(ctx context.Context, tx *sql.Tx, number int64) ([]Perspective, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT p.name, p.role, p.region, p.latitude, p.longitude, p.resolver_region,
-		p.resolver_latitude, p.resolver_longitude, coalesce(r.state, 'pending'), coalesce(r.dcv, ''), coalesce(r.caa, ''),
-		coalesce(r.dcv_code, ''), coalesce(r.caa_code, ''), r.asked_at, r.closed_at, r.document, r.sha256
+	rows, err := tx.QueryContext(ctx, `SELECT p.name, p.role, p.region, coalesce(r.state, 'pending'), coalesce(r.dcv, ''), coalesce(r.caa, ''),
+		coalesce(r.dcv_code, ''), coalesce(r.caa_code, ''), r.asked_at, r.closed_at
 		FROM perspectives AS p LEFT JOIN reports AS r ON r.attempt = p.attempt AND r.perspective = p.name
 		WHERE p.attempt = $1 ORDER BY p.position`, number)
 	if err != nil {
@@ -160,11 +141,8 @@ func readPerspectives(ctx context.Context, tx *sql.Tx, number int64) ([]Perspect
 	for rows.Next() {
 		var p Perspective
 		var role string
-		var asked, closed, sum sql.NullString
-		var doc []byte
-		err := rows.Scan(&p.Name, &role, &p.Place.Region, &p.Place.Latitude, &p.Place.Longitude, &p.Resolver.Region,
-			&p.Resolver.Latitude, &p.Resolver.Longitude, &p.State, &p.DCV, &p.CAA, &p.DCVCode, &p.CAACode, &asked, &closed,
-			&doc, &sum)
+		var asked, closed sql.NullString
+		err := rows.Scan(&p.Name, &role, &p.Region, &p.State, &p.DCV, &p.CAA, &p.DCVCode, &p.CAACode, &asked, &closed)
 		if err == nil {
 			err = p.Role.UnmarshalText([]byte(role))
 		}
@@ -173,10 +151,6 @@ func readPerspectives(ctx context.Context, tx *sql.Tx, number int64) ([]Perspect
 		}
 		if err == nil {
 			p.Closed, err = optionalTime(closed)
-		}
-		if err == nil && sum.Valid {
-			p.Document.SHA256 = sum.String
-			err = p.Document.set(doc, "perspective "+p.Name)
 		}
 		if err != nil {
 			return nil, err
@@ -187,7 +161,7 @@ func readPerspectives(ctx context.Context, tx *sql.Tx, number int64) ([]Perspect
 }
 
 func readLate(ctx context.Context, tx *sql.Tx, number int64) ([]Late, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT perspective, state, recorded_at, document, sha256 FROM late_reports
+	rows, err := tx.QueryContext(ctx, `SELECT perspective, state, recorded_at, document, sha256, leaf, secrets FROM late_reports
 		WHERE attempt = $1 ORDER BY recorded_at, perspective`, number)
 	if err != nil {
 		return nil, err
@@ -197,17 +171,18 @@ func readLate(ctx context.Context, tx *sql.Tx, number int64) ([]Late, error) {
 	for rows.Next() {
 		var l Late
 		var recorded string
-		var doc []byte
-		err := rows.Scan(&l.Perspective, &l.State, &recorded, &doc, &l.Document.SHA256)
+		err := rows.Scan(&l.Perspective, &l.State, &recorded, &l.Document.Bytes, &l.Document.SHA256, &l.Document.Leaf, &l.Document.Secrets)
 		if err == nil {
 			l.Recorded, err = parseTime(recorded)
 		}
 		if err == nil {
-			err = l.Document.set(doc, "late reply of "+l.Perspective)
+			err = l.Document.check("late reply of " + l.Perspective)
 		}
+		var late lateReply
 		if err == nil {
-			err = json.Unmarshal(l.Document.Bytes, &l.Attestation)
+			err = l.Document.decode(&late, "late reply of "+l.Perspective)
 		}
+		l.Attestation = late.Reply
 		if err != nil {
 			return nil, err
 		}
@@ -216,50 +191,23 @@ func readLate(ctx context.Context, tx *sql.Tx, number int64) ([]Late, error) {
 	return out, rows.Err()
 }
 
-// decode makes Evidence and Decision out of the documents, and holds the decision's list of digests against the rows.
+// decode makes Evidence and Decision out of the documents.
 func (r *Record) decode() error {
 	var o opening
-	if err := json.Unmarshal(r.Opening.Bytes, &o); err != nil {
-		return fmt.Errorf("the attempt's document: %w", err)
+	if err := r.Opening.decode(&o, "attempt"); err != nil {
+		return err
 	}
 	r.Evidence.Attempt, r.Evidence.Roster = o.Attempt, o.Roster
 	if r.Outcome == StillOpen {
 		return nil
 	}
 	var c closing
-	if err := json.Unmarshal(r.Closing.Bytes, &c); err != nil {
-		return fmt.Errorf("the decision's document: %w", err)
+	if err := r.Closing.decode(&c, "decision"); err != nil {
+		return err
 	}
-	r.Decision = c.Decision
-	if c.Number != r.Number || c.Opening != r.Opening.SHA256 || len(c.Reports) != len(r.Perspectives) {
+	if c.Number != r.Number || c.Intent != (reference{r.Opening.Leaf, r.Opening.SHA256}) {
 		return fmt.Errorf("%w: the decision's document is of another record", ErrDamaged)
 	}
-	for i, p := range r.Perspectives {
-		if want := c.Reports[i]; want != (closingReport{p.Name, p.Role, p.State, p.Document.SHA256}) {
-			return fmt.Errorf("%w: the decision was made upon another report of %s", ErrDamaged, want.Perspective)
-		}
-		if err := addReport(&r.Evidence, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addReport decodes one perspective's document into the evidence; the role says what it is (F2).
-func addReport(e *mpic.Evidence, p Perspective) error {
-	var err error
-	switch p.Role {
-	case mpic.Primary:
-		err = json.Unmarshal(p.Document.Bytes, &e.Primary)
-	case mpic.RemoteRole:
-		var a mpic.Attestation
-		err = json.Unmarshal(p.Document.Bytes, &a)
-		e.Remotes = append(e.Remotes, a)
-	default:
-		err = fmt.Errorf("%d is no role", p.Role)
-	}
-	if err != nil {
-		return fmt.Errorf("the document of perspective %s: %w", p.Name, err)
-	}
+	r.Decision, r.Evidence.Primary, r.Evidence.Remotes = c.Decision, c.Primary, c.Remotes
 	return nil
 }

@@ -51,9 +51,14 @@ func (k *known) add(sums []string) {
 // insertSets stores records that are not stored yet, each once.
 func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []string, now time.Time) error {
 	for _, sum := range sums {
-		_, err := tx.exec(ctx, `INSERT INTO rrsets (sha256, octets, recorded_at) SELECT $1, $2, $3
-			WHERE NOT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, sum, nonNil(sets[sum]), formatTime(now))
-		if err != nil {
+		var stored bool
+		if err := tx.scan(ctx, `SELECT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, []any{sum}, &stored); err != nil {
+			return err
+		}
+		if stored {
+			continue
+		}
+		if err := tx.insert(ctx, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum]), "recorded_at", formatTime(now))); err != nil {
 			return err
 		}
 	}

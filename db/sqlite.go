@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -8,12 +9,26 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 
+	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 // readers bounds the connections that read side by side.
 const readers = 8
+
+// sqlite is an embedded database in one file.
+type sqlite struct{ path string }
+
+func (e sqlite) String() string         { return e.path }
+func (e sqlite) dialect() goose.Dialect { return goose.DialectSQLite3 }
+func (e sqlite) migrations() fs.FS      { return migrationFiles(sqliteGuards()) }
+func (e sqlite) migrates() bool         { return true }
+func (e sqlite) alone() bool            { return true }
+
+// conflict: the one writer waits for nobody but another process, and for that busy_timeout has waited already.
+func (e sqlite) conflict(error) bool { return false }
 
 // dataSource gives the driver's name for a file. Pragmas count per connection, so they stand in the name:
 //   - foreign_keys, recursive_triggers: SQLite has both off unless told;
@@ -27,14 +42,14 @@ func dataSource(path string, extra ...string) string {
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
 }
 
-func openWrites(path string) (*sql.DB, error) {
-	return openPool(path, 1, "journal_mode(WAL)", "journal_size_limit(67108864)")
+func (e sqlite) openWrites() (*sql.DB, error) {
+	return e.openPool(1, "journal_mode(WAL)", "journal_size_limit(67108864)")
 }
 
-func openReads(path string) (*sql.DB, error) { return openPool(path, readers, "query_only(1)") }
+func (e sqlite) openReads() (*sql.DB, error) { return e.openPool(readers, "query_only(1)") }
 
-func openPool(path string, connections int, pragmas ...string) (*sql.DB, error) {
-	abs, err := filepath.Abs(path)
+func (e sqlite) openPool(connections int, pragmas ...string) (*sql.DB, error) {
+	abs, err := filepath.Abs(e.path)
 	if err != nil {
 		return nil, err
 	}
@@ -47,12 +62,28 @@ func openPool(path string, connections int, pragmas ...string) (*sql.DB, error) 
 	return pool, nil
 }
 
+func (e sqlite) tables(ctx context.Context, pool *sql.DB) (all, ours int, err error) {
+	const count = `SELECT count(*), coalesce(sum(name = 'goose_db_version'), 0) FROM sqlite_schema WHERE type = 'table'`
+	err = pool.QueryRowContext(ctx, count).Scan(&all, &ours)
+	return all, ours, err
+}
+
+// claim locks a file beside the database, so that the database has one gate, and a gate that finds it free knows that the one
+// before it is dead. The system gives the lock back with the process, however that ends.
+func (e sqlite) claim(context.Context, *sql.DB) (func() error, error) {
+	f, err := os.OpenFile(e.path+".gate", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the lock of the database: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s is locked (%w)", ErrInUse, f.Name(), err), f.Close())
+	}
+	return f.Close, nil
+}
+
 // checkFile finds what SQLite would say less clearly, or not until the first attempt, and makes the file when it is not
 // there: readable by its owner alone, for it holds tokens.
 func checkFile(path string, readOnly bool) error {
-	if path == "" {
-		return errors.New("db: the database has no path")
-	}
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("db: the directory %s of the database does not exist", dir)

@@ -1,6 +1,7 @@
-// Package db keeps the records of attempts: the attempt before its first packet, each perspective's report, the
-// decision and the authorization (docs/records.md). It implements mpic.Journal, and reads records for the fronts and
-// for auditors.
+// Package db keeps the records of attempts: the attempt before its first packet, the decision with each perspective's
+// report, the authorization, the permits and certificates that rely on it (docs/records.md). Each document is a line of a Merkle
+// log that is written with it (docs/log.md). It implements mpic.Journal on SQLite and on Postgres, and reads records for the
+// fronts and for auditors.
 //
 // What must never be possible is held by the schema (migrations/), also against SQL written by hand: an authorization
 // without a granted decision, a granted decision without the primary's passes and the quorum's rows (MPIC-12), a
@@ -27,6 +28,10 @@ var (
 	ErrDamaged = errors.New("db: the record does not match its digest")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("db: the store is closed")
+	// ErrInUse: another gate has the SQLite database open.
+	ErrInUse = errors.New("db: another gate has this database open")
+	// ErrClock: the gate's clock is behind the time of the last record.
+	ErrClock = errors.New("db: the clock is behind the last record")
 	// ErrReadOnly: the store was opened for reading.
 	ErrReadOnly = errors.New("db: the store is open for reading only")
 )
@@ -34,11 +39,23 @@ var (
 // Config says where the records are.
 type Config struct {
 	// Path is the SQLite database's file. Its directory must exist; the file is made, readable by its owner alone, if
-	// it does not. Beside it stand two more files of SQLite's, with "-wal" and "-shm" appended.
+	// it does not. Beside it stand files with "-wal", "-shm" and ".gate" appended: SQLite's two, and the lock of the one gate.
 	Path string
+	// Postgres is the address of a database on a server, as a URL or as keywords (libpq's form). Exactly one of Path and Postgres
+	// is given. PostgresPassword, if not empty, takes the place of a password in it.
+	Postgres         string
+	PostgresPassword string
 	// ReadOnly opens an existing database for reading, as `quorate audit` does, also while a gate is writing to it.
 	ReadOnly bool
-	// Logger gets migrations and failed commits. Default: nothing is logged.
+	// TokenDigests keeps tokens as salted digests alone. What is then lost: nobody can judge a decision again that was made of
+	// a token, and no reply's signature over one can be verified again.
+	TokenDigests bool
+	// Software is the gate's program and version, for its lease.
+	Software string
+	// Lease is how long a gate that has fallen silent keeps its open attempts to itself; on SQLite a dead gate's are known at once.
+	// Default (0): 30 s.
+	Lease time.Duration
+	// Logger gets migrations, failed commits and what was settled. Default: nothing is logged.
 	Logger *slog.Logger
 	// Metrics count transactions; nil counts nothing. They are one Store's alone.
 	Metrics *Metrics
@@ -50,53 +67,129 @@ type Config struct {
 type Store struct {
 	now    func() time.Time
 	log    *slog.Logger
+	engine engine
+	sealer sealer
 	reads  *sql.DB
 	writer *writer // nil when the store is open for reading only
+	lease  *lease  // likewise
 	known  known
 }
 
-// Open opens the database and brings its schema up to date. It refuses, with the path in the error: a directory that
-// does not exist, a path that is no file, a file that must not be written to, a file that is no database or somebody
-// else's, and a schema that is newer than this program knows (or, with ReadOnly, older).
+// Open opens the database and, where it is the gate's to do so, brings its schema up to date. Then it claims the database and
+// closes, as refused, the open attempts of dead gates. It refuses, with the database in the error: a directory that does not exist,
+// a path that is no file, a file that must not be written to, a database that is somebody else's, a schema that is newer
+// than this program knows (or older, where the gate may not change it), an SQLite database that another gate has open, and a user
+// of Postgres who could change records.
 func Open(ctx context.Context, c Config) (*Store, error) {
+	s, err := newStore(&c)
+	if err != nil {
+		return nil, err
+	}
+	if !c.ReadOnly {
+		err = s.openWriter(ctx, c)
+	}
+	if err == nil {
+		if s.reads, err = s.engine.openReads(); err == nil {
+			err = checkVersion(ctx, s.engine, s.reads)
+		}
+	}
+	if err == nil && !c.ReadOnly {
+		err = s.lease.begin(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("db: opening %s: %w", s.engine, err), s.Close())
+	}
+	return s, nil
+}
+
+func newStore(c *Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := checkFile(c.Path, c.ReadOnly); err != nil {
-		return nil, err
-	}
-	s := &Store{now: c.Now, log: c.Logger}
-	if !c.ReadOnly {
-		writes, err := openWrites(c.Path)
-		if err != nil {
-			return nil, fmt.Errorf("db: opening %s: %w", c.Path, err)
-		}
-		if err := migrate(ctx, writes, c.Logger); err != nil {
-			return nil, errors.Join(fmt.Errorf("db: opening %s: %w", c.Path, err), writes.Close())
-		}
-		s.writer = newWriter(writes, c.Logger, c.Metrics)
-	}
-	var err error
-	if s.reads, err = openReads(c.Path); err == nil {
-		err = checkVersion(ctx, s.reads)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("db: opening %s: %w", c.Path, err), s.Close())
-	}
-	return s, nil
+	e, err := c.engine()
+	return &Store{now: c.Now, log: c.Logger, engine: e, sealer: sealer{digestsOnly: c.TokenDigests}}, err
 }
 
-// Close waits for what is being written, and closes the database. Calls that come later return ErrClosed.
+func (c Config) engine() (engine, error) {
+	switch {
+	case (c.Path == "") == (c.Postgres == ""):
+		return nil, errors.New("db: the database is either a file or on a server, and one of the two has to be named")
+	case c.Postgres != "":
+		return parsePostgres(c.Postgres, c.PostgresPassword)
+	}
+	return sqlite{c.Path}, checkFile(c.Path, c.ReadOnly)
+}
+
+func (s *Store) openWriter(ctx context.Context, c Config) error {
+	writes, err := s.engine.openWrites()
+	if err != nil {
+		return err
+	}
+	release := func() error { return nil }
+	err = func() error {
+		if !s.engine.migrates() {
+			if err := checkVersion(ctx, s.engine, writes); err != nil {
+				return err
+			}
+		}
+		var err error
+		if release, err = s.engine.claim(ctx, writes); err != nil {
+			release = func() error { return nil }
+			return err
+		}
+		if s.engine.migrates() {
+			return migrate(ctx, s.engine, writes, c.Logger)
+		}
+		return nil
+	}()
+	if err != nil {
+		return errors.Join(err, release(), writes.Close())
+	}
+	s.writer = newWriter(writes, s.engine, c.Logger, c.Metrics, c.Now)
+	s.lease = newLease(s, c, release)
+	return nil
+}
+
+// Migrate brings the schema on a Postgres server up to date, and makes the roles of gates, auditors and retention with their
+// rights. c.Postgres is the tables' owner's address; the gate itself is not the owner.
+func Migrate(ctx context.Context, c Config) error {
+	s, err := newStore(&c)
+	if err != nil {
+		return err
+	}
+	e, ok := s.engine.(postgres)
+	if !ok {
+		return errors.New("db: a gate migrates its own SQLite database when it opens it")
+	}
+	e.owner = true
+	pool := e.openPool(e.config.Copy(), 2) // goose holds one and asks with another
+	err = migrate(ctx, e, pool, s.log)
+	if err == nil {
+		err = e.grants(ctx, pool)
+	}
+	if err = errors.Join(err, pool.Close()); err != nil {
+		return fmt.Errorf("db: migrating %s: %w", e, err)
+	}
+	return nil
+}
+
+// Close waits for what is being written, gives the lease back, and closes the database. Calls that come later return ErrClosed.
 func (s *Store) Close() error {
 	var errs []error
+	if s.lease != nil {
+		errs = append(errs, s.lease.end())
+	}
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
 	}
 	if s.reads != nil {
 		errs = append(errs, s.reads.Close())
+	}
+	if s.lease != nil {
+		errs = append(errs, s.lease.release())
 	}
 	return errors.Join(errs...)
 }

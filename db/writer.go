@@ -9,24 +9,35 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/quorate/quorate/audit/merkle"
 )
 
-// batchLimit is how many calls one transaction may carry.
-const batchLimit = 64
+const (
+	// batchLimit is how many calls one transaction may carry.
+	batchLimit = 64
+	// transactionTime bounds a transaction, its repetitions included: what a commit waits for may never come.
+	transactionTime = 10 * time.Second
+	// tries is how often a transaction is tried that fails only because of others beside it.
+	tries = 5
+)
 
-// write is one call's statements. They stand or fall together, inside a transaction that other calls share.
+// write is one call's statements. They stand or fall together, inside a transaction that other calls share. do may run several
+// times, and only what the last run wrote is kept.
 type write struct {
 	ctx  context.Context
 	do   func(context.Context, *session) error
 	done chan error
 }
 
-// writer is the only one that writes. Calls that wait while a transaction is being made durable go into the next one
-// together, so that under load many share one wait for the disk (F4).
+// writer is the only one of this process that writes. Calls that wait while a transaction is being made durable go into the next
+// one together, so that under load many share one wait for the disk (F4).
 type writer struct {
 	pool    *sql.DB
+	engine  engine
 	log     *slog.Logger
 	metrics *Metrics
+	now     func() time.Time
 	in      chan write
 	// open belongs to run; nil before the first transaction and after a fault.
 	open *session
@@ -36,8 +47,9 @@ type writer struct {
 	over chan struct{}
 }
 
-func newWriter(pool *sql.DB, log *slog.Logger, metrics *Metrics) *writer {
-	w := &writer{pool: pool, log: log, metrics: metrics, in: make(chan write), quit: make(chan struct{}), over: make(chan struct{})}
+func newWriter(pool *sql.DB, e engine, log *slog.Logger, metrics *Metrics, now func() time.Time) *writer {
+	w := &writer{pool: pool, engine: e, log: log, metrics: metrics, now: now, in: make(chan write), quit: make(chan struct{}),
+		over: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -49,10 +61,8 @@ func (w *writer) submit(ctx context.Context, do func(context.Context, *session) 
 		return err
 	}
 	one := write{ctx: ctx, do: do, done: make(chan error, 1)}
-	select {
-	case <-w.quit:
+	if w.closed() {
 		return ErrClosed
-	default:
 	}
 	select {
 	case w.in <- one:
@@ -61,6 +71,16 @@ func (w *writer) submit(ctx context.Context, do func(context.Context, *session) 
 		return ctx.Err()
 	case <-w.quit:
 		return ErrClosed
+	}
+}
+
+// closed tells that close was called.
+func (w *writer) closed() bool {
+	select {
+	case <-w.quit:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -97,31 +117,28 @@ func (w *writer) gather(first write) []write {
 	return batch
 }
 
-// commit carries out a batch and tells each call what became of it. A call that is refused takes only its own
-// statements back; a fault of the transaction refuses the whole batch.
+// commit carries out a batch and tells each call what became of it. Calls are seldom refused, so that they are first put
+// together as they are; if one is, or only the database, they are tried once more with a savepoint for each, so that a refusal takes
+// only its own statements back. A fault of the transaction refuses the whole batch.
 func (w *writer) commit(batch []write) {
 	results := make([]error, len(batch))
 	began := time.Now()
-	err := w.transact(func(ctx context.Context, tx *session) error {
-		for i, one := range batch {
-			if results[i] = one.ctx.Err(); results[i] != nil {
-				continue
-			}
-			if _, err := tx.exec(ctx, "SAVEPOINT one"); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), transactionTime) // a caller's end must not interrupt what others share
+	defer cancel()
+	err := w.transact(ctx, func(ctx context.Context, tx *session) error {
+		for _, one := range batch {
+			if err := one.ctx.Err(); err != nil {
 				return err
 			}
-			if results[i] = one.do(ctx, tx); results[i] != nil {
-				// A full disk can end the whole transaction; then this fails, and with it the batch.
-				if _, err := tx.exec(ctx, "ROLLBACK TO one"); err != nil {
-					return fmt.Errorf("%w (after: %w)", err, results[i])
-				}
-			}
-			if _, err := tx.exec(ctx, "RELEASE one"); err != nil {
+			if err := one.do(ctx, tx); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		err = w.transact(ctx, func(ctx context.Context, tx *session) error { return eachAlone(ctx, tx, batch, results) })
+	}
 	w.metrics.transaction(len(batch), err, time.Since(began))
 	if err != nil {
 		w.log.Error("a transaction was not committed", "error", err, "calls", len(batch))
@@ -134,10 +151,44 @@ func (w *writer) commit(batch []write) {
 	}
 }
 
-// transact runs do in one transaction on the one connection. After a fault the connection is closed, which takes back
+// eachAlone carries out the calls of a batch, each in a savepoint, and gives what became of each.
+func eachAlone(ctx context.Context, tx *session, batch []write, results []error) error {
+	for i, one := range batch {
+		if results[i] = one.ctx.Err(); results[i] != nil {
+			continue
+		}
+		if _, err := tx.exec(ctx, "SAVEPOINT one"); err != nil {
+			return err
+		}
+		before := tx.mark()
+		if results[i] = one.do(ctx, tx); results[i] != nil {
+			tx.back(before)
+			// A full disk can end the whole transaction; then this fails, and with it the batch.
+			if _, err := tx.exec(ctx, "ROLLBACK TO SAVEPOINT one"); err != nil {
+				return fmt.Errorf("%w (after: %w)", err, results[i])
+			}
+		}
+		if _, err := tx.exec(ctx, "RELEASE SAVEPOINT one"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transact runs do in one transaction, again where it failed only because of others beside it.
+func (w *writer) transact(ctx context.Context, do func(context.Context, *session) error) error {
+	for try := 1; ; try++ {
+		err := w.attempt(ctx, do)
+		if err == nil || try == tries || ctx.Err() != nil || !w.engine.conflict(err) {
+			return err
+		}
+		w.log.Debug("a transaction met another one and is tried again", "error", err, "try", try)
+	}
+}
+
+// attempt runs do in one transaction on the one connection. After a fault the connection is closed, which takes back
 // whatever it still held: a commit that failed may leave its transaction open.
-func (w *writer) transact(do func(context.Context, *session) error) (err error) {
-	ctx := context.Background() // a caller's end must not interrupt what others share
+func (w *writer) attempt(ctx context.Context, do func(context.Context, *session) error) (err error) {
 	if w.open == nil {
 		conn, err := w.pool.Conn(ctx)
 		if err != nil {
@@ -150,12 +201,20 @@ func (w *writer) transact(do func(context.Context, *session) error) (err error) 
 		w.forget(driver.ErrBadConn)
 		return err
 	}
-	if err = do(ctx, w.open); err == nil {
-		err = tx.Commit()
-	} else {
-		err = errors.Join(err, tx.Rollback())
+	if err = w.open.begin(ctx, w.now()); err == nil {
+		err = do(ctx, w.open)
+	}
+	if err == nil {
+		err = w.open.finish(ctx)
 	}
 	if err != nil {
+		w.open.tree = merkle.Tree{} // what it has beyond the table must not be taken for written
+		if undone := tx.Rollback(); undone != nil || ctx.Err() != nil {
+			w.forget(driver.ErrBadConn)
+		}
+		return err
+	}
+	if err = tx.Commit(); err != nil {
 		w.forget(driver.ErrBadConn)
 	}
 	return err
@@ -173,13 +232,14 @@ func (w *writer) forget(reason error) {
 }
 
 // session is the writer's connection with the statements that it has prepared: to prepare them costs more than to run
-// them, since each carries the guards' text. Inside transact all of it runs in the transaction.
+// them, since each carries the guards' text. Inside transact all of it runs in the transaction, which holds the log's head.
 type session struct {
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt
+	appender
 }
 
-// prepare is for the queries of this package, which are constants: the map does not grow.
+// prepare is for the queries of this package, which are few: the map does not grow.
 func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st, ok := s.statements[query]; ok {
 		return st, nil

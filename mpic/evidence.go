@@ -101,10 +101,12 @@ const (
 	Outstanding
 	// NotAsked: the attempt was refused before the first packet.
 	NotAsked
+	// Abandoned: the gate ended before the attempt was decided; nobody knows what the remote answered.
+	Abandoned
 )
 
 var stateNames = map[State]string{Answered: "answered", TimedOut: "timed-out", Unreachable: "unreachable",
-	Rejected: "rejected", Outstanding: "outstanding", NotAsked: "not-asked"}
+	Rejected: "rejected", Outstanding: "outstanding", NotAsked: "not-asked", Abandoned: "abandoned"}
 
 // String gives the state in lower case, or "no state".
 func (s State) String() string {
@@ -198,6 +200,22 @@ type Evidence struct {
 	Primary *PrimaryReport `json:"primary,omitempty"`
 	// Remotes has one attestation per remote of the roster, in the roster's order.
 	Remotes []Attestation `json:"remotes"`
+}
+
+// AbandonedEvidence is all that is left of an attempt whose gate ended before it was decided: who would have been asked. Judge
+// refuses it. at is when that was found out.
+func AbandonedEvidence(a Attempt, r Roster, at time.Time) Evidence {
+	e := Evidence{Attempt: a, Roster: r, Remotes: make([]Attestation, len(r.Remotes))}
+	for i, m := range r.Remotes {
+		e.Remotes[i] = Attestation{Perspective: m.Name, State: Abandoned, Closed: at, Problem: &va.Problem{Code: "perspective.abandoned",
+			Rules: []string{"REC-01"}, Detail: fmt.Sprintf("the gate ended before the attempt was decided; what %s answered is not known", m.Name)}}
+	}
+	return e
+}
+
+// abandoned tells whether the evidence is that of an attempt whose gate ended.
+func (e *Evidence) abandoned() bool {
+	return e.Primary == nil && slices.ContainsFunc(e.Remotes, func(a Attestation) bool { return a.State == Abandoned })
 }
 
 // reports gives all reports with the names of their perspectives, the primary's first.

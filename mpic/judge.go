@@ -29,6 +29,11 @@ func Judge(e Evidence) Decision {
 	if d.reasons = before(e); len(d.reasons) > 0 {
 		return d
 	}
+	if e.abandoned() {
+		d.reasons = []*va.Problem{{Code: "attempt.abandoned", Rules: []string{"MPIC-12", "REC-05"},
+			Detail: "the gate ended before the attempt was decided, so nothing is known of it; try again"}}
+		return d
+	}
 	if e.Primary == nil {
 		d.reasons = []*va.Problem{{Code: "primary.missing", Rules: []string{"MPIC-12"},
 			Detail: "the primary perspective made no report; remotes alone never suffice"}}

@@ -10,14 +10,15 @@ import (
 // The keeper reads a pipe until all who could write to it are gone. A line is the number of a postmaster that has started,
 // an empty line says that it has ended. Then the keeper ends the last, if there is one, and removes the directory with
 // the file system that is mounted in it. A postmaster ends within five seconds of SIGQUIT, or kills its children.
+// As an orphan it may stay a zombie for long: not everything that runs as the first process of a container waits.
 const keeperScript = `
 pid=
 while read -r line; do pid=$line; done
 if [ -n "$pid" ] && kill -QUIT "$pid"; then
 	kill -CONT "$pid"
 	tries=0
-	while kill -0 "$pid" && [ "$tries" -lt 1000 ]; do tries=$((tries + 1)); sleep 0.01; done
-	kill -KILL "$pid"
+	while grep -q '^State:.[^ZX]' "/proc/$pid/status" && [ "$tries" -lt 1000 ]; do tries=$((tries + 1)); sleep 0.01; done
+	[ "$tries" -lt 1000 ] || kill -KILL "$pid"
 fi
 if mountpoint -q "$1/data"; then umount "$1/data" || umount -l "$1/data"; fi
 exec rm -rf "$1"

@@ -2,7 +2,7 @@
 // data directory that is made for the test and removed with it. Where PostgreSQL is absent a test skips; in CI, where
 // .ci/run installs it, it fails.
 //
-//	s := postgres.Shared(t)                      // one server for all tests of a package, without fsync: for what it does
+//	s := postgres.Shared(t)                      // one server for all tests of a package: for what it does
 //	s := postgres.Start(t, postgres.Options{})   // one for this test, with fsync: for what it loses, and how fast it is
 //	url := s.CreateDatabase(t, "records")        // an empty database, dropped with the test; the superuser's URL
 //	pgxpool.New(ctx, s.DSN("gate", "records"))   // any role without a password (CREATE ROLE gate LOGIN)
@@ -100,7 +100,7 @@ var process struct {
 	keeper   *keeper // of the template
 }
 
-// Shared gives the server that all tests of the test binary share, without fsync, and starts it for the first. Each test
+// Shared gives the server that all tests of the test binary share, and starts it for the first. Each test
 // makes databases of its own in it (CreateDatabase); roles and settings (ALTER SYSTEM) are the whole server's. Tests
 // that stop or kill their server, or give it a standby, use Start.
 //
@@ -112,7 +112,7 @@ func Shared(t testing.TB) *Server {
 	process.sharing.Lock()
 	defer process.sharing.Unlock()
 	if process.shared == nil {
-		s := newServer(t, Options{FsyncOff: true})
+		s := newServer(t, Options{})
 		s.copyTemplate(t)
 		s.Restart(t)
 		process.shared = s

@@ -376,14 +376,18 @@ func TestOrphan(t *testing.T) {
 
 func TestTheNewestVersionIsFound(t *testing.T) {
 	dir := t.TempDir()
+	install := func(versions ...string) {
+		for _, version := range versions {
+			bin := filepath.Join(dir, version, "bin")
+			require.NoError(t, os.MkdirAll(bin, 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(bin, "initdb"), nil, 0o755))
+		}
+	}
+	install("9.6", "14", "common")
 	got, err := newest(dir)
 	require.NoError(t, err)
-	require.Empty(t, got)
-	for _, version := range []string{"9.6", "9", "15", "common"} {
-		bin := filepath.Join(dir, version, "bin")
-		require.NoError(t, os.MkdirAll(bin, 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(bin, "initdb"), nil, 0o755))
-	}
+	require.Empty(t, got, "too old")
+	install("9", "15")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "16", "bin"), 0o755)) // the client's programs alone
 	got, err = newest(dir)
 	require.NoError(t, err)

@@ -20,17 +20,21 @@ type programs struct {
 	user *syscall.Credential // nil: as oneself
 }
 
-// newest gives the directory of the programs of the newest version below a directory such as Debian's, "" without one.
+// oldest is the first version whose initdb knows ICU (--locale-provider).
+const oldest = 15
+
+// newest gives the directory of the programs of the newest version below a directory such as Debian's, "" without one
+// that will do.
 func newest(below string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(below, "*", "bin", "initdb"))
 	if err != nil {
 		return "", err
 	}
-	dir, best := "", -1
+	dir, best := "", oldest-1
 	for _, initdb := range found {
 		bin := filepath.Dir(initdb)
 		version, err := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
-		if err == nil && version > best { // 9.6 and its like are no numbers, and too old
+		if err == nil && version > best { // "9.6" is no number, and too old
 			dir, best = bin, version
 		}
 	}

@@ -1,0 +1,205 @@
+package db
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxDocument bounds what a stored document may unpack to, in bytes: a reply has at most 4 MiB, and a roster dozens of them.
+const maxDocument = 256 << 20
+
+// document is what is kept: bytes, and the digest of exactly these bytes. They are made once and never made again. The bytes are
+// a zstd frame (RFC 8878) over a JSON text: the perspectives of an attempt see much the same, and packed it is a tenth.
+type document struct {
+	bytes  []byte
+	sha256 string
+	// secrets are kept beside the document and are no part of what is hashed.
+	secrets []byte
+}
+
+// secrets are the values that stand in a document's text as commitments: "[sha256:...]", the SHA-256 of salt and value. A
+// document is shown to others without them, and its digest holds all the same.
+type secrets struct {
+	// Salt is 16 random bytes in hexadecimal; they go into each commitment in front of the value.
+	Salt string `json:"salt"`
+	// Values are the values taken out; none where a configuration keeps tokens as digests only.
+	Values []string `json:"values,omitempty"`
+}
+
+func newSalt() string {
+	salt := make([]byte, 16)
+	rand.Read(salt) // crypto/rand.Read returns no error: it ends the program instead
+	return hex.EncodeToString(salt)
+}
+
+func (s secrets) commitment(value string) string {
+	sum := sha256.Sum256([]byte(s.Salt + value))
+	return "[sha256:" + hex.EncodeToString(sum[:]) + "]"
+}
+
+// maskable is a token as RFC 8555 has it: its text in JSON is its own. A request with another is refused, and nothing is secret
+// about it.
+var maskable = regexp.MustCompile(`^[A-Za-z0-9_-]{16,}$`)
+
+// mask puts commitments in the place of values.
+func (s secrets) mask(text string, values []string) string {
+	for _, v := range values {
+		text = strings.ReplaceAll(text, v, s.commitment(v))
+	}
+	return text
+}
+
+// reveal is the inverse of mask, for the values that are kept.
+func (s secrets) reveal(text string) string {
+	for _, v := range s.Values {
+		text = strings.ReplaceAll(text, s.commitment(v), v)
+	}
+	return text
+}
+
+// sealer makes documents.
+type sealer struct {
+	// digestsOnly leaves the secrets' values out.
+	digestsOnly bool
+}
+
+// seal makes the document of a value, in whose text each of the tokens is a commitment.
+func (s sealer) seal(v any, tokens ...string) (document, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return document{}, fmt.Errorf("db: the record cannot be written as JSON: %w", err)
+	}
+	tokens = slices.DeleteFunc(tokens, func(t string) bool { return !maskable.MatchString(t) || !bytes.Contains(text, []byte(t)) })
+	if len(tokens) == 0 {
+		return pack(text, nil), nil
+	}
+	hidden := secrets{Salt: newSalt(), Values: tokens}
+	masked := hidden.mask(string(text), tokens)
+	if hidden.reveal(masked) != string(text) { // only a text that guessed the salt
+		return document{}, errors.New("db: the record's text holds its own commitments")
+	}
+	if s.digestsOnly {
+		hidden.Values = nil
+	}
+	beside, err := json.Marshal(hidden)
+	if err != nil {
+		return document{}, err
+	}
+	return pack([]byte(masked), beside), nil
+}
+
+func pack(text, beside []byte) document {
+	packed := encoder().EncodeAll(text, nil)
+	return document{bytes: packed, sha256: digest(packed), secrets: beside}
+}
+
+// One encoder and one decoder serve all: EncodeAll and DecodeAll may be called concurrently, and each keeps its tables.
+var (
+	encoder = sync.OnceValue(func() *zstd.Encoder {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(4), zstd.WithEncoderCRC(false))
+		if err != nil { // the options are constants
+			panic(err)
+		}
+		return e
+	})
+	decoder = sync.OnceValue(func() *zstd.Decoder {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(maxDocument))
+		if err != nil {
+			panic(err)
+		}
+		return d
+	})
+)
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Document is stored bytes with the digest that was stored beside them; reading has found that they agree.
+type Document struct {
+	// Bytes are a zstd frame over a JSON text.
+	Bytes []byte
+	// SHA256 is in hexadecimal; empty where there is no document.
+	SHA256 string
+	// Leaf is the line of the log that holds the digest.
+	Leaf int64
+	// Secrets is a JSON text with what was taken out of the document; empty where nothing was.
+	Secrets []byte
+}
+
+// Text gives the JSON text that a document's bytes unpack to, with commitments in the place of tokens.
+func (d Document) Text() ([]byte, error) {
+	text, err := decoder().DecodeAll(d.Bytes, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the document cannot be unpacked: %w", ErrDamaged, err)
+	}
+	return text, nil
+}
+
+// Revealed gives the JSON text with the tokens in their places, as far as they are kept.
+func (d Document) Revealed() ([]byte, error) {
+	text, err := d.Text()
+	if err != nil || len(d.Secrets) == 0 {
+		return text, err
+	}
+	var s secrets
+	if err := json.Unmarshal(d.Secrets, &s); err != nil {
+		return nil, fmt.Errorf("%w: what was taken out of the document cannot be read: %w", ErrDamaged, err)
+	}
+	for _, v := range s.Values {
+		if !strings.Contains(string(text), s.commitment(v)) {
+			return nil, fmt.Errorf("%w: a value beside the document is none that was taken out of it", ErrDamaged)
+		}
+	}
+	return []byte(s.reveal(string(text))), nil
+}
+
+// masked gives another text with the same commitments as the document's: equal to its Text exactly when it is the same text.
+func (d Document) masked(text []byte, tokens ...string) ([]byte, error) {
+	if len(d.Secrets) == 0 {
+		return text, nil
+	}
+	var s secrets
+	if err := json.Unmarshal(d.Secrets, &s); err != nil {
+		return nil, fmt.Errorf("%w: what was taken out of the document cannot be read: %w", ErrDamaged, err)
+	}
+	return []byte(s.mask(string(text), tokens)), nil
+}
+
+// Withheld tells whether values were taken out of the document that are not kept beside it.
+func (d Document) Withheld() bool {
+	var s secrets
+	return len(d.Secrets) > 0 && (json.Unmarshal(d.Secrets, &s) != nil || len(s.Values) == 0)
+}
+
+// check finds bytes that do not have the stored digest.
+func (d Document) check(what string) error {
+	if digest(d.Bytes) != d.SHA256 {
+		return fmt.Errorf("%w: the document of the %s", ErrDamaged, what)
+	}
+	return nil
+}
+
+// decode reads the revealed text into v.
+func (d Document) decode(v any, what string) error {
+	text, err := d.Revealed()
+	if err == nil {
+		err = json.Unmarshal(text, v)
+	}
+	if err != nil {
+		return fmt.Errorf("the document of the %s: %w", what, err)
+	}
+	return nil
+}
