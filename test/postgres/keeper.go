@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// The keeper reads a pipe until all who could write to it are gone. A line is the number of a postmaster that has started,
-// an empty line says that it has ended. Then the keeper ends the last, if there is one, and removes the directory with
+// The keeper reads a pipe until all who could write to it are gone. A line is the number of a postmaster that starts, an
+// empty line says that it has ended. Then the keeper ends the last, if there is one, and removes the directory with
 // the file system that is mounted in it. A postmaster ends within five seconds of SIGQUIT, or kills its children.
 // As an orphan it may stay a zombie for long: not everything that runs as the first process of a container waits.
 const keeperScript = `

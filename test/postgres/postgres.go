@@ -13,7 +13,7 @@
 //	s.Stop()                  // in good order
 //	b := s.Standby(t)         // a synchronous standby; s.Kill(), b.Promote(t), go on with b.DSN(...)
 //	s.FillDisk(t)             // with Options.DiskLimit; s.FreeDisk(t) ends it
-//	delay.New("127.0.0.1", s.Addr(), rtt)  // with Options.TCP: a connection to be cut, used with s.DSNAt(proxy.Addr(), ...)
+//	delay.New("127.0.0.1", s.Addr(), 0)  // with Options.TCP: a way that Close cuts; s.DSNAt(proxy.Addr(), ...) takes it
 //
 // A server is reached over a Unix socket in a directory that only its user and root may enter. That is why nobody needs
 // a password. With Options.TCP the same holds on 127.0.0.1 for every user of the machine, for as long as the test runs.
@@ -54,7 +54,7 @@ const superuser = "postgres"
 // Options of a server. The zero value is a durable server on a Unix socket.
 type Options struct {
 	// FsyncOff gives up durability on a crash of the machine, which no test can see, for speed. Kill loses nothing with
-	// it either, but benchmarks would tell too much.
+	// it either, but benchmarks would tell too much, and package db refuses such a server (REC-05).
 	FsyncOff bool
 	// TCP makes the server listen on a free port of 127.0.0.1 too, open to every user of the machine. See Addr.
 	TCP bool
@@ -100,13 +100,13 @@ var process struct {
 	keeper   *keeper // of the template
 }
 
-// Shared gives the server that all tests of the test binary share, and starts it for the first. Each test
+// Shared gives the server that all tests of the test binary share, with fsync, and starts it for the first. Each test
 // makes databases of its own in it (CreateDatabase); roles and settings (ALTER SYSTEM) are the whole server's. Tests
 // that stop or kill their server, or give it a standby, use Start.
 //
 // No test ends it, since none knows that it is the last: it ends with the process, whether that returns from its tests,
-// panics or is killed. The kernel then closes the pipe that its keeper reads, and the keeper, which is a process
-// of its own, ends the server and removes its files, a moment after the test binary is gone. No goroutine belongs to it.
+// panics or is killed. The kernel then closes the pipe that its keeper reads, and the keeper, which is a process of its
+// own, ends the server and removes its files, a moment after the test binary is gone. No goroutine belongs to it.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	process.sharing.Lock()

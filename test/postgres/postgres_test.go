@@ -168,7 +168,7 @@ func processesOf(t testing.TB, dir string) []string {
 func TestDatabasesOfASharedServer(t *testing.T) {
 	s := Shared(t)
 	require.Same(t, s, Shared(t))
-	require.Equal(t, "off", value[string](t, connect(t, s.DSN("postgres", "postgres")), "SHOW fsync"))
+	require.Equal(t, "on", value[string](t, connect(t, s.DSN("postgres", "postgres")), "SHOW fsync"), "as db demands")
 	for range 2 { // the same name again: the first was dropped, although it was in use
 		t.Run("a test", func(t *testing.T) {
 			conn := table(t, s)

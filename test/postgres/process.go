@@ -197,8 +197,8 @@ func (s *Server) stop(signal syscall.Signal) error {
 	return errors.Join(fmt.Errorf("PostgreSQL did not end in %s after %s", patience, signal), s.kill())
 }
 
-// Kill ends all processes of the server at once, as the end of its machine would, and returns when none is left. What was
-// not written to the kernel is lost; Restart recovers from the log.
+// Kill ends all processes of the server at once by SIGKILL, and returns when none is left. What they had not written to
+// the kernel is lost; Restart recovers from the log.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 )
 
 // Standby starts a second server that follows this one, which from then on commits nothing that the standby has not
-// flushed. It ends with t; commits then wait for ever. A server has one standby; Shared's should have none.
+// flushed. It ends with t, and commits wait for ever from then on. A server has one standby; Shared's should have none.
 func (s *Server) Standby(t testing.TB) *Server {
 	t.Helper()
 	s.mu.Lock()
@@ -23,7 +23,8 @@ func (s *Server) Standby(t testing.TB) *Server {
 	b := newServer(t, options)
 	t.Cleanup(func() { b.end(t) })
 	upstream := s.DSN(superuser, "") + "&application_name=" + standbyName
-	b.programs.run(t, b.dir, "pg_basebackup", "-D", b.data(), "-d", upstream, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	b.programs.run(t, b.dir, "pg_basebackup", "-D", b.data(), "-d", upstream, "-R", "-X", "stream",
+		"-c", "fast", "--no-sync")
 	b.Restart(t)
 	for _, sql := range []string{
 		"ALTER SYSTEM SET synchronous_standby_names = '" + standbyName + "'",
@@ -57,7 +58,7 @@ func (s *Server) waitFor(t testing.TB, sql, want string) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatal(fmt.Sprintf("%s: %q after %s", sql, got, patience))
+			t.Fatalf("%s: %q after %s", sql, got, patience)
 		}
 	}
 }
