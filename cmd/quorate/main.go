@@ -34,6 +34,7 @@ program could not do its work; 2 refused, bogus, or not meeting the rules; 3 a l
 type commands struct {
 	Serve       serveCmd       `cmd:"" help:"Run the gate: primary perspective, coordinator, records and the REST front."`
 	Perspective perspectiveCmd `cmd:"" help:"Run a remote perspective."`
+	Witness     witnessCmd     `cmd:"" help:"Run a witness that cosigns other people's logs of records."`
 	Init        initCmd        `cmd:"" help:"Write keys, certificates and commented configuration for a gate and five perspectives into a new directory."`
 	Check       checkCmd       `cmd:"" help:"Validate a name as a dry run, through primary and remotes. It is recorded, and nothing can be issued upon it."`
 	Resolve     resolveCmd     `cmd:"" help:"Resolve and validate one question from the root, as a perspective does, and show why the answer counts or not."`
