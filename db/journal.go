@@ -88,6 +88,9 @@ func (s *Store) submit(ctx context.Context, do func(context.Context, *session) e
 	if s.writer == nil {
 		return ErrReadOnly
 	}
+	if halted := s.halted.Load(); halted != nil {
+		return *halted
+	}
 	return s.writer.submit(ctx, do)
 }
 

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -73,6 +74,8 @@ type Store struct {
 	writer *writer // nil when the store is open for reading only
 	lease  *lease  // likewise
 	known  known
+	// halted is set once the log was found to be another one than was signed.
+	halted atomic.Pointer[error]
 }
 
 // Open opens the database and, where it is the gate's to do so, brings its schema up to date. Then it claims the database and
