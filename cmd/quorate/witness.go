@@ -52,7 +52,7 @@ func (c witnessCmd) Run(ctx context.Context, out console) error {
 	return serveWitness(ctx, settings, logger(out.stderr, settings.Log.Level, settings.Log.Format))
 }
 
-func (c witnessCmd) makeKey(settings config.Witness, out console) error {
+func (c witnessCmd) makeKey(settings config.WitnessServer, out console) error {
 	key, err := merkle.GenerateWitnessKey(c.NewKey)
 	if err != nil {
 		return fmt.Errorf("--new-key: %w", err)
@@ -64,7 +64,7 @@ func (c witnessCmd) makeKey(settings config.Witness, out console) error {
 	return err
 }
 
-func (c witnessCmd) begin(settings config.Witness, out console) error {
+func (c witnessCmd) begin(settings config.WitnessServer, out console) error {
 	if !slices.ContainsFunc(settings.Logs, func(l config.WitnessedLog) bool { return l.Origin == c.Begin }) {
 		return fmt.Errorf("--begin: %s has no log with the origin %q", c.Config, c.Begin)
 	}
@@ -80,7 +80,7 @@ func (c witnessCmd) begin(settings config.Witness, out console) error {
 }
 
 // serveWitness answers until ctx ends, and lets running requests come to their end.
-func serveWitness(ctx context.Context, settings config.Witness, log *slog.Logger) (err error) {
+func serveWitness(ctx context.Context, settings config.WitnessServer, log *slog.Logger) (err error) {
 	witness, key, err := openWitness(settings, log)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func serveWitness(ctx context.Context, settings config.Witness, log *slog.Logger
 	return nil
 }
 
-func openWitness(settings config.Witness, log *slog.Logger) (*merkle.WitnessServer, *merkle.WitnessKey, error) {
+func openWitness(settings config.WitnessServer, log *slog.Logger) (*merkle.WitnessServer, *merkle.WitnessKey, error) {
 	key, err := merkle.LoadWitnessKey(settings.Key)
 	if err != nil {
 		return nil, nil, err

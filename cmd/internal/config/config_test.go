@@ -274,5 +274,5 @@ func TestForbiddenWordsAreNoFields(t *testing.T) {
 	}
 	walk(reflect.TypeFor[Gate](), "")
 	walk(reflect.TypeFor[Perspective](), "")
-	walk(reflect.TypeFor[Witness](), "")
+	walk(reflect.TypeFor[WitnessServer](), "")
 }

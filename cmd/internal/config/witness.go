@@ -7,8 +7,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// Witness is the configuration of a witness, witness.yaml.
-type Witness struct {
+// WitnessServer is the configuration of a witness, witness.yaml.
+type WitnessServer struct {
 	// Listen is the address and port where logs ask.
 	Listen string `yaml:"listen"`
 	// TLS is the certificate and key of the channel. Without it the witness speaks plain HTTP: what it takes and what it
@@ -32,26 +32,26 @@ type WitnessedLog struct {
 }
 
 // LoadWitness reads a witness's configuration, as LoadGate a gate's.
-func LoadWitness(file string) (Witness, error) {
-	var w Witness
+func LoadWitness(file string) (WitnessServer, error) {
+	var w WitnessServer
 	d, err := load(file, &w)
 	if err != nil {
-		return Witness{}, err
+		return WitnessServer{}, err
 	}
 	return d.witness(w)
 }
 
 // ParseWitness is to LoadWitness what ParseGate is to LoadGate.
-func ParseWitness(file string, text []byte) (Witness, error) {
-	var w Witness
+func ParseWitness(file string, text []byte) (WitnessServer, error) {
+	var w WitnessServer
 	d, err := parse(file, text, &w)
 	if err != nil {
-		return Witness{}, err
+		return WitnessServer{}, err
 	}
 	return d.witness(w)
 }
 
-func (d *document) witness(w Witness) (Witness, error) {
+func (d *document) witness(w WitnessServer) (WitnessServer, error) {
 	d.require("", "listen", "state", "key", "logs")
 	d.address("listen", w.Listen)
 	if w.TLS != nil {
