@@ -26,6 +26,7 @@ exec rm -rf "$1"
 
 // keeper removes a directory, and ends the server in it, when it is told to or when this process ends in any way.
 type keeper struct {
+	dir  string
 	cmd  *exec.Cmd
 	pipe *os.File
 }
@@ -44,7 +45,7 @@ func keep(dir string) (*keeper, error) {
 		write.Close()
 		return nil, err
 	}
-	return &keeper{cmd, write}, nil
+	return &keeper{dir, cmd, write}, nil
 }
 
 // forget tells that the postmaster has ended: its number may be another's from now on.

@@ -159,12 +159,12 @@ func (s *Server) copyTemplate(t testing.TB) {
 	if process.template == "" {
 		dir, k := newDirectory(t, s.programs)
 		template := filepath.Join(dir, "data")
-		s.programs.run(t, dir, "initdb", "-D", template, "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-sync",
+		s.programs.run(t, k, "initdb", "-D", template, "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-sync",
 			"--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US")
 		process.template, process.keeper = template, k
 	}
 	s.limitDisk(t)
-	s.programs.run(t, s.dir, "/bin/cp", "-a", "--reflink=auto", process.template+"/.", s.data())
+	s.programs.run(t, s.keeper, "/bin/cp", "-a", "--reflink=auto", process.template+"/.", s.data())
 	if err := appendTo(filepath.Join(s.data(), "postgresql.conf"), s.settings()); err != nil {
 		t.Fatal(err)
 	}

@@ -76,10 +76,13 @@ func (p *programs) command(dir, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a program to its end.
-func (p *programs) run(t testing.TB, dir, name string, args ...string) {
+// run runs a program that works in a keeper's directory to its end. The program holds the keeper's pipe: if this process
+// dies, the keeper waits until the program has ended, and does not remove what is just being written.
+func (p *programs) run(t testing.TB, k *keeper, name string, args ...string) {
 	t.Helper()
-	if out, err := p.command(dir, name, args...).CombinedOutput(); err != nil {
+	cmd := p.command(k.dir, name, args...)
+	cmd.ExtraFiles = []*os.File{k.pipe}
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
 }

@@ -23,7 +23,7 @@ func (s *Server) Standby(t testing.TB) *Server {
 	b := newServer(t, options)
 	t.Cleanup(func() { b.end(t) })
 	upstream := s.DSN(superuser, "") + "&application_name=" + standbyName
-	b.programs.run(t, b.dir, "pg_basebackup", "-D", b.data(), "-d", upstream, "-R", "-X", "stream",
+	b.programs.run(t, b.keeper, "pg_basebackup", "-D", b.data(), "-d", upstream, "-R", "-X", "stream",
 		"-c", "fast", "--no-sync")
 	b.Restart(t)
 	for _, sql := range []string{
