@@ -38,6 +38,18 @@ const (
 // another one was quicker; otherwise the log was rolled back.
 var ErrWitnessAhead = errors.New("the witness has cosigned a larger log")
 
+// AheadError is an ErrWitnessAhead with the sizes. If the log still has fewer leaves than Size, it was rolled back.
+type AheadError struct {
+	// Size is what the witness has cosigned, Checkpoint the size of what it was asked to cosign.
+	Size, Checkpoint int64
+}
+
+func (e *AheadError) Error() string {
+	return fmt.Sprintf("%v: it has %d leaves, and the checkpoint has %d", ErrWitnessAhead, e.Size, e.Checkpoint)
+}
+
+func (e *AheadError) Unwrap() error { return ErrWitnessAhead }
+
 // ErrWitnessRefused: the witness answered, and did not cosign. With status 422 the error is ErrForked too: what was
 // proven to it does not start with the log that it cosigned.
 var ErrWitnessRefused = errors.New("the witness refused")
@@ -122,7 +134,7 @@ func (w *Witness) cosign(ctx context.Context, signed []byte, prove Prove) ([]byt
 	old := min(w.known(), next.size)
 	for range witnessAttempts {
 		if old > next.size {
-			return nil, fmt.Errorf("%w: it has %d leaves, and the checkpoint has %d", ErrWitnessAhead, old, next.size)
+			return nil, &AheadError{Size: old, Checkpoint: next.size}
 		}
 		var proof tlog.TreeProof
 		if old > 0 && old < next.size {

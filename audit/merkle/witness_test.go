@@ -127,6 +127,9 @@ func TestWitnessStopsAForkThatTheSignersMemoryCannotSee(t *testing.T) {
 	_, err = w.client(t).Cosign(context.Background(), sign(t, again.at(15).Text(), w.log), again.prove)
 	require.ErrorIs(t, err, merkle.ErrWitnessAhead)
 	require.ErrorContains(t, err, "it has 20 leaves, and the checkpoint has 15")
+	var ahead *merkle.AheadError
+	require.ErrorAs(t, err, &ahead)
+	require.Equal(t, merkle.AheadError{Size: 20, Checkpoint: 15}, *ahead)
 	_, err = w.client(t).Cosign(context.Background(), sign(t, b.at(30).Text(), w.log), b.prove)
 	require.NoError(t, err, "the true log goes on")
 }
@@ -320,6 +323,20 @@ func TestAWitnessThatForgotDoesNotCosign(t *testing.T) {
 	require.ErrorContains(t, merkle.BeginWitness(w.dir, w.key, origin, clock()), "was begun already")
 	require.ErrorContains(t, merkle.BeginWitness(w.dir, w.key, "a\nb", clock()), "no origin of one line")
 	w.server, err = merkle.NewWitnessServer(w.config())
+	require.NoError(t, err)
+}
+
+// What the gate published brings a lost state back (docs/operations.md).
+func TestAWitnessesStateComesBackFromWhatItCosigned(t *testing.T) {
+	b, w := newBook(t, 30), startWitness(t)
+	published, err := w.client(t).Cosign(context.Background(), sign(t, b.at(20).Text(), w.log), b.prove)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(w.state(t), published, 0o600))
+	w.restart(t)
+	again := b.fork(t, 12, 30)
+	_, err = w.client(t).Cosign(context.Background(), sign(t, again.at(25).Text(), w.log), again.prove)
+	require.ErrorIs(t, err, merkle.ErrForked)
+	_, err = w.client(t).Cosign(context.Background(), sign(t, b.at(30).Text(), w.log), b.prove)
 	require.NoError(t, err)
 }
 
