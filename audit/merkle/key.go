@@ -184,7 +184,8 @@ func parseKey(text string, kind byte) (key, error) {
 		return key{}, errors.New("its last part is not a type and an Ed25519 seed in base64")
 	}
 	if secret[0] != kind {
-		return key{}, fmt.Errorf("the key has type %d and not %d: a log's key has type %d and a witness's %d", secret[0], kind, typeLog, typeWitness)
+		return key{}, fmt.Errorf("the key has type %d and not %d: a log's key has type %d and a witness's %d",
+			secret[0], kind, typeLog, typeWitness)
 	}
 	k := key{name: parts[2], kind: kind, private: ed25519.NewKeyFromSeed(secret[1:])}
 	if err := checkName(k.name); err != nil {

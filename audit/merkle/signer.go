@@ -35,7 +35,8 @@ type SignerConfig struct {
 	Memory   *Memory
 }
 
-// Signer signs checkpoints (REC-06: a change behind the software's back is detected), and never two of which one does not extend the other, as far as its memory goes.
+// Signer signs checkpoints, and never two of which one does not extend the other, as far as its memory goes (REC-06: a
+// change made behind the software's back is detected).
 //
 // Order of a step: the last checkpoint is read from the memory; the next one is proven to extend it; it is signed; it
 // is written to the memory, durably; and only then it is given out. So a crash at any place leaves either a memory of

@@ -17,8 +17,9 @@ type Tree struct {
 	frontier []tlog.Hash
 }
 
-// Append adds one leaf (REC-06: records can be appended, and nothing else) and returns the hashes of the subtrees that it completed, the leaf's own first: level 0, 1 and
-// so on. These are what tlog calls the stored hashes of the leaf; Load and Reader want them back.
+// Append adds one leaf (REC-06: records can be appended, and nothing else) and returns the hashes of the subtrees that
+// it completed, the leaf's own first: level 0, 1 and so on. These are what tlog calls the stored hashes of the leaf;
+// Load and Reader want them back.
 func (t *Tree) Append(leaf tlog.Hash) (completed []tlog.Hash) {
 	completed = make([]tlog.Hash, 1, completedBy(t.size))
 	completed[0] = leaf

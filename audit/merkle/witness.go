@@ -88,7 +88,8 @@ func NewWitness(config WitnessConfig) (*Witness, error) {
 		return nil, errors.New("witness: a verifier key and a clock are needed")
 	}
 	parsed, err := url.Parse(config.URL)
-	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Host == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
+	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Host == "" ||
+		parsed.RawQuery != "" || parsed.Fragment != "" {
 		return nil, fmt.Errorf("witness %s: %q is no http or https URL without query and fragment", config.Key.Name(), config.URL)
 	}
 	if config.Timeout < 0 {
@@ -101,7 +102,8 @@ func NewWitness(config WitnessConfig) (*Witness, error) {
 		client: &http.Client{
 			Timeout: config.Timeout,
 			// No proxy from the environment, and no redirect: the configuration says who is asked.
-			Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: config.Roots, MinVersion: tls.VersionTLS12}, MaxIdleConns: 2, IdleConnTimeout: time.Minute},
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: config.Roots, MinVersion: tls.VersionTLS12},
+				MaxIdleConns: 2, IdleConnTimeout: time.Minute},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}}, nil
 }
@@ -234,7 +236,8 @@ func (w *Witness) accept(unverified *note.Note, lines []byte) ([]byte, error) {
 	}
 	// One of another day could have been kept back, and would say nothing of today.
 	if off := at.Sub(w.now()); off > witnessSkew || off < -witnessSkew {
-		return nil, fmt.Errorf("%w: its time, %s, is %s away from ours", ErrCosignature, at.Format(time.RFC3339), off.Abs().Round(time.Second))
+		return nil, fmt.Errorf("%w: its time, %s, is %s away from ours",
+			ErrCosignature, at.Format(time.RFC3339), off.Abs().Round(time.Second))
 	}
 	kept := make([]note.Signature, 0, len(unverified.UnverifiedSigs))
 	for _, sig := range unverified.UnverifiedSigs {
