@@ -22,10 +22,9 @@ type engine interface {
 	openReads() (*sql.DB, error)
 	// tables counts the tables of the database, and those named goose_db_version among them.
 	tables(ctx context.Context, pool *sql.DB) (all, ours int, err error)
-	// claim makes sure that this gate may write here, and refuses one that could change records. release gives back what it took.
-	claim(ctx context.Context, writes *sql.DB) (release func() error, err error)
-	// alone tells that no other gate can write to the database while this one has its claim.
-	alone() bool
+	// claim makes sure that this gate may write here, and refuses one that could change records. alone tells that no other gate was
+	// running; release gives back what was taken.
+	claim(ctx context.Context, writes *sql.DB) (alone bool, release func() error, err error)
 	// conflict tells whether a transaction failed only because of others beside it, and may be tried again.
 	conflict(err error) bool
 }

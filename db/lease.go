@@ -25,6 +25,8 @@ type lease struct {
 	host     string
 	// id is this gate's name in the table. A gate whose attempts another one has closed takes a new one.
 	id atomic.Pointer[string]
+	// alone tells that no other gate was running when this one began.
+	alone bool
 	// unlock gives back what the engine claimed.
 	unlock   func() error
 	once     sync.Once
@@ -68,8 +70,13 @@ func (l *lease) begin(ctx context.Context) error {
 		return fmt.Errorf("entering the gate: %w", err)
 	}
 	l.began = true
+	limit := l.store.now()
+	if l.alone {
+		limit = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) // after every lease
+	}
+	err := l.settle(ctx, limit)
 	go l.run()
-	return l.settle(ctx)
+	return err
 }
 
 func (l *lease) run() {
@@ -83,7 +90,7 @@ func (l *lease) run() {
 		case <-ticker.C:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), l.length)
-		if err := errors.Join(l.renew(ctx, l.store.now().Add(l.length)), l.settle(ctx)); err != nil {
+		if err := errors.Join(l.renew(ctx, l.store.now().Add(l.length)), l.settle(ctx, l.store.now())); err != nil {
 			l.store.log.Error("the gate's lease could not be renewed, or a dead gate's attempts not closed", "error", err)
 		}
 		cancel()
@@ -109,9 +116,9 @@ func (l *lease) renew(ctx context.Context, until time.Time) error {
 	return err
 }
 
-// settle closes the open attempts of gates whose lease is over.
-func (l *lease) settle(ctx context.Context) error {
-	gates, err := l.dead(ctx)
+// settle closes the open attempts of gates whose lease ended before a limit.
+func (l *lease) settle(ctx context.Context, limit time.Time) error {
+	gates, err := l.dead(ctx, limit)
 	if err != nil {
 		return err
 	}
@@ -134,12 +141,9 @@ func (l *lease) settle(ctx context.Context) error {
 	return nil
 }
 
-func (l *lease) dead(ctx context.Context) ([]string, error) {
-	limit := formatTime(l.store.now())
-	if l.store.engine.alone() {
-		limit = "9999" // after every lease
-	}
-	rows, err := l.store.reads.QueryContext(ctx, `SELECT id FROM gates WHERE settled = 0 AND lease_until < $1 AND id <> $2 ORDER BY started_at`, limit, l.gate())
+func (l *lease) dead(ctx context.Context, limit time.Time) ([]string, error) {
+	rows, err := l.store.reads.QueryContext(ctx, `SELECT id FROM gates WHERE settled = 0 AND lease_until < $1 AND id <> $2 ORDER BY started_at`,
+		formatTime(limit), l.gate())
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func checkVersion(ctx context.Context, e engine, pool *sql.DB) error {
 		return err
 	case version > latestVersion(e):
 		return newer(version, e)
-	case version < latestVersion(e) && e.alone():
+	case version < latestVersion(e) && e.dialect() == goose.DialectSQLite3:
 		return fmt.Errorf("the schema has version %d; this program reads %d; open it once with a gate of this version", version, latestVersion(e))
 	case version < latestVersion(e):
 		return fmt.Errorf("the schema has version %d; this program needs %d: run quorate migrate as the tables' owner", version, latestVersion(e))

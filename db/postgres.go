@@ -57,7 +57,6 @@ func (e postgres) String() string {
 func (e postgres) dialect() goose.Dialect { return goose.DialectPostgres }
 func (e postgres) migrations() fs.FS      { return migrationFiles(postgresGuards()) }
 func (e postgres) migrates() bool         { return e.owner }
-func (e postgres) alone() bool            { return false }
 
 // conflict: serialization_failure, deadlock_detected (class 40), lock_not_available.
 func (e postgres) conflict(err error) bool {
@@ -102,27 +101,27 @@ func (e postgres) tables(ctx context.Context, pool *sql.DB) (all, ours int, err 
 
 // claim refuses a server that forgets commits, and a user who could change or remove records: whoever runs the gate must not be
 // able to (REC-06).
-func (e postgres) claim(ctx context.Context, writes *sql.DB) (func() error, error) {
+func (e postgres) claim(ctx context.Context, writes *sql.DB) (alone bool, release func() error, err error) {
 	var fsync, commit string
 	if err := writes.QueryRowContext(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit); err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	if fsync != "on" || commit == "off" {
-		return nil, fmt.Errorf("the server has fsync=%s and synchronous_commit=%s: a commit would be lost in a crash (REC-05)", fsync, commit)
+		return false, nil, fmt.Errorf("the server has fsync=%s and synchronous_commit=%s: a commit would be lost in a crash (REC-05)", fsync, commit)
 	}
 	for _, table := range tableNames() {
 		var may sql.NullString
 		const held = `SELECT string_agg(p, ', ') FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) AS p
 			WHERE has_table_privilege(current_user, $1, p)`
 		if err := writes.QueryRowContext(ctx, held, table).Scan(&may); err != nil {
-			return nil, err
+			return false, nil, err
 		}
 		if may.Valid {
-			return nil, fmt.Errorf("the user %s has %s on %s: a gate must not be able to change or remove records (REC-06); grant it %s and nothing else",
+			return false, nil, fmt.Errorf("the user %s has %s on %s: a gate must not be able to change or remove records (REC-06); grant it %s and nothing else",
 				e.config.User, may.String, table, GateRole)
 		}
 	}
-	return func() error { return nil }, nil
+	return false, func() error { return nil }, nil
 }
 
 // grants makes the roles and gives them their rights. Making a role needs CREATEROLE; those that exist are left as they are.

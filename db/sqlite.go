@@ -25,9 +25,8 @@ func (e sqlite) String() string         { return e.path }
 func (e sqlite) dialect() goose.Dialect { return goose.DialectSQLite3 }
 func (e sqlite) migrations() fs.FS      { return migrationFiles(sqliteGuards()) }
 func (e sqlite) migrates() bool         { return true }
-func (e sqlite) alone() bool            { return true }
 
-// conflict: the one writer waits for nobody but another process, and for that busy_timeout has waited already.
+// conflict: a transaction takes SQLite's one write lock at its beginning, for which busy_timeout has waited already.
 func (e sqlite) conflict(error) bool { return false }
 
 // dataSource gives the driver's name for a file. Pragmas count per connection, so they stand in the name:
@@ -68,17 +67,18 @@ func (e sqlite) tables(ctx context.Context, pool *sql.DB) (all, ours int, err er
 	return all, ours, err
 }
 
-// claim locks a file beside the database, so that the database has one gate, and a gate that finds it free knows that the one
-// before it is dead. The system gives the lock back with the process, however that ends.
-func (e sqlite) claim(context.Context, *sql.DB) (func() error, error) {
+// claim shares a lock on a file beside the database with every other gate that has it open. Who gets it for itself first knows that
+// all gates before it are dead, whatever their leases say: the system gives a lock back with the process, however that ends.
+func (e sqlite) claim(context.Context, *sql.DB) (alone bool, release func() error, err error) {
 	f, err := os.OpenFile(e.path+".gate", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("the lock of the database: %w", err)
+		return false, nil, fmt.Errorf("the lock of the database: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %s is locked (%w)", ErrInUse, f.Name(), err), f.Close())
+	alone = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		return false, nil, errors.Join(fmt.Errorf("locking %s: %w", f.Name(), err), f.Close())
 	}
-	return f.Close, nil
+	return alone, f.Close, nil
 }
 
 // checkFile finds what SQLite would say less clearly, or not until the first attempt, and makes the file when it is not

@@ -29,8 +29,6 @@ var (
 	ErrDamaged = errors.New("db: the record does not match its digest")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("db: the store is closed")
-	// ErrInUse: another gate has the SQLite database open.
-	ErrInUse = errors.New("db: another gate has this database open")
 	// ErrClock: the gate's clock is behind the time of the last record.
 	ErrClock = errors.New("db: the clock is behind the last record")
 	// ErrReadOnly: the store was opened for reading.
@@ -40,7 +38,7 @@ var (
 // Config says where the records are.
 type Config struct {
 	// Path is the SQLite database's file. Its directory must exist; the file is made, readable by its owner alone, if
-	// it does not. Beside it stand files with "-wal", "-shm" and ".gate" appended: SQLite's two, and the lock of the one gate.
+	// it does not. Beside it stand files with "-wal", "-shm" and ".gate" appended: SQLite's two, and a lock that tells whether a gate is running.
 	Path string
 	// Postgres is the address of a database on a server, as a URL or as keywords (libpq's form). Exactly one of Path and Postgres
 	// is given. PostgresPassword, if not empty, takes the place of a password in it.
@@ -81,8 +79,7 @@ type Store struct {
 // Open opens the database and, where it is the gate's to do so, brings its schema up to date. Then it claims the database and
 // closes, as refused, the open attempts of dead gates. It refuses, with the database in the error: a directory that does not exist,
 // a path that is no file, a file that must not be written to, a database that is somebody else's, a schema that is newer
-// than this program knows (or older, where the gate may not change it), an SQLite database that another gate has open, and a user
-// of Postgres who could change records.
+// than this program knows (or older, where the gate may not change it), and a user of Postgres who could change records.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s, err := newStore(&c)
 	if err != nil {
@@ -131,28 +128,24 @@ func (s *Store) openWriter(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	release := func() error { return nil }
-	err = func() error {
-		if !s.engine.migrates() {
-			if err := checkVersion(ctx, s.engine, writes); err != nil {
-				return err
-			}
-		}
-		var err error
-		if release, err = s.engine.claim(ctx, writes); err != nil {
-			release = func() error { return nil }
-			return err
-		}
-		if s.engine.migrates() {
-			return migrate(ctx, s.engine, writes, c.Logger)
-		}
-		return nil
-	}()
+	if !s.engine.migrates() {
+		err = checkVersion(ctx, s.engine, writes)
+	}
 	if err != nil {
-		return errors.Join(err, release(), writes.Close())
+		return errors.Join(err, writes.Close())
+	}
+	alone, release, err := s.engine.claim(ctx, writes)
+	if err != nil {
+		return errors.Join(err, writes.Close())
+	}
+	if s.engine.migrates() {
+		if err := migrate(ctx, s.engine, writes, c.Logger); err != nil {
+			return errors.Join(err, release(), writes.Close())
+		}
 	}
 	s.writer = newWriter(writes, s.engine, c.Logger, c.Metrics, c.Now)
 	s.lease = newLease(s, c, release)
+	s.lease.alone = alone
 	return nil
 }
 

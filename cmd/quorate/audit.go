@@ -31,19 +31,23 @@ type auditCmd struct {
 type recordsFlags struct {
 	Config   string `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"The gate's configuration, which names the records."`
 	Database string `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"The SQLite database of records."`
+	Postgres string `xor:"where" required:"" placeholder:"URL" help:"The PostgreSQL database of records, as an auditor; PGPASSFILE and its like are honoured."`
 	JSON     bool   `name:"json" help:"Print JSON."`
 }
 
 func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
-	path := f.Database
+	records := db.Config{Path: f.Database, Postgres: f.Postgres}
 	if f.Config != "" {
 		g, err := config.LoadGate(f.Config)
 		if err != nil {
 			return nil, err
 		}
-		path = g.Journal.SQLite
+		if records, err = node.RecordsConfig(g.Journal); err != nil {
+			return nil, err
+		}
 	}
-	return db.Open(ctx, db.Config{Path: path, ReadOnly: true})
+	records.ReadOnly = true
+	return db.Open(ctx, records)
 }
 
 type listCmd struct {

@@ -23,6 +23,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic/perspective"
 )
@@ -102,7 +103,16 @@ func (c initCmd) Run(out console) error {
 	if err != nil {
 		return err
 	}
-	if err := writeConfig(filepath.Join(gate, "quorate.yaml"), gateTemplate, map[string]any{"Issuer": c.Issuer, "APIKey": digest, "Remotes": remotes}); err != nil {
+	origin := c.Issuer + "/quorate"
+	key, err := merkle.GenerateLogKey(origin)
+	if err == nil {
+		err = key.Save(filepath.Join(gate, "log.key"))
+	}
+	if err != nil {
+		return err
+	}
+	if err := writeConfig(filepath.Join(gate, "quorate.yaml"), gateTemplate, map[string]any{"Issuer": c.Issuer, "APIKey": digest, "Origin": origin,
+		"Remotes": remotes}); err != nil {
 		return err
 	}
 	// What was written must be what the program reads.

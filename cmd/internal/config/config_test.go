@@ -86,13 +86,13 @@ func TestPerspectiveIsRead(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
 		"upstream resolver":     {"limits:", "upstream_resolver: 192.0.2.53\nlimits:", `29:1: upstream_resolver: unknown key`},
-		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: caa_lookup_failure, clients, identity, issuers, journal, limits,`},
+		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: caa_lookup_failure, checkpoints, clients, identity, issuers, journal, limits,`},
 		"unknown key, nested":   {"attempt: 30s", "atempt: 30s", `30:3: limits.atempt: unknown key; known here: attempt, grant_grace`},
 		"unknown key in list":   {"    title: Ashburn", "    titel: Ashburn", `21:5: perspectives[0].titel: unknown key`},
 		"missing field":         {"  title: Frankfurt\n", "", `primary.title: this field is required`},
 		"missing place":         {"  latitude: 50.11\n", "", `13:1: primary.latitude: this field is required`},
 		"missing block":         {"journal:\n  sqlite: records.db\n", "", `1:1: journal: this field is required`},
-		"null":                  {"sqlite: records.db", "sqlite:", `journal.sqlite: this field is required`},
+		"null":                  {"sqlite: records.db", "sqlite:", `journal: the records are in one place`},
 		"text for a list":       {"issuers:\n  - ca.example.com", "issuers: ca.example.com", `11:10: issuers: a list is needed here, and there is a text`},
 		"list for a text":       {"name: frankfurt", "name: [frankfurt]", `14:9: primary.name: a text, in quotes`},
 		"number for a text":     {"name: frankfurt", "name: 5", `14:9: primary.name: a text, in quotes where it looks like something else, is needed here, and there is a whole number`},

@@ -5,12 +5,16 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
 )
@@ -25,6 +29,8 @@ type Gate struct {
 	// Identity is what the gate shows to its remote perspectives.
 	Identity Pair    `yaml:"identity"`
 	Journal  Journal `yaml:"journal"`
+	// Checkpoints say who signs the log of the records; left out, nobody does.
+	Checkpoints *Checkpoints `yaml:"checkpoints"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
 	Issuers []string `yaml:"issuers"`
 	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
@@ -44,9 +50,35 @@ type Pair struct {
 	Key         string `yaml:"key"`
 }
 
-// Journal is where the records are.
+// Journal is where the records are: a file, or a database on a server.
 type Journal struct {
 	SQLite string `yaml:"sqlite"`
+	// Postgres is the server's address, a URL or libpq's keywords, without the password.
+	Postgres string `yaml:"postgres"`
+	// PostgresPasswordFile holds the password, and perhaps a newline behind it.
+	PostgresPasswordFile string `yaml:"postgres_password_file"`
+	// Tokens says how tokens are kept: "values", the default, or "digests".
+	Tokens string `yaml:"tokens"`
+}
+
+// Checkpoints are the signed heads of the log of records.
+type Checkpoints struct {
+	// Key is the log's private key, Memory the file in which its signer remembers what it signed.
+	Key    string `yaml:"key"`
+	Memory string `yaml:"memory"`
+	// Interval is how often one is signed while the log grows: 10s, from 1s to 1h.
+	Interval time.Duration `yaml:"interval"`
+	// Witnesses cosign.
+	Witnesses []Cosigner `yaml:"witnesses"`
+}
+
+// Cosigner is a witness that cosigns checkpoints.
+type Cosigner struct {
+	// URL is what stands before /add-checkpoint. Key is its verifier key.
+	URL string `yaml:"url"`
+	Key string `yaml:"key"`
+	// Roots is a PEM file of the CAs of an https URL; empty for the system's.
+	Roots string `yaml:"roots"`
 }
 
 // Client is one API client. It has a certificate, a key, or both ways to show who it is.
@@ -157,10 +189,8 @@ func (d *document) gate(g Gate) (Gate, error) {
 	d.address("listen", g.Listen)
 	d.pair("tls", &g.TLS)
 	d.pair("identity", &g.Identity)
-	if d.has("journal") {
-		d.require("journal", "sqlite")
-		g.Journal.SQLite = d.path(g.Journal.SQLite)
-	}
+	d.journal(&g.Journal)
+	d.checkpoints(g.Checkpoints)
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")
@@ -189,6 +219,52 @@ func (d *document) gate(g Gate) (Gate, error) {
 	d.metrics(g.Metrics)
 	d.log(g.Log)
 	return g, d.err()
+}
+
+func (d *document) journal(j *Journal) {
+	if !d.has("journal") {
+		return
+	}
+	if d.has("journal.sqlite") == d.has("journal.postgres") {
+		d.refuse("journal", "REC-05", "the records are in one place: either sqlite, a file, or postgres, a server's address, is needed")
+	}
+	if d.has("journal.postgres") {
+		c, err := pgconn.ParseConfig(j.Postgres)
+		if err != nil {
+			d.refuse("journal.postgres", "", "this is no address of a PostgreSQL database: postgres://USER@HOST:PORT/DATABASE")
+		} else if c.Password != "" && strings.Contains(j.Postgres, c.Password) {
+			d.refuse("journal.postgres", "", "the password does not stand here; postgres_password_file names a file with it")
+		}
+	}
+	if d.has("journal.postgres_password_file") && !d.has("journal.postgres") {
+		d.refuse("journal.postgres_password_file", "", "without journal.postgres there is no use for it")
+	}
+	if d.has("journal.tokens") && j.Tokens != "values" && j.Tokens != "digests" {
+		d.refuse("journal.tokens", "REC-06", "%q is neither \"values\" nor \"digests\"", j.Tokens)
+	}
+	j.SQLite, j.PostgresPasswordFile = d.path(j.SQLite), d.path(j.PostgresPasswordFile)
+}
+
+func (d *document) checkpoints(c *Checkpoints) {
+	if c == nil {
+		return
+	}
+	d.require("checkpoints", "key", "memory")
+	c.Key, c.Memory = d.path(c.Key), d.path(c.Memory)
+	if d.has("checkpoints.interval") && (c.Interval < time.Second || c.Interval > time.Hour) {
+		d.refuse("checkpoints.interval", "", "%s is not between 1s and 1h", c.Interval)
+	}
+	for i := range c.Witnesses {
+		w, field := &c.Witnesses[i], fmt.Sprintf("checkpoints.witnesses[%d]", i)
+		d.require(field, "url", "key")
+		if u, err := url.Parse(w.URL); d.has(field+".url") && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+			d.refuse(field+".url", "", "%q is no http or https URL", w.URL)
+		}
+		if _, err := merkle.NewWitnessVerifier(w.Key); d.has(field+".key") && err != nil {
+			d.refuse(field+".key", "", "this is no verifier key of a witness: %v", err)
+		}
+		w.Roots = d.path(w.Roots)
+	}
 }
 
 func (d *document) limits(l GateLimits) {
@@ -367,6 +443,25 @@ func (d *document) log(l Log) {
 	if d.has("log.format") && l.Format != "text" && l.Format != "json" {
 		d.refuse("log.format", "", "%q is neither text nor json", l.Format)
 	}
+}
+
+// Password reads the password of the database's user, empty where none is configured.
+func (j Journal) Password() (string, error) {
+	if j.PostgresPasswordFile == "" {
+		return "", nil
+	}
+	info, err := os.Stat(j.PostgresPasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return "", fmt.Errorf("journal.postgres_password_file: %s may be read by everybody (mode %04o)", j.PostgresPasswordFile, info.Mode().Perm())
+	}
+	text, err := os.ReadFile(filepath.Clean(j.PostgresPasswordFile))
+	if err != nil {
+		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 // Roster gives the perspectives in the form in which they are judged.

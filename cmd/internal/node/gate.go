@@ -25,10 +25,13 @@ import (
 type Gate struct {
 	Coordinator *mpic.Coordinator
 	Store       *db.Store
+	// Publisher signs the log's checkpoints; nil where nobody does.
+	Publisher *db.Publisher
 	// Handler is the REST front.
 	Handler *rest.Server
 
 	remotes  []*perspective.Remote
+	signer   *Signer
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
 	attempt  time.Duration
@@ -78,7 +81,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	if g.Store, err = db.Open(ctx, db.Config{Path: c.Journal.SQLite, Logger: g.log, Metrics: written, Now: doors.clock()}); err != nil {
+	if err := g.openRecords(ctx, c, software, doors, written); err != nil {
 		return err
 	}
 	failure := va.DenyFailure
@@ -162,6 +165,9 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(listener, "", "") }()
+	if g.Publisher == nil {
+		g.log.Warn("the log of the records is not signed: the configuration has no checkpoints")
+	}
 	ready(listener.Addr().String())
 	select {
 	case err := <-served:
@@ -199,7 +205,13 @@ func (g *Gate) close() error {
 	if g.Store == nil {
 		return nil
 	}
-	return g.Store.Close()
+	var errs []error
+	if g.Publisher != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+		defer cancel()
+		errs = append(errs, g.Publisher.Close(ctx))
+	}
+	return errors.Join(append(errs, g.signer.Close(), g.Store.Close())...)
 }
 
 // records lets the REST front read what package db keeps.

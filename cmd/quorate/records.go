@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
+	"github.com/quorate/quorate/db"
+)
+
+type recordsCmd struct {
+	Migrate migrateCmd `cmd:"" help:"Bring the schema on a PostgreSQL server up to date, and make the roles of gates, auditors and retention."`
+	Adopt   adoptCmd   `cmd:"" help:"Sign a log of which the signer has no memory, after you have made sure that it was not rolled back."`
+}
+
+type migrateCmd struct {
+	Postgres     string `required:"" placeholder:"URL" help:"The database's address as its owner, postgres://OWNER@HOST:PORT/DATABASE."`
+	PasswordFile string `type:"existingfile" placeholder:"FILE" help:"A file with the owner's password."`
+}
+
+// Help is shown below the flags' list.
+func (migrateCmd) Help() string {
+	return "The owner may create tables and roles; a gate's user is another one, whom you then grant " + db.GateRole + ": the gate itself must not be " +
+		"able to change records. Auditors get " + db.AuditorRole + ", and who removes records whose time is over " + db.RetentionRole + "."
+}
+
+func (c migrateCmd) Run(ctx context.Context, out console) error {
+	password := ""
+	if c.PasswordFile != "" {
+		text, err := os.ReadFile(filepath.Clean(c.PasswordFile))
+		if err != nil {
+			return fmt.Errorf("--password-file: %w", err)
+		}
+		password = strings.TrimRight(string(text), "\r\n")
+	}
+	if err := db.Migrate(ctx, db.Config{Postgres: c.Postgres, PostgresPassword: password, Logger: logger(out.stderr, "info", "text")}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out.stdout, "the schema is up to date; grant a gate's user its role with: GRANT %s TO user\n", db.GateRole)
+	return err
+}
+
+type adoptCmd struct {
+	Config string `required:"" type:"existingfile" placeholder:"FILE" help:"The gate's configuration, which names the records, the log's key and the memory."`
+}
+
+// Help is shown below the flags' list.
+func (adoptCmd) Help() string {
+	return "The signer's memory is a file outside of the database, and keeps a restored backup from forking the log. Where it is lost, put a copy of " +
+		"the last published checkpoint in its place; only where there is none, adopt the log as it stands. The gate must not be running."
+}
+
+func (c adoptCmd) Run(ctx context.Context, out console) (err error) {
+	settings, err := config.LoadGate(c.Config)
+	if err != nil {
+		return err
+	}
+	if settings.Checkpoints == nil {
+		return errors.New("the configuration has no checkpoints: nobody signs the log")
+	}
+	signer, err := node.NewSigner(*settings.Checkpoints, time.Now)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, signer.Close()) }()
+	records, err := node.RecordsConfig(settings.Journal)
+	if err != nil {
+		return err
+	}
+	records.Software, records.Logger = software(), logger(out.stderr, "info", "text")
+	store, err := db.Open(ctx, records)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	checkpoint, err := store.Adopt(ctx, signer.Signer)
+	if err != nil {
+		return status{exitRefused, err}
+	}
+	_, err = fmt.Fprintf(out.stdout, "adopted the log %s with %d lines\n", checkpoint.Origin, checkpoint.Size)
+	return err
+}
