@@ -24,7 +24,8 @@ var ErrLog = errors.New("db: the log is not the one that was signed last")
 type PublisherConfig struct {
 	// Signer signs, and remembers outside of the database what it signed.
 	Signer *merkle.Signer
-	// Witnesses are asked to cosign each checkpoint. One that does not is logged; the checkpoint is published without it.
+	// Witnesses are asked to cosign each checkpoint. One that does not is logged, and the checkpoint is
+	// published without it, unless the witness shows that it has seen another log.
 	Witnesses []*merkle.Witness
 	// Interval is how often a checkpoint is published while the log grows, 1 s at least. Default (0): 10 s.
 	Interval time.Duration
@@ -130,13 +131,34 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	}
 	for _, w := range p.config.Witnesses {
 		cosigned, err := w.Cosign(ctx, signed, prove)
-		if err != nil {
-			p.config.Logger.Warn("a witness did not cosign a checkpoint", "size", size, "error", err)
-			continue
+		if err = p.contradicts(ctx, err); err != nil {
+			return err
 		}
-		signed = cosigned
+		if cosigned != nil {
+			signed = cosigned
+		}
 	}
 	return p.store.keepCheckpoint(ctx, size, signed)
+}
+
+// contradicts tells whether a witness's refusal means that the log is another one than it has seen: the one case that the signer's
+// memory cannot show is that it was restored together with the database. Any other refusal is logged.
+func (p *Publisher) contradicts(ctx context.Context, refusal error) error {
+	var ahead *merkle.AheadError
+	switch {
+	case refusal == nil:
+		return nil
+	case errors.Is(refusal, merkle.ErrForked):
+		return refusal
+	case errors.As(refusal, &ahead): // another gate may have been quicker
+		if size, err := p.store.LogSize(ctx); err != nil {
+			return err
+		} else if size < ahead.Size {
+			return fmt.Errorf("%w: %w", merkle.ErrRolledBack, refusal)
+		}
+	}
+	p.config.Logger.Warn("a witness did not cosign a checkpoint", "error", refusal)
+	return nil
 }
 
 // Adopt signs the log as it stands where there is no memory of what was signed: an operator asks for it who knows that the log was
@@ -168,13 +190,12 @@ func (s *Store) Prove(ctx context.Context) merkle.Prove {
 type Published struct {
 	Size int64
 	// Note is the signed note, with the witnesses' cosignatures.
-	Note     []byte
-	Recorded time.Time
+	Note []byte
 }
 
 // Checkpoint gives the newest that was published, ErrNotFound where there is none.
 func (s *Store) Checkpoint(ctx context.Context) (Published, error) {
-	all, err := s.checkpoints(ctx, `SELECT size, note, recorded_at FROM checkpoints ORDER BY size DESC LIMIT 1`)
+	all, err := s.checkpoints(ctx, `SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1`)
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%w: no checkpoint was published", ErrNotFound)
 	}
@@ -186,7 +207,7 @@ func (s *Store) Checkpoint(ctx context.Context) (Published, error) {
 
 // Checkpoints gives all that were published, the smallest first.
 func (s *Store) Checkpoints(ctx context.Context) ([]Published, error) {
-	all, err := s.checkpoints(ctx, `SELECT size, note, recorded_at FROM checkpoints ORDER BY size`)
+	all, err := s.checkpoints(ctx, `SELECT size, note FROM checkpoints ORDER BY size`)
 	if err != nil {
 		return nil, fmt.Errorf("db: checkpoints: %w", err)
 	}
@@ -199,11 +220,7 @@ func (s *Store) checkpoints(ctx context.Context, query string) ([]Published, err
 		return nil, err
 	}
 	return collect(rows, func(r *sql.Rows) (c Published, err error) {
-		var recorded string
-		if err = r.Scan(&c.Size, &c.Note, &recorded); err == nil {
-			c.Recorded, err = parseTime(recorded)
-		}
-		return c, err
+		return c, r.Scan(&c.Size, &c.Note)
 	})
 }
 
@@ -215,7 +232,7 @@ func (s *Store) keepCheckpoint(ctx context.Context, size int64, signed []byte) e
 		if err != nil || kept {
 			return err
 		}
-		return tx.insert(ctx, newRow("checkpoints", "size", size, "note", signed, "recorded_at", formatTime(tx.at)))
+		return tx.insert(ctx, newRow("checkpoints", "size", size, "note", signed))
 	})
 }
 

@@ -24,6 +24,8 @@ func (s *Store) Journal() *Journal { return &Journal{store: s} }
 
 // opening is the document of an attempt before its first packet: the intent. Its number is in the log's line.
 type opening struct {
+	// Gate is the lease of the gate that opened the attempt.
+	Gate    string       `json:"gate"`
 	Attempt mpic.Attempt `json:"attempt"`
 	Roster  mpic.Roster  `json:"roster"`
 }
@@ -61,7 +63,11 @@ type lateReply struct {
 // number, the next one of a gapless sequence (F4). A second attempt with one identifier is refused. It refuses to write with
 // ErrLease where this gate's lease was lost.
 func (j *Journal) Open(ctx context.Context, attempt mpic.Attempt, roster mpic.Roster) (int64, error) {
-	doc, err := j.store.sealer.seal(opening{attempt, roster}, attempt.Probe.Request.Token)
+	if j.store.writer == nil {
+		return 0, ErrReadOnly
+	}
+	gate := j.store.lease.gate()
+	doc, err := j.store.sealer.seal(opening{gate, attempt, roster}, attempt.Probe.Request.Token)
 	var number int64
 	if err == nil {
 		err = j.store.submit(ctx, func(ctx context.Context, tx *session) error {
@@ -70,7 +76,7 @@ func (j *Journal) Open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 			if err != nil {
 				return err
 			}
-			if err := tx.insert(ctx, attemptRow(number, leaf, j.store.lease.gate(), attempt, doc)); err != nil {
+			if err := tx.insert(ctx, attemptRow(number, leaf, gate, attempt, doc)); err != nil {
 				return err
 			}
 			tx.head.attempts = number
@@ -171,7 +177,7 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 		if err := undecided(ctx, tx, number); err != nil {
 			return err
 		}
-		if err := insertSets(ctx, tx, c.sets, fresh, tx.at); err != nil {
+		if err := insertSets(ctx, tx, c.sets, fresh); err != nil {
 			return err
 		}
 		if err := tx.insert(ctx, reportRows(number, c.reports, record.Decided)...); err != nil {
@@ -213,11 +219,12 @@ func undecided(ctx context.Context, tx *session, number int64) error {
 // opened: the same text, its tokens included.
 func (s *Store) findOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (int64, reference, error) {
 	var number int64
+	var gate string
 	var doc Document
 	var decided bool
-	err := s.reads.QueryRowContext(ctx, `SELECT a.number, a.leaf, a.sha256, a.document, a.secrets,
+	err := s.reads.QueryRowContext(ctx, `SELECT a.number, a.leaf, a.gate, a.sha256, a.document, a.secrets,
 		EXISTS (SELECT 1 FROM decisions AS d WHERE d.attempt = a.number) FROM attempts AS a WHERE a.id = $1`,
-		column(a.ID())).Scan(&number, &doc.Leaf, &doc.SHA256, &doc.Bytes, &doc.Secrets, &decided)
+		column(a.ID())).Scan(&number, &doc.Leaf, &gate, &doc.SHA256, &doc.Bytes, &doc.Secrets, &decided)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, reference{}, fmt.Errorf("%w: the attempt was not opened", ErrNotFound)
@@ -229,7 +236,7 @@ func (s *Store) findOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (in
 	if err := doc.check("attempt"); err != nil {
 		return 0, reference{}, err
 	}
-	text, err := json.Marshal(opening{a, r})
+	text, err := json.Marshal(opening{gate, a, r})
 	if err != nil {
 		return 0, reference{}, err
 	}
@@ -276,7 +283,7 @@ func (j *Journal) late(ctx context.Context, attempt string, attestation mpic.Att
 		return err
 	}
 	return j.store.submit(ctx, func(ctx context.Context, tx *session) error {
-		if err := insertSets(ctx, tx, sets, j.store.known.missing(sets), tx.at); err != nil {
+		if err := insertSets(ctx, tx, sets, j.store.known.missing(sets)); err != nil {
 			return err
 		}
 		leaf, err := tx.append(merkle.LateReply, number, doc.sha256)

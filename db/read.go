@@ -27,6 +27,9 @@ type Record struct {
 	Evidence mpic.Evidence
 	// Decision is mpic.Decision's JSON form as it was recorded; empty while the attempt is open.
 	Decision json.RawMessage
+	// gate is the lease that opened the attempt, closedBy the one that closed it, decided when.
+	gate, closedBy string
+	decided        time.Time
 }
 
 // Perspective is one perspective's part in an attempt.
@@ -197,7 +200,7 @@ func (r *Record) decode() error {
 	if err := r.Opening.decode(&o, "attempt"); err != nil {
 		return err
 	}
-	r.Evidence.Attempt, r.Evidence.Roster = o.Attempt, o.Roster
+	r.gate, r.Evidence.Attempt, r.Evidence.Roster = o.Gate, o.Attempt, o.Roster
 	if r.Outcome == StillOpen {
 		return nil
 	}
@@ -209,5 +212,6 @@ func (r *Record) decode() error {
 		return fmt.Errorf("%w: the decision's document is of another record", ErrDamaged)
 	}
 	r.Decision, r.Evidence.Primary, r.Evidence.Remotes = c.Decision, c.Primary, c.Remotes
+	r.closedBy, r.decided = c.Gate, c.Decided
 	return nil
 }

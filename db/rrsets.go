@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va/dnssec"
@@ -49,7 +48,7 @@ func (k *known) add(sums []string) {
 }
 
 // insertSets stores records that are not stored yet, each once.
-func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []string, now time.Time) error {
+func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []string) error {
 	for _, sum := range sums {
 		var stored bool
 		if err := tx.scan(ctx, `SELECT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, []any{sum}, &stored); err != nil {
@@ -58,7 +57,7 @@ func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []strin
 		if stored {
 			continue
 		}
-		if err := tx.insert(ctx, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum]), "recorded_at", formatTime(now))); err != nil {
+		if err := tx.insert(ctx, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum]))); err != nil {
 			return err
 		}
 	}

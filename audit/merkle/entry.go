@@ -30,12 +30,11 @@ const (
 	Permit      Kind = "permit"
 	Certificate Kind = "certificate"
 	Removal     Kind = "removal"
-	Sets        Kind = "sets"
 )
 
 // Kinds returns every kind that an entry may have.
 func Kinds() []Kind {
-	return []Kind{Intent, Decision, LateReply, Permit, Certificate, Removal, Sets}
+	return []Kind{Intent, Decision, LateReply, Permit, Certificate, Removal}
 }
 
 // Entry is one line of the log: what was recorded, when, and the digest of its document.

@@ -19,7 +19,7 @@ func lockFile(path string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errors.New("another process has it")
+			err = ErrLocked
 		}
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}

@@ -10,6 +10,9 @@ import (
 	"sync"
 )
 
+// ErrLocked: another process has the memory, or the witness's state.
+var ErrLocked = errors.New("another process has it")
+
 // Memory is the signer's own memory, outside of the database: a file with the last signed checkpoint that it gave out.
 // Whoever restores a backup of the database does not restore this file, and so the signer notices.
 //
@@ -24,8 +27,8 @@ type Memory struct {
 	lock *os.File
 }
 
-// OpenMemory takes the memory at a path, whose directory must exist; the file itself need not. It fails while another
-// process has it.
+// OpenMemory takes the memory at a path, whose directory must exist; the file itself need not. It fails with ErrLocked while
+// another process has it.
 func OpenMemory(path string) (*Memory, error) {
 	lock, err := lockFile(path + ".lock")
 	if err != nil {

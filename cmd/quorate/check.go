@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/cmd/internal/table"
@@ -65,8 +66,12 @@ func (c checkCmd) Run(ctx context.Context, out console) (err error) {
 	if settings.Log.Level == "debug" {
 		level = "debug"
 	}
-	settings.Checkpoints = nil // the gate that serves signs the log, with what a dry run adds to it
-	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, logger(out.stderr, level, settings.Log.Format))
+	log := logger(out.stderr, level, settings.Log.Format)
+	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, log)
+	if errors.Is(err, merkle.ErrLocked) { // the gate that serves signs the log, with what a dry run adds to it
+		settings.Checkpoints = nil
+		gate, err = node.NewGate(ctx, settings, software(), node.Doors{}, log)
+	}
 	if err != nil {
 		return err
 	}

@@ -35,9 +35,8 @@ INSERT INTO log_head (id, size, attempts, permits, certificates, removals, recor
 
 -- checkpoints: what was signed of the log, and published.
 CREATE TABLE checkpoints (
-    size        BIGINT NOT NULL PRIMARY KEY CHECK (size >= 0),
-    note        BYTEA NOT NULL,
-    recorded_at TEXT NOT NULL CHECK (recorded_at LIKE '____-__-__T__:__:__._________Z')
+    size BIGINT NOT NULL PRIMARY KEY CHECK (size >= 0),
+    note BYTEA NOT NULL
 );
 
 -- gates: the leases of running gates. The open attempts of a gate whose lease is over are closed by another one, or by its
@@ -196,9 +195,8 @@ CREATE TABLE late_reports (
 -- rrsets: the DNS records (DS, DNSKEY, NSEC and NSEC3 sets with their signatures) that the proofs in the documents name by
 -- their digests, each stored once, whoever saw it and however often. octets have the form of dnssec.Sets; sha256 is theirs.
 CREATE TABLE rrsets (
-    sha256      TEXT NOT NULL PRIMARY KEY CHECK (length(sha256) = 64),
-    octets      BYTEA NOT NULL,
-    recorded_at TEXT NOT NULL CHECK (recorded_at LIKE '____-__-__T__:__:__._________Z')
+    sha256 TEXT NOT NULL PRIMARY KEY CHECK (length(sha256) = 64),
+    octets BYTEA NOT NULL
 );
 
 -- permits: what a certificate may be issued upon. A refused one is kept too.

@@ -1,0 +1,282 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/audit/merkle"
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// examine works one attempt out: documents against the log, columns against documents, and the record itself.
+func (v *verification) examine(ctx context.Context, f *folder) examined {
+	x := examination{out: examined{there: f.attempt != nil}, folder: f}
+	if f.attempt == nil {
+		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.late)+
+			map[bool]int{true: 1}[f.decision != nil])
+		return x.out
+	}
+	filed, err := f.filed()
+	if err != nil {
+		x.found(audit.Log, "%v", err)
+		return x.out
+	}
+	if v.config.Depth == DepthLog {
+		if err := filed.check(); err != nil {
+			x.found(audit.Log, "%v", err)
+		}
+		return x.out
+	}
+	record, err := filed.Read()
+	if err != nil {
+		x.found(audit.Record, "%v", err)
+		return x.out
+	}
+	x.rows(record)
+	needs := append(record.Evidence.Needs(), lateNeeds(record)...)
+	sets, err := v.sets.get(ctx, needs)
+	if err != nil {
+		x.out.err = err
+		return x.out
+	}
+	if err := record.supply(sets); err != nil {
+		x.found(audit.Record, "%v", err)
+		return x.out
+	}
+	x.out.record, x.out.judged = record, true
+	x.out.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
+	x.out.verdict.Wrong = append(x.out.verdict.Wrong, filed.times(record)...)
+	return x.out
+}
+
+type examination struct {
+	out    examined
+	folder *folder
+}
+
+func (x *examination) found(check audit.Check, format string, args ...any) {
+	x.out.found = append(x.out.found, Finding{x.folder.number, audit.Finding{Check: check, Detail: fmt.Sprintf(format, args...)}})
+}
+
+// filed gives the documents of a folder with their lines.
+func (f *folder) filed() (Filed, error) {
+	out := Filed{Number: f.number}
+	var err error
+	if out.Intent, err = f.attempt.sheet(); err != nil {
+		return out, fmt.Errorf("attempt: %w", err)
+	}
+	if f.decision != nil {
+		if out.Decision, err = f.decision.sheet(); err != nil {
+			return out, fmt.Errorf("decision: %w", err)
+		}
+	}
+	for _, r := range f.late {
+		s, err := r.sheet()
+		if err != nil {
+			return out, fmt.Errorf("late reply of %s: %w", r.text("perspective"), err)
+		}
+		out.Late = append(out.Late, s)
+	}
+	return out, nil
+}
+
+// check holds the documents against their lines.
+func (f Filed) check() error {
+	if err := f.Intent.check("attempt", merkle.Intent, f.Number); err != nil {
+		return err
+	}
+	if f.Decision.SHA256 != "" {
+		if err := f.Decision.check("decision", merkle.Decision, f.Number); err != nil {
+			return err
+		}
+	}
+	for _, s := range f.Late {
+		if err := s.check("late reply", merkle.LateReply, f.Number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Read checks the documents against their lines of the log, and decodes them. The DNS records come from f.Sets, where they are there.
+// What the columns of tables add to a record is made of the documents too.
+func (f Filed) Read() (Record, error) {
+	if err := f.check(); err != nil {
+		return Record{}, err
+	}
+	r := Record{Opening: f.Intent.Document, Closing: f.Decision.Document}
+	r.Number, r.Outcome = f.Number, StillOpen
+	if f.Decision.SHA256 != "" {
+		r.Outcome = Refused
+	}
+	if err := r.decode(); err != nil {
+		return Record{}, err
+	}
+	if err := r.summarize(); err != nil {
+		return Record{}, err
+	}
+	for _, s := range f.Late {
+		var late lateReply
+		if err := s.decode(&late, "late reply"); err != nil {
+			return Record{}, err
+		}
+		if late.Attempt != r.ID {
+			return Record{}, fmt.Errorf("%w: a late reply is to the attempt %q", ErrDamaged, late.Attempt)
+		}
+		r.Late = append(r.Late, Late{Perspective: late.Reply.Perspective, State: late.Reply.State.String(), Recorded: s.Entry.Recorded,
+			Attestation: late.Reply, Document: s.Document})
+	}
+	if f.Sets != nil {
+		return r, r.supply(f.Sets)
+	}
+	return r, nil
+}
+
+// summarize fills the summary from the documents.
+func (r *Record) summarize() error {
+	a := r.Evidence.Attempt
+	req := a.Probe.Request
+	s := &r.Summary
+	s.ID, s.Kind, s.Started, s.Caller, s.Software = a.ID(), a.Kind, a.Started, a.Caller, a.Software
+	s.Identifier, s.FQDN, s.Method, s.AccountURI = req.Identifier, req.FQDN(), req.Method, req.AccountURI
+	if len(r.Decision) == 0 {
+		return nil
+	}
+	var d mpic.RecordedDecision
+	if err := json.Unmarshal(r.Decision, &d); err != nil {
+		return fmt.Errorf("%w: the decision: %w", ErrDamaged, err)
+	}
+	s.Outcome, s.DCVQuorum, s.CAAQuorum, s.Policy = Outcome(d.Outcome), d.DCV.String(), d.CAA.String(), d.Policy
+	for _, p := range d.Reasons {
+		s.Reasons = append(s.Reasons, p.Code)
+	}
+	return nil
+}
+
+// supply gives the record the DNS records that its proofs rest on.
+func (r *Record) supply(sets dnssec.Sets) error {
+	if err := r.Evidence.Supply(sets); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	for i := range r.Late {
+		late := mpic.Evidence{Remotes: []mpic.Attestation{r.Late[i].Attestation}}
+		if err := late.Supply(sets); err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
+	return nil
+}
+
+func lateNeeds(r Record) []string {
+	late := mpic.Evidence{Remotes: r.LateAttestations()}
+	return late.Needs()
+}
+
+// times holds the times that the log gives against those in the record: an attempt is recorded before its first packet, and a
+// decision when it was made.
+func (f Filed) times(r Record) []audit.Finding {
+	var all []audit.Finding
+	wrong := func(who, format string, args ...any) {
+		all = append(all, audit.Finding{Check: audit.Times, Perspective: who, Detail: fmt.Sprintf(format, args...)})
+	}
+	started, intent := r.Evidence.Attempt.Started, f.Intent.Entry.Recorded
+	if intent.Before(started.Add(-lateness)) || intent.After(started.Add(lateness)) {
+		wrong("", "the attempt began at %s, and was recorded at %s", formatTime(started), formatTime(intent))
+	}
+	if p := r.Evidence.Primary; p != nil && p.Report().Started.Before(intent.Add(-lateness)) {
+		wrong(r.Evidence.Roster.Primary.Name, "its report began at %s, before the attempt was recorded at %s", formatTime(p.Report().Started), formatTime(intent))
+	}
+	if f.Decision.SHA256 == "" {
+		return all
+	}
+	if decided := f.Decision.Entry.Recorded; decided.Before(intent) || r.decided.After(decided.Add(lateness)) || r.decided.Before(decided.Add(-lateness)) {
+		wrong("", "the decision was made at %s, and recorded at %s", formatTime(r.decided), formatTime(decided))
+	}
+	return all
+}
+
+// rows makes all rows of a record again out of its documents, and compares.
+func (x *examination) rows(r Record) {
+	f := x.folder
+	intent := document{bytes: r.Opening.Bytes, secrets: r.Opening.Secrets, sha256: r.Opening.SHA256}
+	x.same(attemptRow(f.number, r.Opening.Leaf, r.gate, r.Evidence.Attempt, intent), f.attempt)
+	x.sameRows("perspectives", "name", perspectiveRows(f.number, r.Evidence.Roster), f.perspectives)
+	var late []row
+	for _, l := range r.Late {
+		doc := document{bytes: l.Document.Bytes, secrets: l.Document.Secrets, sha256: l.Document.SHA256}
+		late = append(late, lateRow(f.number, l.Document.Leaf, l.Attestation, l.Recorded, doc))
+	}
+	x.sameRows("late_reports", "perspective", late, f.late)
+	var reports, authorizations []row
+	if r.Outcome != StillOpen {
+		var d mpic.RecordedDecision
+		err := json.Unmarshal(r.Decision, &d)
+		closed, err2 := closedReports(r.Evidence, d)
+		if err = errors.Join(err, err2); err != nil {
+			x.found(audit.Rows, "the decision's document makes no rows: %v", err)
+			return
+		}
+		c := closing{Number: f.number, Gate: r.closedBy, Decided: r.decided}
+		reports, authorizations = reportRows(f.number, closed, r.decided), authorizationRows(c, r.Evidence.Attempt, d)
+		doc := document{bytes: r.Closing.Bytes, secrets: r.Closing.Secrets, sha256: r.Closing.SHA256}
+		decided, err := decisionRow(r.Closing.Leaf, c, r.Evidence.Attempt, d, closed, doc)
+		if err != nil {
+			x.found(audit.Rows, "the decision's document makes no row: %v", err)
+		} else {
+			x.same(decided, f.decision)
+		}
+	}
+	x.sameRows("reports", "perspective", reports, f.reports)
+	x.sameRows("authorizations", "attempt", authorizations, f.authorizations)
+}
+
+// sameRows compares rows by a key.
+func (x *examination) sameRows(table, key string, want []row, got []stored) {
+	name := func(v any) string { return fmt.Sprint(v) }
+	left := map[string]stored{}
+	for _, r := range got {
+		left[name(r[key])] = r
+	}
+	for _, w := range want {
+		k := name(w.values[slices.Index(w.columns, key)])
+		r, ok := left[k]
+		delete(left, k)
+		if !ok {
+			x.found(audit.Rows, "%s has no row for %s, which the documents name", table, k)
+			continue
+		}
+		x.same(w, r)
+	}
+	for k := range left {
+		x.found(audit.Rows, "%s has a row for %s, which no document names", table, k)
+	}
+}
+
+// same compares one row by its columns.
+func (x *examination) same(want row, got stored) {
+	var differ []string
+	for i, column := range want.columns {
+		if !equal(want.values[i], got[column]) {
+			differ = append(differ, column)
+		}
+	}
+	if len(differ) > 0 {
+		x.found(audit.Rows, "%s: the columns %s do not say what the document says", want.table, strings.Join(differ, ", "))
+	}
+}
+
+// equal compares a value as it is written with one as it is read.
+func equal(want, got any) bool {
+	if b, ok := want.([]byte); ok {
+		g, ok := got.([]byte)
+		return (ok || got == nil) && bytes.Equal(b, g)
+	}
+	return want == got
+}

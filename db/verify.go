@@ -1,0 +1,488 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/audit/merkle"
+	"github.com/quorate/quorate/va/dnssec"
+)
+
+// Depth is how far Verify goes. The zero value is the deepest.
+type Depth int
+
+const (
+	// DepthProofs: all of it.
+	DepthProofs Depth = iota
+	// DepthDecisions leaves out to prove the DNS answers.
+	DepthDecisions
+	// DepthLog holds the log and the documents' digests together, and looks into no document.
+	DepthLog
+)
+
+// VerifyConfig says what an auditor brings along, and how far to go.
+type VerifyConfig struct {
+	Auditor audit.Auditor
+	Depth   Depth
+	// LogKey verifies checkpoints. Without it they are compared, and nobody's signature is checked.
+	LogKey note.Verifier
+	// Witnesses are those whose cosignature is looked for.
+	Witnesses []*merkle.WitnessVerifier
+	// Held are signed checkpoints that the auditor has from elsewhere: a log that does not extend them was changed.
+	Held [][]byte
+	// Workers is how many records are worked on at a time. Default (0): one for each processor.
+	Workers int
+	// Finding gets what does not hold, in the order of the records' numbers and from one goroutine.
+	Finding func(Finding)
+	// Progress, if set, is told how many of how many records were done; likewise.
+	Progress func(done, of int64)
+	// Record, if set, gets each record that was worked out, likewise; not at DepthLog.
+	Record func(Record, audit.Verdict)
+}
+
+// Finding is something that does not hold, with the number of the record that it is about.
+type Finding struct {
+	// Number is an attempt's; 0 where it is about none, or about several.
+	Number int64 `json:"record,omitempty"`
+	audit.Finding
+}
+
+// Verified counts what was verified.
+type Verified struct {
+	// Lines is the log's size, Root its root at that size.
+	Lines int64  `json:"lines"`
+	Root  string `json:"root"`
+	// Checkpoints were found to be of this log: those in the database, and those that the auditor holds.
+	Checkpoints int `json:"checkpoints"`
+	// Cosigned is how many of them a known witness cosigned.
+	Cosigned int `json:"cosigned"`
+	// Records are attempts, Open those of them without a decision.
+	Records int64 `json:"records"`
+	Open    int64 `json:"open"`
+	// Removed is where the log's lines begin that still have their documents.
+	Removed      int64 `json:"removed_lines"`
+	Permits      int64 `json:"permits"`
+	Certificates int64 `json:"certificates"`
+	Replies      int   `json:"replies"`
+	Lookups      int   `json:"lookups"`
+	Unproven     int   `json:"unproven"`
+	// Octets are those of the DNS messages and records that proofs were made from.
+	Octets   int64 `json:"octets"`
+	Findings int   `json:"findings"`
+}
+
+// Verify holds everything in the database against everything else, and against what the auditor brings along: the lines of the log
+// make up the tree that was signed and observed; each line has its document and each document its line; each column says what the
+// document says; each record's signatures, decision, times and DNS proofs hold; and permits and certificates rest on what they
+// say. It reads one view of the database, also beside running gates, in bounded memory. An error means that it could not do its work;
+// what does not hold is a finding.
+func (s *Store) Verify(ctx context.Context, c VerifyConfig) (Verified, error) {
+	view, err := s.newScan(ctx)
+	if err != nil {
+		return Verified{}, fmt.Errorf("db: verify: %w", err)
+	}
+	if c.Workers == 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	c.Auditor.SkipProofs = c.Depth != DepthProofs
+	v := &verification{store: s, scan: view, config: c, lines: map[merkle.Kind]int64{}, sets: setCache{store: s}}
+	for _, step := range []func(context.Context) error{v.head, v.log, v.records, v.strays, v.rrsets} {
+		if err = step(ctx); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, view.close()); err != nil {
+		return v.sum, fmt.Errorf("db: verify: %w", err)
+	}
+	return v.sum, nil
+}
+
+type verification struct {
+	store  *Store
+	scan   *scan
+	config VerifyConfig
+	sum    Verified
+	sets   setCache
+	// lines counts the lines of each kind from Removed on.
+	lines map[merkle.Kind]int64
+	// numbers is the highest number of an attempt.
+	numbers int64
+}
+
+func (v *verification) found(number int64, check audit.Check, format string, args ...any) {
+	v.report(Finding{number, audit.Finding{Check: check, Detail: fmt.Sprintf(format, args...)}})
+}
+
+func (v *verification) report(f Finding) {
+	v.sum.Findings++
+	if v.config.Finding != nil {
+		v.config.Finding(f)
+	}
+}
+
+// head holds the counters against what is there.
+func (v *verification) head(ctx context.Context) error {
+	var h head
+	err := v.scan.one(ctx, `SELECT size, attempts, permits, certificates, removals, recorded_at FROM log_head WHERE id = 1`, nil,
+		&h.size, &h.attempts, &h.permits, &h.certificates, &h.removals, &h.recorded)
+	if err != nil {
+		return fmt.Errorf("the log's head: %w", err)
+	}
+	if err := v.scan.one(ctx, `SELECT coalesce(max(past_leaf), 0) FROM removals`, nil, &v.sum.Removed); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name, query string
+		says        int64
+	}{
+		{"line of the log", `SELECT coalesce(max(leaf) + 1, 0), count(*) FROM log`, h.size},
+		{"attempt", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'intent'`, h.attempts},
+		{"permit", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'permit'`, h.permits},
+		{"certificate", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'certificate'`, h.certificates},
+		{"removal", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'removal'`, h.removals},
+	} {
+		var highest, count int64
+		if err := v.scan.one(ctx, c.query, nil, &highest, &count); err != nil {
+			return err
+		}
+		if highest != c.says || count != c.says { // F4
+			v.found(0, audit.Log, "the head counts to %s %d, and the log has %d of them up to number %d", c.name, c.says, count, highest)
+		}
+	}
+	v.sum.Lines = h.size
+	return v.scan.one(ctx, `SELECT coalesce(max(number), 0) FROM attempts`, nil, &v.numbers)
+}
+
+// held is a signed checkpoint with where it comes from.
+type held struct {
+	from   string
+	signed []byte
+}
+
+// log reads all lines, and compares the tree with what is stored of it and with every checkpoint.
+func (v *verification) log(ctx context.Context) error {
+	due, err := v.checkpoints(ctx)
+	if err != nil {
+		return err
+	}
+	var tree merkle.Tree
+	v.compare(due, tree)
+	last := ""
+	const page = 5000
+	for next := int64(0); ; {
+		rows, err := v.scan.tx.QueryContext(ctx, `SELECT leaf, kind, subject, recorded_at, sha256, hashes FROM log WHERE leaf >= $1 ORDER BY leaf LIMIT $2`, next, page)
+		if err != nil {
+			return err
+		}
+		read := 0
+		for rows.Next() {
+			var e merkle.Entry
+			var kind, recorded string
+			var hashes []byte
+			if err := rows.Scan(&e.Leaf, &kind, &e.Subject, &recorded, &e.SHA256, &hashes); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			read++
+			e.Kind = merkle.Kind(kind)
+			if e.Leaf != next {
+				v.found(0, audit.Log, "after the line %d of the log comes %d (F4)", next-1, e.Leaf)
+			}
+			next = e.Leaf + 1
+			if e.Recorded, err = parseTime(recorded); err != nil || e.Check() != nil {
+				v.found(0, audit.Log, "the line %d of the log is none: %v", e.Leaf, errors.Join(err, e.Check()))
+			}
+			if recorded < last {
+				v.found(0, audit.Log, "the line %d of the log is of %s, and the one before it of %s", e.Leaf, recorded, last)
+			}
+			last = recorded
+			if e.Leaf >= v.sum.Removed {
+				v.lines[e.Kind]++
+			}
+			if completed := tree.Append(e.Hash()); !bytes.Equal(joinHashes(completed), hashes) {
+				v.found(aboutAttempt(e), audit.Log, "the line %d of the log, %s %d, was changed: its hash or that of a subtree that it completes is not the stored one",
+					e.Leaf, e.Kind, e.Subject)
+			}
+			v.compare(due, tree)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		if read < page {
+			break
+		}
+	}
+	v.sum.Root = tree.Root().String()
+	for size := range due {
+		if size > tree.Size() {
+			for _, h := range due[size] {
+				v.found(0, audit.Log, "%s is of a log with %d lines, and this one has %d: it was cut off or rolled back", h.from, size, tree.Size())
+			}
+		}
+	}
+	return nil
+}
+
+// aboutAttempt gives the number of the attempt that a line is about, 0 for other lines.
+func aboutAttempt(e merkle.Entry) int64 {
+	switch e.Kind {
+	case merkle.Intent, merkle.Decision, merkle.LateReply:
+		return e.Subject
+	}
+	return 0
+}
+
+// checkpoints gives all that are to be compared, by their size.
+func (v *verification) checkpoints(ctx context.Context) (map[int64][]held, error) {
+	rows, err := v.scan.rows(ctx, `SELECT size, note FROM checkpoints ORDER BY size`)
+	if err != nil {
+		return nil, err
+	}
+	due := map[int64][]held{}
+	add := func(from string, signed []byte, stored int64) {
+		_, size, err := v.opened(signed)
+		if err != nil || stored >= 0 && size != stored {
+			v.found(0, audit.Log, "%s is none of this log: %v", from, errors.Join(err, fmt.Errorf("it is of size %d", size)))
+			return
+		}
+		due[size] = append(due[size], held{from, signed})
+	}
+	for _, r := range rows {
+		add(fmt.Sprintf("the published checkpoint of size %d", r.int("size")), r.bytes("note"), r.int("size"))
+	}
+	for i, signed := range v.config.Held {
+		add(fmt.Sprintf("the auditor's checkpoint %d", i+1), signed, -1)
+	}
+	return due, nil
+}
+
+// opened reads a signed checkpoint, and checks the signatures of those whose keys are known.
+func (v *verification) opened(signed []byte) (root string, size int64, err error) {
+	if v.config.LogKey != nil {
+		c, by, err := merkle.OpenCheckpoint(signed, v.config.LogKey, v.config.Witnesses...)
+		if len(by) > 0 {
+			v.sum.Cosigned++
+		}
+		return c.Root.String(), c.Size, err
+	}
+	text, _, _ := strings.Cut(string(signed), "\n\n")
+	c, err := merkle.ParseCheckpoint(text + "\n")
+	return c.Root.String(), c.Size, err
+}
+
+// compare holds the checkpoints of the tree's size against it.
+func (v *verification) compare(due map[int64][]held, tree merkle.Tree) {
+	for _, h := range due[tree.Size()] {
+		root, _, err := v.opened(h.signed)
+		if err != nil || root != tree.Root().String() {
+			v.found(0, audit.Log, "%s has another root than the log at %d lines: the log was changed", h.from, tree.Size())
+			continue
+		}
+		v.sum.Checkpoints++
+	}
+}
+
+// records works all attempts out, in pages, several at a time.
+func (v *verification) records(ctx context.Context) error {
+	const page = 100
+	for first := int64(1); first <= v.numbers; first += page {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		all, err := v.scan.folders(ctx, first, min(first+page, v.numbers+1))
+		if err != nil {
+			return err
+		}
+		results := make([]examined, len(all))
+		var group sync.WaitGroup
+		next := make(chan int)
+		for range v.config.Workers {
+			group.Go(func() {
+				for i := range next {
+					results[i] = v.examine(ctx, all[i])
+				}
+			})
+		}
+		for i := range all {
+			if all[i] != nil {
+				next <- i
+			}
+		}
+		close(next)
+		group.Wait()
+		for _, r := range results {
+			if r.err != nil {
+				return r.err
+			}
+			v.take(r)
+		}
+		if v.config.Progress != nil {
+			v.config.Progress(min(first+page-1, v.numbers), v.numbers)
+		}
+	}
+	return nil
+}
+
+// examined is what came of one attempt.
+type examined struct {
+	found   []Finding
+	there   bool
+	record  Record
+	verdict audit.Verdict
+	judged  bool
+	err     error
+}
+
+func (v *verification) take(r examined) {
+	if !r.there && len(r.found) == 0 {
+		return
+	}
+	if r.there {
+		v.sum.Records++
+	}
+	for _, f := range r.found {
+		v.report(f)
+	}
+	if r.judged {
+		for _, f := range r.verdict.Wrong {
+			v.report(Finding{r.record.Number, f})
+		}
+		if r.record.Outcome == StillOpen {
+			v.sum.Open++
+		}
+		v.sum.Replies, v.sum.Lookups = v.sum.Replies+r.verdict.Replies, v.sum.Lookups+r.verdict.Lookups
+		v.sum.Unproven, v.sum.Octets = v.sum.Unproven+len(r.verdict.Unproven), v.sum.Octets+int64(r.verdict.Octets)
+		if v.config.Record != nil {
+			v.config.Record(r.record, r.verdict)
+		}
+	}
+}
+
+// strays are rows that belong to no attempt, and lines without their documents.
+func (v *verification) strays(ctx context.Context) error {
+	for _, table := range []string{"perspectives", "reports", "decisions", "authorizations", "late_reports"} {
+		rows, err := v.scan.rows(ctx, `SELECT DISTINCT attempt FROM `+table+` WHERE attempt < 1 OR attempt > $1 ORDER BY attempt LIMIT 100`, v.numbers)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			v.found(r.int("attempt"), audit.Rows, "%s has rows of an attempt that is not there", table)
+		}
+	}
+	for _, kind := range []struct {
+		kind         merkle.Kind
+		table, count string
+	}{{merkle.Intent, "attempts", ""}, {merkle.Decision, "decisions", ""}, {merkle.LateReply, "late_reports", ""}, {merkle.Permit, "permits", ""},
+		{merkle.Certificate, "certificates", ""}, {merkle.Removal, "removals", ""}} {
+		var count int64
+		if err := v.scan.one(ctx, `SELECT count(*) FROM `+kind.table+` WHERE leaf >= $1`, []any{v.sum.Removed}, &count); err != nil {
+			return err
+		}
+		if count == v.lines[kind.kind] {
+			continue // each row has a line of its own, so that none is left over
+		}
+		rows, err := v.scan.rows(ctx, `SELECT l.leaf, l.subject FROM log AS l LEFT JOIN `+kind.table+` AS t ON t.leaf = l.leaf
+			WHERE l.kind = $1 AND l.leaf >= $2 AND t.leaf IS NULL ORDER BY l.leaf LIMIT 100`, string(kind.kind), v.sum.Removed)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			number := aboutAttempt(merkle.Entry{Kind: kind.kind, Subject: r.int("subject")})
+			v.found(number, audit.Log, "the document of the line %d of the log, %s %d, is missing", r.int("leaf"), kind.kind, r.int("subject"))
+		}
+		if len(rows) == 0 {
+			v.found(0, audit.Log, "%s has %d documents, and the log %d lines for them", kind.table, count, v.lines[kind.kind])
+		}
+	}
+	return nil
+}
+
+// rrsets holds each stored set against its digest, and finds those that no document names.
+func (v *verification) rrsets(ctx context.Context) error {
+	last := ""
+	for {
+		rows, err := v.scan.rows(ctx, `SELECT sha256, octets FROM rrsets WHERE sha256 > $1 ORDER BY sha256 LIMIT 1000`, last)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, r := range rows {
+			last = r.text("sha256")
+			switch {
+			case digest(r.bytes("octets")) != last:
+				v.found(0, audit.Record, "the DNS records %s have another digest", last)
+			case v.config.Depth != DepthLog && v.sum.Removed == 0 && !v.sets.named[last]:
+				v.found(0, audit.Rows, "the DNS records %s belong to no document", last)
+			}
+		}
+	}
+}
+
+// setCache keeps DNS records that many documents name.
+type setCache struct {
+	store *Store
+	mu    sync.Mutex
+	kept  dnssec.Sets
+	size  int
+	// named are all digests that documents name.
+	named map[string]bool
+}
+
+// maxCached bounds the cache in octets.
+const maxCached = 32 << 20
+
+func (c *setCache) get(ctx context.Context, sums []string) (dnssec.Sets, error) {
+	out := dnssec.Sets{}
+	var missing []string
+	c.mu.Lock()
+	if c.named == nil {
+		c.named, c.kept = map[string]bool{}, dnssec.Sets{}
+	}
+	for _, sum := range sums {
+		c.named[sum] = true
+		if octets, ok := c.kept[sum]; ok {
+			out[sum] = octets
+		} else {
+			missing = append(missing, sum)
+		}
+	}
+	c.mu.Unlock()
+	for _, sum := range missing {
+		var octets []byte
+		rows, err := c.store.reads.QueryContext(ctx, `SELECT octets FROM rrsets WHERE sha256 = $1`, sum)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			if err := rows.Scan(&octets); err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			out[sum] = slices.Clone(octets)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, sum := range missing {
+		if octets, ok := out[sum]; ok {
+			if c.size += len(octets); c.size > maxCached {
+				c.kept, c.size = dnssec.Sets{}, len(octets)
+			}
+			c.kept[sum] = octets
+		}
+	}
+	return out, nil
+}
+
+// lateness is how long after its beginning an attempt may have been recorded at the most: the journal's own time, and the clocks'.
+const lateness = time.Minute
