@@ -19,9 +19,9 @@ func TestARecordNamesWhatWasValidated(t *testing.T) {
 		method     va.Method
 		want       Subject
 	}{
-		{"*.example.com", va.DNS01, Subject{"*.example.com", "example.com", "_acme-challenge.example.com", "dns-01", "3.2.2.4.7", Requirements}},
-		{"www.example.com", va.HTTP01, Subject{"www.example.com", "www.example.com", "www.example.com", "http-01", "3.2.2.4.19", Requirements}},
-		{"www.example.com", va.TLSALPN01, Subject{"www.example.com", "www.example.com", "www.example.com", "tls-alpn-01", "3.2.2.4.20", Requirements}},
+		{"*.example.com", va.DNS01, Subject{"*.example.com", "example.com", DerivedFromWildcard, "_acme-challenge.example.com", "dns-01", "3.2.2.4.7", Requirements, 0, nil}},
+		{"www.example.com", va.HTTP01, Subject{"www.example.com", "www.example.com", DerivedAsIs, "www.example.com", "http-01", "3.2.2.4.19", Requirements, 0, nil}},
+		{"www.example.com", va.TLSALPN01, Subject{"www.example.com", "www.example.com", DerivedAsIs, "www.example.com", "tls-alpn-01", "3.2.2.4.20", Requirements, 0, nil}},
 	} {
 		t.Run(c.method.String(), func(t *testing.T) {
 			e := unanimous(t, fiveRegions(), december)
