@@ -78,6 +78,12 @@ func passing(t testing.TB, p va.Probe, name string) va.Report {
 			Permits: permits, TTL: 300, FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
 			Lookups: []resolver.Lookup{{Name: p.Request.FQDN() + ".", Type: "CAA", Status: dnssec.Secure, Rcode: "NOERROR",
 				Answers: []string{caaRecord}, TTL: 300}}}}
+	if fqdn := p.Request.FQDN(); fqdn != "example.com" { // nobody but example.com has CAA records
+		r.CAA.Found, r.CAA.Records, r.CAA.Permits, r.CAA.TTL, r.CAA.Lookups = "", nil, "", 0, nil
+		for at := fqdn; at != ""; at = parent(at) {
+			r.CAA.Lookups = append(r.CAA.Lookups, lookupOf(at, "CAA"))
+		}
+	}
 	if p.CAAAlone {
 		r.DCV = va.DCVFinding{Outcome: va.NotChecked, Started: at, Finished: at}
 	}

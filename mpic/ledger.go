@@ -110,8 +110,8 @@ type CertificateRecord struct {
 	Linked time.Time `json:"linked"`
 	// SHA256 is that of DER, in lower-case hexadecimal: the certificate's fingerprint.
 	SHA256 string `json:"sha256"`
-	// Serial is in lower-case hexadecimal, as DER has it, without leading zeros; Issuer in the form of RFC 2253. They and those
-	// below are empty where the certificate could not be read.
+	// Serial is the certificate's serial number in lower-case hexadecimal, without leading zeros; Issuer its issuer in the form
+	// of RFC 2253. They and those below are empty where the certificate could not be read.
 	Serial string `json:"serial,omitempty"`
 	Issuer string `json:"issuer,omitempty"`
 	// Precertificate: it has the poison of RFC 6962 section 3.1.

@@ -81,11 +81,11 @@ func freshUntil(e Evidence, d Decision) (earliest time.Time, ok bool) {
 		if f.FreshUntil.Before(fresh) {
 			fresh = f.FreshUntil
 		}
-		if earliest.IsZero() || fresh.Before(earliest) {
-			earliest = fresh
+		if !ok || fresh.Before(earliest) {
+			earliest, ok = fresh, true
 		}
 	}
-	return earliest.UTC(), !earliest.IsZero()
+	return earliest.UTC(), ok
 }
 
 // relevantTTL is the TTL of the relevant RRset, no greater than its lookup's, and 0 where there is none.
