@@ -14,6 +14,7 @@ import (
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/cryptosigner"
 )
 
 const (
@@ -82,7 +83,7 @@ func newPermitSigner(key crypto.Signer) (*permitSigner, error) {
 		return nil, err
 	}
 	options := (&jose.SignerOptions{}).WithType(permitType).WithHeader("kid", h.KeyID)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(h.Algorithm), Key: key}, options)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(h.Algorithm), Key: cryptosigner.Opaque(key)}, options)
 	if err != nil {
 		return nil, fmt.Errorf("mpic: preparing to sign permits: %w", err)
 	}
