@@ -134,7 +134,7 @@ func (c *CertificateRecord) checkTimes(permit PermitRecord, refuse refuseFunc) {
 	case c.NotBefore.Before(permit.Issued.Add(-Backdating)):
 		refuse("certificate.early", "", "the certificate is good from %s; its permit was issued at %s, and at most %s may be between them",
 			stamp(c.NotBefore), stamp(permit.Issued), Backdating)
-	case c.NotBefore.After(permit.Expires):
+	case !c.NotBefore.Before(permit.Expires):
 		refuse("certificate.late", "", "the certificate is good from %s; its permit had expired at %s", stamp(c.NotBefore), stamp(permit.Expires))
 	}
 	switch {
