@@ -50,18 +50,8 @@ func (s *Server) servePermits(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (s *Server) postPermit(w http.ResponseWriter, r *http.Request, client *member) {
-	body, problem := s.readBody(w, r, maxLongBody)
-	var req permitRequest
-	if problem == nil {
-		req, problem = decodeForm(body, (*form).permit)
-	}
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
-		return
-	}
-	leave, problem := s.enter(client)
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
+	req, leave, ok := accept(s, w, r, client, maxLongBody, (*form).permit)
+	if !ok {
 		return
 	}
 	defer leave()
@@ -145,18 +135,8 @@ type LinkedCertificate struct {
 }
 
 func (s *Server) postCertificate(w http.ResponseWriter, r *http.Request, client *member, id string) {
-	body, problem := s.readBody(w, r, maxLongBody)
-	var der []byte
-	if problem == nil {
-		der, problem = decodeForm(body, (*form).certificate)
-	}
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
-		return
-	}
-	leave, problem := s.enter(client)
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
+	der, leave, ok := accept(s, w, r, client, maxLongBody, (*form).certificate)
+	if !ok {
 		return
 	}
 	defer leave()

@@ -29,13 +29,8 @@ var settled = []string{"issuers", "issuer", "caa_domains", "quorum", "quorum_cou
 	"perspectiveCount", "perspectives", "remotes", "policy", "kind", "checks", "check_type", "skip_caa", "caa_alone", "dnssec", "port", "is_valid",
 	"scope", "subtree", "lifetime", "issued", "expires", "validated", "reusable_until", "fresh_until"}
 
-// decode reads a validation request. What a name or a token must be like is the coordinator's to judge, so that such a refusal
-// is on record.
-func decode(body []byte) (va.Request, *Problem) {
-	return decodeForm(body, (*form).request)
-}
-
-// decodeForm reads a request of any form. It gives everything that is wrong with it, not the first thing alone.
+// decodeForm reads a request of any form. It gives everything that is wrong with it, not the first thing alone. What a name or a
+// token must be like is the coordinator's to judge, so that such a refusal is on record.
 func decodeForm[T any](body []byte, take func(*form, map[string]any) T) (out T, problem *Problem) {
 	var none T
 	if !utf8.Valid(body) {

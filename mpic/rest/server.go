@@ -165,18 +165,8 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method st
 }
 
 func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
-	body, problem := s.readBody(w, r, maxBody)
-	var req va.Request
-	if problem == nil {
-		req, problem = decode(body)
-	}
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
-		return
-	}
-	leave, problem := s.enter(client)
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
+	req, leave, ok := accept(s, w, r, client, maxBody, (*form).request)
+	if !ok {
 		return
 	}
 	defer leave()
@@ -194,6 +184,24 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
 		return
 	}
 	s.answer(w, r, http.StatusCreated, v)
+}
+
+// accept reads a request and takes a place for it; otherwise it has answered. leave is to be called at the end.
+func accept[T any](
+	s *Server, w http.ResponseWriter, r *http.Request, client *member, most int64, take func(*form, map[string]any) T,
+) (req T, leave func(), ok bool) {
+	body, problem := s.readBody(w, r, most)
+	if problem == nil {
+		req, problem = decodeForm(body, take)
+	}
+	if problem == nil {
+		leave, problem = s.enter(client)
+	}
+	if problem != nil {
+		s.refuse(w, r, client.name, problem)
+		return req, nil, false
+	}
+	return req, leave, true
 }
 
 // readBody reads the body, within its size and its time.
