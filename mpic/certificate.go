@@ -67,8 +67,8 @@ func (p *Permits) Certificate(ctx context.Context, caller, id string, der []byte
 // MatchCertificate holds a certificate to a permit: at is when it is linked. It is pure, and gives the document to record.
 func MatchCertificate(permit PermitRecord, caller string, der []byte, at time.Time) CertificateRecord {
 	sum := sha256.Sum256(der)
-	c := CertificateRecord{Permit: permit.ID, Outcome: OutcomeRefused, Caller: caller, Linked: at.UTC(), SHA256: hex.EncodeToString(sum[:]),
-		DER: slices.Clone(der)}
+	c := CertificateRecord{Permit: permit.ID, Outcome: OutcomeRefused, Caller: caller, Linked: at.UTC(),
+		SHA256: hex.EncodeToString(sum[:]), DER: slices.Clone(der)}
 	refuse := func(code, name, format string, args ...any) {
 		c.Problems = append(c.Problems, permitProblem(code, name, format, args...))
 	}
@@ -77,8 +77,11 @@ func MatchCertificate(permit PermitRecord, caller string, der []byte, at time.Ti
 		refuse("certificate.unreadable", "", "this is not one X.509 certificate: %v", err)
 		return c
 	}
-	c.Serial, c.Issuer, c.NotBefore, c.NotAfter = cert.SerialNumber.Text(16), cert.Issuer.String(), cert.NotBefore.UTC(), cert.NotAfter.UTC()
-	c.Precertificate = slices.ContainsFunc(cert.UnhandledCriticalExtensions, func(id asn1.ObjectIdentifier) bool { return id.String() == oidPoison })
+	c.Serial, c.Issuer = cert.SerialNumber.Text(16), cert.Issuer.String()
+	c.NotBefore, c.NotAfter = cert.NotBefore.UTC(), cert.NotAfter.UTC()
+	c.Precertificate = slices.ContainsFunc(cert.UnhandledCriticalExtensions, func(id asn1.ObjectIdentifier) bool {
+		return id.String() == oidPoison
+	})
 	if cert.IsCA {
 		refuse("certificate.authority", "", "the certificate is a certification authority's, and no permit is for one")
 	}
@@ -102,7 +105,8 @@ func (c *CertificateRecord) checkNames(permit PermitRecord, cert *x509.Certifica
 	for _, text := range names {
 		name, ok := strings.CutPrefix(text, "DNS:")
 		if !ok {
-			refuse("certificate.name-type", "", "the certificate has a subject alternative name that is no DNS name (%s); a permit is for DNS names alone", text)
+			refuse("certificate.name-type", "",
+				"the certificate has a subject alternative name that is no DNS name (%s); a permit is for DNS names alone", text)
 			continue
 		}
 		c.Names = append(c.Names, name)
@@ -132,16 +136,18 @@ func (c *CertificateRecord) checkTimes(permit PermitRecord, refuse refuseFunc) {
 	}
 	switch {
 	case c.NotBefore.Before(permit.Issued.Add(-Backdating)):
-		refuse("certificate.early", "", "the certificate is good from %s; its permit was issued at %s, and at most %s may be between them",
-			stamp(c.NotBefore), stamp(permit.Issued), Backdating)
+		refuse("certificate.early", "",
+			"the certificate is good from %s; its permit was issued at %s, and at most %s may be between them", stamp(c.NotBefore), stamp(permit.Issued), Backdating)
 	case !c.NotBefore.Before(permit.Expires):
-		refuse("certificate.late", "", "the certificate is good from %s; its permit had expired at %s", stamp(c.NotBefore), stamp(permit.Expires))
+		refuse("certificate.late", "", "the certificate is good from %s; its permit had expired at %s", stamp(c.NotBefore),
+			stamp(permit.Expires))
 	}
 	switch {
 	case c.Linked.Before(permit.Issued):
-		refuse("certificate.early", "", "the certificate was linked at %s; its permit was issued at %s", stamp(c.Linked), stamp(permit.Issued))
+		refuse("certificate.early", "", "the certificate was linked at %s; its permit was issued at %s", stamp(c.Linked),
+			stamp(permit.Issued))
 	case c.Linked.After(permit.Expires.Add(LinkGrace)):
-		refuse("certificate.late", "", "the certificate was linked at %s; its permit expired at %s, and at most %s may be between them",
-			stamp(c.Linked), stamp(permit.Expires), LinkGrace)
+		refuse("certificate.late", "",
+			"the certificate was linked at %s; its permit expired at %s, and at most %s may be between them", stamp(c.Linked), stamp(permit.Expires), LinkGrace)
 	}
 }

@@ -76,7 +76,7 @@ func TestACertificateIsHeldToItsPermit(t *testing.T) {
 		"all names":                  {},
 		"one of the names":           {change: names("*.example.com")},
 		"a precertificate":           {change: extension(poison, true, nullDER)},
-		"with a common name":         {change: common("example.com")},
+		"with a common name":         {change: func(c *x509.Certificate) { common("example.com")(c); c.Subject.Organization = []string{"Example"} }},
 		"another name":               {change: names("example.com", "www.example.com"), want: []string{"certificate.name"}, about: "www.example.com"},
 		"each name that is too many": {change: names("a.org", "b.org"), want: []string{"certificate.name", "certificate.name"}, about: "a.org"},
 		"a name that ends alike":     {change: names("badexample.com"), want: []string{"certificate.name"}, about: "badexample.com"},

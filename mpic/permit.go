@@ -78,7 +78,8 @@ func NewPermits(c PermitsConfig) (*Permits, error) {
 	case c.Coordinator == nil || c.Ledger == nil:
 		return nil, errors.New("mpic: permits need a coordinator and a ledger")
 	case c.Lifetime < leastLife || c.Lifetime > MaxPermitLifetime:
-		return nil, fmt.Errorf("mpic: a permit's lifetime of %s: it must lie between %s and %s", c.Lifetime, leastLife, MaxPermitLifetime)
+		return nil, fmt.Errorf("mpic: a permit's lifetime of %s: it must lie between %s and %s", c.Lifetime, leastLife,
+			MaxPermitLifetime)
 	case c.Rechecks < 1 || c.Rechecks > MaxPermitNames:
 		return nil, fmt.Errorf("mpic: %d rechecks at once: they must be 1 to %d", c.Rechecks, MaxPermitNames)
 	}
@@ -106,8 +107,10 @@ func (p *Permits) Permit(ctx context.Context, caller, account string, names []st
 		return Permit{}, fmt.Errorf("%w: a permit is for a caller and for 1 to %d names", ErrRequest, MaxPermitNames)
 	}
 	at := p.clock()
-	r := PermitRecord{ID: rand.Text(), Caller: caller, Account: strings.ToValidUTF8(account[:min(len(account), maxAccount)], "\uFFFD"),
-		Requested: at, Software: p.config.Coordinator.config.Software, Requirements: Requirements, Key: p.Key()}
+	names = slices.Clone(names) // the caller's may change while CAA is checked
+	r := PermitRecord{ID: rand.Text(), Caller: caller, Requested: at,
+		Account:  strings.ToValidUTF8(account[:min(len(account), maxAccount)], "\uFFFD"),
+		Software: p.config.Coordinator.config.Software, Requirements: Requirements, Key: p.Key()}
 	log := p.config.Logger.With("permit", r.ID, "account", account, "caller", caller)
 	if r.Problem = va.AdmitAccount(account); r.Problem == nil {
 		var refused bool
@@ -122,10 +125,7 @@ func (p *Permits) Permit(ctx context.Context, caller, account string, names []st
 			r.Names = append(r.Names, PermitName{Name: cutName(name)})
 		}
 	}
-	p.close(&r, at)
-	if r.Outcome == OutcomeGranted && !sameNames(names, r.Names) { // C1
-		return Permit{}, fmt.Errorf("mpic: permit %s was decided for other names than were asked for", r.ID)
-	}
+	p.close(&r, names, at)
 	return p.record(ctx, log, r)
 }
 
@@ -241,7 +241,8 @@ func refusedCAA(name string, r Result) *va.Problem {
 	if reasons := r.Decision.Reasons(); len(reasons) > 0 {
 		why = reasons[0].Detail
 	}
-	p := permitProblem("permit.caa-refused", name, "CAA of %s was checked again (record %d), and does not permit: %s", name, r.Number, why)
+	p := permitProblem("permit.caa-refused", name, "CAA of %s was checked again (record %d), and does not permit: %s",
+		name, r.Number, why)
 	p.Type = "CAA"
 	return p
 }
@@ -256,16 +257,19 @@ func permitNames(all []Reliance) []PermitName {
 				AuthorizationDomainName: d.AuthorizationDomainName, Validated: d.Checked.UTC(), ReusableUntil: d.ReusableUntil.UTC()}
 		}
 		if c := r.CAA; c != nil {
-			out[i].CAA = &PermitCAA{Attempt: c.Attempt, Number: c.Number, SHA256: c.SHA256, Checked: c.Checked.UTC(), FreshUntil: c.CAAFreshUntil.UTC()}
+			out[i].CAA = &PermitCAA{Attempt: c.Attempt, Number: c.Number, SHA256: c.SHA256, Checked: c.Checked.UTC(),
+				FreshUntil: c.CAAFreshUntil.UTC()}
 		}
 	}
 	return out
 }
 
-// close sets outcome and times; at is when the evidence was good. The permit ends with the first of its evidence, and in whole seconds, as its token says it.
-func (p *Permits) close(r *PermitRecord, at time.Time) {
+// close sets outcome and times; at is when the evidence was good. It grants nothing but the very set that was asked for (C1), each
+// name with its evidence. The permit ends with the first of that, and in whole seconds, as its token says it.
+func (p *Permits) close(r *PermitRecord, asked []string, at time.Time) {
 	r.Issued, r.Outcome = at.Truncate(time.Second), OutcomeRefused
-	if r.Problem != nil || slices.ContainsFunc(r.Names, func(n PermitName) bool { return n.Problem != nil || n.DCV == nil || n.CAA == nil }) {
+	lacks := func(n PermitName) bool { return n.Problem != nil || n.DCV == nil || n.CAA == nil }
+	if r.Problem != nil || !sameNames(asked, r.Names) || slices.ContainsFunc(r.Names, lacks) {
 		return
 	}
 	expires := r.Issued.Add(p.config.Lifetime)

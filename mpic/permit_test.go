@@ -492,6 +492,14 @@ func TestALedgerIsHeldToWhatItGives(t *testing.T) {
 			require.ErrorContains(t, err, "not named in full")
 		})
 	})
+	n := newCounter(t)
+	for i, names := range [][]PermitName{goodClaims().Names, goodClaims().Names[:1], {goodClaims().Names[1], goodClaims().Names[0]}, nil} {
+		r := PermitRecord{Names: names}
+		n.permits.close(&r, []string{"example.com", "*.example.com"}, december.Add(time.Hour))
+		require.Equal(t, i == 0, r.Outcome == OutcomeGranted, "C1: the set asked for, and no other")
+		require.Equal(t, i != 0, r.Outcome == OutcomeRefused && r.Expires.IsZero())
+	}
+	n.close(n.c)
 	require.True(t, sameNames([]string{"a", "b"}, []PermitName{{Name: "a"}, {Name: "b"}}))
 	for _, names := range [][]PermitName{nil, {{Name: "a"}}, {{Name: "b"}, {Name: "a"}}, {{Name: "a"}, {Name: "a"}}, {{Name: "a"}, {Name: "b"}, {Name: "c"}}} {
 		require.False(t, sameNames([]string{"a", "b"}, names))

@@ -45,7 +45,8 @@ type Relied struct {
 // out again from the record.
 func Reliable(e Evidence, d Decision, number int64, sha256 string) (r Relied, ok bool) {
 	a := e.Attempt
-	if !d.Granted() || d.Attempt() != a.ID() || a.Kind != Issuance && a.Kind != CAARecheck || number < 1 || !digestForm.MatchString(sha256) {
+	if !d.Granted() || d.Attempt() != a.ID() || a.Kind != Issuance && a.Kind != CAARecheck || number < 1 ||
+		!digestForm.MatchString(sha256) {
 		return Relied{}, false
 	}
 	fresh, ok := freshUntil(e, d)
@@ -169,12 +170,12 @@ func (w Wanted) rely(name string, candidates []Relied) Reliance {
 	}
 	switch {
 	case out.DCV != nil:
-		out.Problem = permitProblem("permit.caa-stale", name, "CAA of %s was last checked too long ago, or not at all, for this account and %s; "+
-			"it must be checked again", name, out.DCV.Method)
+		out.Problem = permitProblem("permit.caa-stale", name,
+			"CAA of %s was last checked too long ago, or not at all, for this account and %s; it must be checked again", name, out.DCV.Method)
 	case best != nil:
 		out.Problem = best
 	default:
-		out.Problem = permitProblem("permit.no-evidence", name, "no validation of %s is on record for this account; it must be validated first", name)
+		out.Problem = noEvidence(name)
 	}
 	return out
 }
@@ -184,35 +185,53 @@ func (w Wanted) controls(c Relied, name string) (p *va.Problem, far int) {
 	switch {
 	case !Covers(c.Scope, c.AuthorizationDomainName, name):
 		if c.Account != w.Account || !slices.Contains(CoveringNames(name), c.Identifier) {
-			return permitProblem("permit.no-evidence", name, "no validation of %s is on record for this account; it must be validated first", name), 0
+			return noEvidence(name), 0
 		}
-		return permitProblem("permit.scope", name, "the validation of %s by %s is good for %s, which %s is not; %s must be validated itself",
+		return permitProblem("permit.scope", name,
+			"the validation of %s by %s is good for %s, which %s is not; %s must be validated itself",
 			c.Identifier, c.Method, scopeText(c), name, name), 2
 	case c.Account != w.Account:
-		return permitProblem("permit.account", name, "%s was validated for another account; this one must validate it itself", name), 1
+		return permitProblem("permit.account", name,
+			"%s was validated for another account; this one must validate it itself", name), 1
 	case c.Checked.After(w.At):
 		return permitProblem("permit.clock", name, "the validation of %s is of %s, which is still to come", name, stamp(c.Checked)), 3
 	}
-	if from, rule, ok := sunset(c.Method.Section()); ok && !w.Until.Before(from) { // D3: the evidence's own method counts
-		p := permitProblem("permit.method", name, "%s was validated by %s (BR %s), on which no certificate may rely since %s", name, c.Method,
-			c.Method.Section(), from.Format(time.DateOnly))
-		p.Rules = []string{rule}
+	if p := methodGone(c.Method.Section(), name, w.Until); p != nil { // D3: the evidence's own method counts
 		return p, 4
 	}
 	// What the record says can only be less than what the dates known today say, and both must hold.
 	if until := ReusableUntil(c.Method, c.Checked); w.Until.After(until) || w.Until.After(c.ReusableUntil) {
-		return permitProblem("permit.expired", name, "%s was validated at %s; that may be relied upon for %d days, until %s, and must be done again",
-			name, stamp(c.Checked), ReusePeriod(c.Method, w.Until)/oneDay, stamp(earlier(until, c.ReusableUntil))), 5
+		return permitProblem("permit.expired", name,
+			"%s was validated at %s; that may be relied upon for %d days, until %s, and must be done again", name, stamp(c.Checked),
+			ReusePeriod(c.Method, w.Until)/oneDay, stamp(earlier(until, c.ReusableUntil))), 5
 	}
 	return nil, 0
+}
+
+func noEvidence(name string) *va.Problem {
+	return permitProblem("permit.no-evidence", name,
+		"no validation of %s is on record for this account; it must be validated first", name)
+}
+
+// methodGone tells why no certificate may rely on a method, by its section, at a time; nil where one may.
+func methodGone(section, name string, at time.Time) *va.Problem {
+	from, rule, ok := sunset(section)
+	if !ok || at.Before(from) {
+		return nil
+	}
+	p := permitProblem("permit.method", name, "%s was validated by the method of BR %s, on which no certificate may rely since %s",
+		name, section, from.Format(time.DateOnly))
+	p.Rules = []string{rule}
+	return p
 }
 
 // permission gives the newest result of CAA that is good for a name and a method, nil where there is none.
 func (w Wanted) permission(name string, m va.Method, candidates []Relied) *Relied {
 	for i := range candidates {
 		c := &candidates[i]
-		if (c.Kind == Issuance || c.Kind == CAARecheck) && c.Identifier == name && c.Account == w.Account && c.Method == m && slices.Equal(c.Issuers, w.Issuers) &&
-			!c.Checked.After(w.At) && !w.Until.After(c.CAAFreshUntil) {
+		same := c.Identifier == name && c.Account == w.Account && c.Method == m && slices.Equal(c.Issuers, w.Issuers)
+		fresh := !c.Checked.After(w.At) && !w.Until.After(c.CAAFreshUntil)
+		if (c.Kind == Issuance || c.Kind == CAARecheck) && same && fresh {
 			return c
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
 )
 
 const (
@@ -307,6 +309,41 @@ func TestReliableTakesNothingButGrantedAttempts(t *testing.T) {
 		r, ok := Reliable(c.e, c.d, c.number, c.sum)
 		require.False(t, ok, name)
 		require.Equal(t, Relied{}, r, name)
+	}
+}
+
+// Holds: DCV-14, DCV-25, DCV-26, D3
+func TestNoCertificateReliesOnAMethodThatIsGone(t *testing.T) {
+	for _, s := range sunsetSteps {
+		for _, section := range s.sections {
+			require.Nil(t, methodGone(section, "example.com", s.from.Add(-1)))
+			p := methodGone(section, "example.com", s.from)
+			require.NotNil(t, p)
+			require.Equal(t, "permit.method", p.Code)
+			require.Equal(t, []string{s.id}, p.Rules)
+			require.Contains(t, p.Detail, section+", on which no certificate may rely since "+s.from.Format(time.DateOnly))
+		}
+	}
+	for _, m := range va.Methods() {
+		require.Nil(t, methodGone(m.Section(), "example.com", day(2040, 1, 1)))
+	}
+}
+
+// Holds: CAA-05, CAA-06
+func TestTheTTLIsOfTheAnswerThatCounted(t *testing.T) {
+	f := va.CAAFinding{Found: "example.com", TTL: 90000, Lookups: []resolver.Lookup{{Name: "example.com.", Status: dnssec.Failure}},
+		Failures: []va.LookupFailure{{Name: "example.com", Retry: resolver.Lookup{TTL: 80000}}}}
+	require.EqualValues(t, 80000, relevantTTL(f))
+	f.TTL = 70000
+	require.EqualValues(t, 70000, relevantTTL(f))
+	f.Found = ""
+	require.Zero(t, relevantTTL(f))
+}
+
+func TestScopesAreToldInWords(t *testing.T) {
+	for s, want := range map[Scope]string{0: "example.com alone", Exact: "example.com alone", WildcardScope: "example.com and *.example.com",
+		Subtree: "example.com and the names below it"} {
+		require.Equal(t, want, scopeText(shown(1, "example.com", va.DNS01, s)))
 	}
 }
 

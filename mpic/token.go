@@ -83,7 +83,8 @@ func newPermitSigner(key crypto.Signer) (*permitSigner, error) {
 		return nil, err
 	}
 	options := (&jose.SignerOptions{}).WithType(permitType).WithHeader("kid", h.KeyID)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(h.Algorithm), Key: cryptosigner.Opaque(key)}, options)
+	with := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(h.Algorithm), Key: cryptosigner.Opaque(key)}
+	signer, err := jose.NewSigner(with, options)
 	if err != nil {
 		return nil, fmt.Errorf("mpic: preparing to sign permits: %w", err)
 	}
@@ -182,7 +183,8 @@ func (n PermitName) check(issued, expires time.Time) error {
 	switch d, a := n.DCV, n.CAA; {
 	case n.Problem != nil || d == nil || a == nil:
 		return errors.New("it has a problem, or no evidence")
-	case d.Attempt == "" || d.Number < 1 || !digestForm.MatchString(d.SHA256) || a.Attempt == "" || a.Number < 1 || !digestForm.MatchString(a.SHA256):
+	case d.Attempt == "" || d.Number < 1 || !digestForm.MatchString(d.SHA256),
+		a.Attempt == "" || a.Number < 1 || !digestForm.MatchString(a.SHA256):
 		return errors.New("a record is not named in full")
 	case !Covers(d.Scope, d.AuthorizationDomainName, n.Name):
 		return fmt.Errorf("a validation of %s, %s, does not cover it", d.AuthorizationDomainName, d.Scope)

@@ -42,7 +42,9 @@ func (s *Server) servePermits(w http.ResponseWriter, r *http.Request) bool {
 	case !ok || below && certificate != "certificate":
 		return false
 	case below:
-		s.authenticated(w, r, http.MethodPost, func(w http.ResponseWriter, r *http.Request, m *member) { s.postCertificate(w, r, m, id) })
+		s.authenticated(w, r, http.MethodPost, func(w http.ResponseWriter, r *http.Request, m *member) {
+			s.postCertificate(w, r, m, id)
+		})
 	default:
 		s.authenticated(w, r, http.MethodGet, func(w http.ResponseWriter, r *http.Request, m *member) { s.getPermit(w, r, m, id) })
 	}
@@ -82,7 +84,8 @@ func refusedPermit(p mpic.Permit) *Problem {
 		}
 	}
 	if len(subs) > 0 {
-		detail = fmt.Sprintf("no certificate may be issued, because of %d of %d names; the first: %s", len(subs), len(p.Names), subs[0].Detail)
+		detail = fmt.Sprintf("no certificate may be issued, because of %d of %d names; the first: %s", len(subs), len(p.Names),
+			subs[0].Detail)
 	}
 	out := refusal(http.StatusUnprocessableEntity, code, detail)
 	out.Subproblems, out.Permit = subs, &PermitReference{ID: p.ID, Number: p.Number}
@@ -152,8 +155,9 @@ func (s *Server) postCertificate(w http.ResponseWriter, r *http.Request, client 
 		s.refuse(w, r, client.name, refusedCertificate(c))
 		return
 	}
-	s.answer(w, r, http.StatusCreated, LinkedCertificate{Permit: c.Permit, Outcome: c.Outcome, Linked: c.Linked, SHA256: c.SHA256, Serial: c.Serial,
-		Issuer: c.Issuer, Precertificate: c.Precertificate, Names: c.Names, NotBefore: c.NotBefore, NotAfter: c.NotAfter})
+	s.answer(w, r, http.StatusCreated, LinkedCertificate{Permit: c.Permit, Outcome: c.Outcome, Linked: c.Linked, SHA256: c.SHA256,
+		Serial: c.Serial, Issuer: c.Issuer, Precertificate: c.Precertificate, Names: c.Names, NotBefore: c.NotBefore,
+		NotAfter: c.NotAfter})
 }
 
 // refusedCertificate is the answer to a certificate that does not match its permit.
