@@ -51,6 +51,9 @@ type Config struct {
 	Issuers []string
 	// CAALookupFailure is what a failed CAA lookup counts for, at the primary and at the remotes. Default: never permission.
 	CAALookupFailure va.FailureRule
+	// Subtree lets a dns-01 validation be relied upon for the names below the one validated, as BR 3.2.2.4.7 does. Default: for
+	// that name alone, or for a wildcard and its base (D4).
+	Subtree bool
 	// Software is the gate's program and version, for the record.
 	Software string
 	// Now is the gate's clock. Default: time.Now.
@@ -258,9 +261,9 @@ func (c *Coordinator) prepare(kind Kind, caller string, req va.Request) (Evidenc
 	nonce := make([]byte, 16)
 	rand.Read(nonce) // crypto/rand.Read returns no error: it ends the program instead
 	e := Evidence{
-		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Probe: va.Probe{
+		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Subtree: c.config.Subtree, Probe: va.Probe{
 			Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
-			CAALookupFailure: c.config.CAALookupFailure}},
+			CAALookupFailure: c.config.CAALookupFailure, CAAAlone: kind.caaAlone()}},
 		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
 	}
 	if _, err := kind.MarshalText(); err != nil {

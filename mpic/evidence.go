@@ -25,11 +25,17 @@ const (
 	Issuance Kind = iota + 1
 	// DryRun: carried out in full and recorded; never makes an authorization (`quorate check`).
 	DryRun
+	// CAARecheck: CAA alone, for a permit to rely on beside the DCV of an earlier attempt (CAA-05). It never makes an
+	// authorization.
+	CAARecheck
 )
 
-var kindNames = map[Kind]string{Issuance: "issuance", DryRun: "dry-run"}
+var kindNames = map[Kind]string{Issuance: "issuance", DryRun: "dry-run", CAARecheck: "caa-recheck"}
 
-// String gives "issuance", "dry-run", or "no kind".
+// caaAlone tells whether attempts of this kind are for CAA and not for DCV.
+func (k Kind) caaAlone() bool { return k == CAARecheck }
+
+// String gives "issuance", "dry-run", "caa-recheck", or "no kind".
 func (k Kind) String() string {
 	if n, ok := kindNames[k]; ok {
 		return n
@@ -66,6 +72,8 @@ type Attempt struct {
 	Caller string `json:"caller"`
 	// Software is the gate's program and version.
 	Software string `json:"software"`
+	// Subtree is the gate's configuration: a dns-01 validation is good for the names below the one validated too (Granting).
+	Subtree bool `json:"subtree,omitempty"`
 	// Probe is what each perspective was sent; its Attempt field is the attempt's identifier.
 	Probe va.Probe `json:"probe"`
 }

@@ -71,13 +71,38 @@ func passing(t testing.TB, p va.Probe, name string) va.Report {
 	permits, problem := va.EvaluateCAA([]string{caaRecord}, p.Request)
 	require.Nil(t, problem)
 	at := p.Deadline.Add(-10 * time.Second)
-	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
+	r := va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(),
 		Started: at, Finished: at, Resolver: resolver.Settings{Mode: resolver.Iterative},
 		DCV: controlled(p.Request, at),
 		CAA: va.CAAFinding{Outcome: va.Pass, Name: p.Request.FQDN(), Found: p.Request.FQDN(), Records: []string{caaRecord},
 			Permits: permits, TTL: 300, FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
 			Lookups: []resolver.Lookup{{Name: p.Request.FQDN() + ".", Type: "CAA", Status: dnssec.Secure, Rcode: "NOERROR",
 				Answers: []string{caaRecord}, TTL: 300}}}}
+	if fqdn := p.Request.FQDN(); fqdn != "example.com" { // nobody but example.com has CAA records
+		r.CAA.Found, r.CAA.Records, r.CAA.Permits, r.CAA.TTL, r.CAA.Lookups = "", nil, "", 0, nil
+		for at := fqdn; at != ""; at = parent(at) {
+			r.CAA.Lookups = append(r.CAA.Lookups, lookupOf(at, "CAA"))
+		}
+	}
+	if p.CAAAlone {
+		r.DCV = va.DCVFinding{Outcome: va.NotChecked, Started: at, Finished: at}
+	}
+	return r
+}
+
+// recheckOf makes an attempt one for CAA alone.
+func recheckOf(a Attempt) Attempt {
+	a.Kind, a.Probe.CAAAlone = CAARecheck, true
+	a.Probe.Request.Token, a.Probe.Request.KeyAuthorization, a.Probe.Request.TokenCreated = "", "", time.Time{}
+	return a
+}
+
+// unanimousRecheck is evidence for CAA alone in which everybody permits.
+func unanimousRecheck(t testing.TB, r Roster, at time.Time) Evidence {
+	t.Helper()
+	e := unanimous(t, r, at)
+	e.Attempt = recheckOf(e.Attempt)
+	return unanimousFor(t, e)
 }
 
 // controlled is a finding that passes, with what each method sees on the way.

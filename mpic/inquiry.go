@@ -134,7 +134,8 @@ func (q *inquiry) certain() (wait time.Duration, certain bool) {
 	}
 	_, dcv := count("domain control", d.policy, q.e.Roster, best, View.dcv)
 	_, caa := count("CAA", d.policy, q.e.Roster, best, View.caa)
-	if best[0].DCV == va.Pass && best[0].CAA == va.Pass && dcv == nil && caa == nil {
+	controlled := q.e.Attempt.Kind.caaAlone() || best[0].DCV == va.Pass && dcv == nil
+	if controlled && best[0].CAA == va.Pass && caa == nil {
 		return 0, false
 	}
 	return q.c.config.RefusalGrace, true
@@ -300,12 +301,16 @@ func throughJSON(r va.Report) (out va.Report, err error) {
 	return out, err
 }
 
-// failedReport is the report of a primary that could not make one: both checks are errors, never passes.
+// failedReport is the report of a primary that could not make one: what was asked for is an error, never a pass.
 func (c *Coordinator) failedReport(probe va.Probe, name string, p *va.Problem) va.Report {
 	now := c.clock()
+	dcv := va.DCVFinding{Outcome: va.Error, Problem: p, Queried: probe.Request.Queried(), Started: now, Finished: now}
+	if probe.CAAAlone {
+		dcv = va.DCVFinding{Outcome: va.NotChecked, Started: now, Finished: now}
+	}
 	return va.Report{Perspective: name, Software: c.config.Software, Attempt: probe.Attempt, Nonce: probe.Nonce,
 		Digest: probe.Digest(), Started: now, Finished: now,
-		DCV: va.DCVFinding{Outcome: va.Error, Problem: p, Queried: probe.Request.Queried(), Started: now, Finished: now},
+		DCV: dcv,
 		CAA: va.CAAFinding{Outcome: va.Error, Problem: p, Name: probe.Request.FQDN(), FreshUntil: now, Started: now,
 			Finished: now}}
 }

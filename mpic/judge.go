@@ -11,15 +11,18 @@ import (
 
 // Judge decides an attempt (BR 3.2.2.9). It is pure: it does no I/O and reads no clock, so the auditor's program
 // reaches the same decision from the record, years later. It takes neither a policy nor a list of checks: the attempt's
-// start picks the policy, and DCV and CAA are always both judged.
+// start picks the policy, and DCV and CAA are both judged, unless the attempt's kind is for CAA alone.
 //
 // A decision is granted exactly when all of this holds:
 //   - the request was admissible and the roster met the rules when the attempt started;
 //   - the primary's own DCV and CAA passed;
 //   - for DCV, and for CAA, no more remotes failed to corroborate than the table allows for the number asked, and those
 //     that corroborate lie in enough regions.
+//
+// For CAARecheck this is so of CAA alone: no view has a DCV that passed, and the quorum of DCV is 0/0. Such a decision makes
+// no authorization; a permit needs the DCV of another attempt beside it.
 func Judge(e Evidence) Decision {
-	d := Decision{attempt: e.Attempt.ID(), subject: subject(e.Attempt.Probe.Request)}
+	d := Decision{attempt: e.Attempt.ID(), subject: subject(e.Attempt)}
 	policy, problem := PolicyAt(e.Attempt.Started)
 	if problem != nil {
 		d.reasons = []*va.Problem{problem}
@@ -51,21 +54,33 @@ func Judge(e Evidence) Decision {
 	for i, m := range e.Roster.Remotes {
 		d.views = append(d.views, judgeAttestation(e.Attempt, digest, m, remotes[i]))
 	}
+	d.decide(e)
+	return d
+}
+
+// decide makes the decision of the views.
+func (d *Decision) decide(e Evidence) {
+	primary := d.views[0]
 	if primary.DCVProblem != nil {
 		d.reasons = append(d.reasons, primary.DCVProblem)
 	}
 	if primary.CAAProblem != nil {
 		d.reasons = append(d.reasons, primary.CAAProblem)
 	}
+	dcv := va.Pass
 	var short *va.Problem
-	if d.dcv, short = count("domain control", policy, e.Roster, d.views, View.dcv); short != nil {
+	if e.Attempt.Kind.caaAlone() {
+		d.dcv, dcv = Quorum{Regions: []Region{}}, va.NotChecked
+	} else if d.dcv, short = count("domain control", d.policy, e.Roster, d.views, View.dcv); short != nil {
 		d.reasons = append(d.reasons, short)
 	}
-	if d.caa, short = count("CAA", policy, e.Roster, d.views, View.caa); short != nil {
+	if d.caa, short = count("CAA", d.policy, e.Roster, d.views, View.caa); short != nil {
 		d.reasons = append(d.reasons, short)
 	}
-	d.granted = len(d.reasons) == 0 && primary.DCV == va.Pass && primary.CAA == va.Pass
-	return d
+	d.granted = len(d.reasons) == 0 && primary.DCV == dcv && primary.CAA == va.Pass
+	if d.granted && e.Attempt.Kind == Issuance {
+		d.subject.granted(e.Attempt)
+	}
 }
 
 // before gives what refuses the attempt before its first packet. The Coordinator asks it first, and Judge again.
@@ -73,11 +88,15 @@ func before(e Evidence) []*va.Problem {
 	if _, err := e.Attempt.Kind.MarshalText(); err != nil {
 		return []*va.Problem{{Code: "request.kind", Detail: "the attempt has no kind"}}
 	}
+	if e.Attempt.Kind.caaAlone() != e.Attempt.Probe.CAAAlone { // what is asked for comes from the kind, and from nothing else
+		return []*va.Problem{{Code: "request.kind", Rules: []string{"MPIC-01"},
+			Detail: fmt.Sprintf("the attempt is of the kind %s, and its probe asks for other checks", e.Attempt.Kind)}}
+	}
 	if e.Attempt.ID() == "" || e.Attempt.Probe.Nonce == "" { // a report that repeats an empty value is bound to nothing
 		return []*va.Problem{{Code: "request.unbound", Rules: []string{"MPIC-09"},
 			Detail: "the attempt has no identifier or no nonce"}}
 	}
-	if p := va.Admit(e.Attempt.Probe.Request, e.Attempt.Started); p != nil {
+	if p := e.Attempt.Probe.Admit(e.Attempt.Started); p != nil {
 		return []*va.Problem{p}
 	}
 	return e.Roster.Check(e.Attempt.Started)
@@ -112,7 +131,7 @@ func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) Vie
 			problem = &va.Problem{Code: "perspective.silent", Rules: []string{"MPIC-03"},
 				Detail: fmt.Sprintf("%s gave no answer (%s)", m.Name, a.State)}
 		}
-		return View{Perspective: m.Name, Role: RemoteRole, DCV: va.Error, DCVProblem: problem, CAA: va.Error, CAAProblem: problem}
+		return unbelieved(asked.Kind, m.Name, RemoteRole, problem)
 	}
 	return judgeReport(asked, digest, *a.Report, m.Name, RemoteRole)
 }
@@ -121,14 +140,18 @@ func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) Vie
 // it (F6: the absence of a problem is no pass).
 func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) View {
 	probe := a.Probe
-	v := View{Perspective: name, Role: role}
 	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != digest {
 		p := &va.Problem{Code: "perspective.unbound", Rules: []string{"MPIC-09"},
 			Detail: fmt.Sprintf("the report of %s is for another attempt, nonce or request", name)}
-		v.DCV, v.CAA, v.DCVProblem, v.CAAProblem = va.Error, va.Error, p, p
-		return v
+		return unbelieved(a.Kind, name, role, p)
 	}
-	v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
+	if has := otherShape(a.Kind, r.DCV); has != "" {
+		return unbelieved(a.Kind, name, role, contradiction(name, "domain control", has))
+	}
+	v := View{Perspective: name, Role: role, DCV: va.NotChecked}
+	if !a.Kind.caaAlone() {
+		v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
+	}
 	v.CAA, v.CAAExcused, v.CAAProblem = judgeCAA(a, r.CAA, name)
 	if p := ownResolution(r); p != nil && role == Primary {
 		if v.DCV == va.Pass {
@@ -139,6 +162,28 @@ func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) 
 		}
 	}
 	return v
+}
+
+// unbelieved is the view of a perspective that said nothing that counts.
+func unbelieved(k Kind, name string, role Role, p *va.Problem) View {
+	v := View{Perspective: name, Role: role, DCV: va.NotChecked, CAA: va.Error, CAAProblem: p}
+	if !k.caaAlone() {
+		v.DCV, v.DCVProblem = va.Error, p
+	}
+	return v
+}
+
+// otherShape says what is in a report that cannot be there: a DCV that was not asked for, or none where it was. Whoever
+// carried out another probe than the one that he signed for is not believed in the rest either.
+func otherShape(k Kind, f va.DCVFinding) string {
+	switch {
+	case k.caaAlone() && !f.NotChecked():
+		return fmt.Sprintf("the outcome %q, where CAA alone was asked for", f.Outcome)
+	case !k.caaAlone() && f.Outcome == va.NotChecked:
+		return "no check, where one was asked for"
+	default:
+		return ""
+	}
 }
 
 // judgeCAA: MPIC-11, the perspective's own answer must mean permission. It is worked out again from the records. With a

@@ -74,7 +74,10 @@ var spoiled = map[string]struct {
 	"no digest":       {func(r *va.Report) { r.Digest = "" }, true, true, "perspective.unbound"},
 
 	"DCV without outcome":           {func(r *va.Report) { r.DCV.Outcome = 0 }, true, false, contradicts},
-	"DCV with an unknown outcome":   {func(r *va.Report) { r.DCV.Outcome = 4 }, true, false, contradicts},
+	"DCV with an unknown outcome":   {func(r *va.Report) { r.DCV.Outcome = 5 }, true, false, contradicts},
+	"DCV not checked":               {func(r *va.Report) { r.DCV = va.DCVFinding{Outcome: va.NotChecked} }, true, true, contradicts},
+	"DCV passed and not checked":    {func(r *va.Report) { r.DCV.Outcome = va.NotChecked }, true, true, contradicts},
+	"CAA not checked":               {func(r *va.Report) { r.CAA.Outcome = va.NotChecked }, false, true, contradicts},
 	"DCV failed without a reason":   {func(r *va.Report) { r.DCV.Outcome = va.Fail }, true, false, contradicts},
 	"DCV passed with a problem":     {func(r *va.Report) { r.DCV.Problem = noToken }, true, false, contradicts},
 	"DCV passed and saw nothing":    {func(r *va.Report) { r.DCV.Observed = "" }, true, false, contradicts},

@@ -1,6 +1,10 @@
 package mpic
 
-import "github.com/quorate/quorate/va"
+import (
+	"time"
+
+	"github.com/quorate/quorate/va"
+)
 
 // Requirements are the texts that Rules was made from: the version of the TLS Baseline Requirements, and the ballots after
 // it. A record names them, because sections move between versions (DCV-10).
@@ -12,19 +16,48 @@ type Subject struct {
 	// Identifier is the name applied for, with "*." for a Wildcard Domain Name.
 	Identifier string `json:"identifier"`
 	// AuthorizationDomainName is the FQDN that was validated: the identifier without "*.". No labels are pruned here, and no
-	// alias is taken for it.
-	AuthorizationDomainName string `json:"authorization_domain_name"`
-	// Queried is the name whose record or host was examined.
+	// alias is taken for it. It is empty where nothing was: in an attempt for CAA alone.
+	AuthorizationDomainName string `json:"authorization_domain_name,omitempty"`
+	// Derivation says how it came from the identifier: DerivedAsIs or DerivedFromWildcard.
+	Derivation string `json:"derivation,omitempty"`
+	// Queried is the name whose record or host was examined; for CAA alone the name whose CAA was.
 	Queried string `json:"queried"`
 	// Method is the registered ACME label, Section the method's section in Requirements.
 	Method       string `json:"method"`
 	Section      string `json:"section"`
 	Requirements string `json:"requirements"`
+	// Scope says which names it may be relied upon for, and ReusableUntil is the last moment at which (DCV-03). Both are there
+	// exactly where it was granted, and for issuance.
+	Scope         Scope      `json:"scope,omitempty"`
+	ReusableUntil *time.Time `json:"reusable_until,omitempty"`
 }
 
-func subject(req va.Request) Subject {
-	return Subject{Identifier: req.Identifier, AuthorizationDomainName: req.FQDN(), Queried: req.Queried(), Method: req.Method.String(),
-		Section: req.Method.Section(), Requirements: Requirements}
+// How an Authorization Domain Name comes from the name applied for.
+const (
+	// DerivedAsIs: it is the name applied for.
+	DerivedAsIs = "as-is"
+	// DerivedFromWildcard: "*." was taken away (BR 1.6.1).
+	DerivedFromWildcard = "from-wildcard"
+)
+
+func subject(a Attempt) Subject {
+	req := a.Probe.Request
+	s := Subject{Identifier: req.Identifier, Queried: req.FQDN(), Method: req.Method.String(), Section: req.Method.Section(),
+		Requirements: Requirements}
+	if a.Kind.caaAlone() { // D1: nothing was validated
+		return s
+	}
+	s.AuthorizationDomainName, s.Derivation, s.Queried = req.FQDN(), DerivedAsIs, req.Queried()
+	if req.Wildcard() {
+		s.Derivation = DerivedFromWildcard
+	}
+	return s
+}
+
+// granted adds what a granted attempt for issuance may be relied upon for.
+func (s *Subject) granted(a Attempt) {
+	until := ReusableUntil(a.Probe.Request.Method, a.Started)
+	s.Scope, s.ReusableUntil = Granting(a), &until
 }
 
 // RecordedDecision is a decision as its record tells it: for answers, reports and people. It grants nothing; only Judge

@@ -16,25 +16,17 @@ import (
 // Sources: the Baseline Requirements 2.2.6 of 31 March 2026, and ballots SC-098v2 and SC-099. SC-100, which would gather
 // DNSSEC in 3.2.2.10, is a draft and is not here.
 func Rules() []Rule {
-	march2026, march2027, march2029 := day(2026, 3, 15), day(2027, 3, 15), day(2029, 3, 15)
+	march2026, march2027 := day(2026, 3, 15), day(2027, 3, 15)
 	var (
 		caa      = []Section{{Number: "3.2.2.8"}, {From: march2027, Number: "4.2.2.1"}} // SC-098v2 moves it
 		corrob   = []Section{{Number: "3.2.2.9"}}
 		methods  = []Section{{Number: "3.2.2.4"}}
-		sunsets  = []Section{{Number: "1.2.2"}}
-		reuse    = []Section{{Number: "4.2.1"}}
 		random   = []Section{{Number: "1.6.1"}}
 		caaCheck = []Section{{Number: "3.2.2.8.1"}, {From: march2027, Number: "4.2.2.1"}}
 		logging  = []Section{{Number: "5.4.1"}}
 	)
 	rules := []Rule{
 		{ID: "DCV-01", Text: "each FQDN is validated by a method that is permitted on the day", Sections: methods},
-		{ID: "DCV-01", From: day(2025, 7, 15), Text: "methods 3.2.2.4.2 and 3.2.2.4.15 are not permitted",
-			Sections: sunsets},
-		{ID: "DCV-03", Until: march2026, Text: "a validation may be reused for 398 days", Sections: reuse},
-		{ID: "DCV-03", From: march2026, Until: march2027, Text: "a validation may be reused for 200 days", Sections: reuse},
-		{ID: "DCV-03", From: march2027, Until: march2029, Text: "a validation may be reused for 100 days", Sections: reuse},
-		{ID: "DCV-03", From: march2029, Text: "a validation may be reused for 10 days", Sections: reuse},
 		{ID: "DCV-04", From: march2026, Text: "the primary validates every DNS answer tied to a validation to the IANA root",
 			Sections: methods},
 		{ID: "DCV-09", From: march2026, Text: "no local policy switches DNSSEC validation off", Sections: methods},
@@ -44,13 +36,6 @@ func Rules() []Rule {
 			"it differs, and the method (SC-099)", Sections: methods},
 		{ID: "DCV-12", Text: "a Random Value has 112 bits of entropy and is refused 30 days after its creation",
 			Sections: random},
-		{ID: "DCV-14", From: march2026, Text: "method 3.2.2.4.8 is not permitted, nor is its old data", Sections: sunsets},
-		{ID: "DCV-25", From: march2027, Text: "methods 3.2.2.4.16 and .17 are not permitted, nor is their old data",
-			Sections: sunsets},
-		{ID: "DCV-25", From: day(2028, 3, 15), Text: "methods 3.2.2.4.4, .13 and .14 are not permitted, nor is their old data",
-			Sections: sunsets},
-		{ID: "DCV-26", From: march2027, Text: "methods 3.2.2.5.2, .3 and .5 are not permitted, nor is their old data",
-			Sections: sunsets},
 		{ID: "DCV-27", Text: "a wildcard directly below a registry-controlled name or public suffix is refused",
 			Sections: []Section{{Number: "3.2.2.6"}}},
 		{ID: "DCV-28", From: march2026, Text: "internal names, reserved addresses and names below in-addr.arpa or ip6.arpa are refused",
@@ -97,6 +82,7 @@ func Rules() []Rule {
 		}
 		rules = append(rules, r)
 	}
+	rules = append(append(rules, reuseRules()...), sunsetRules()...)
 	slices.SortStableFunc(rules, func(a, b Rule) int { return cmp.Or(cmp.Compare(a.ID, b.ID), a.From.Compare(b.From)) })
 	return rules
 }

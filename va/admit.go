@@ -22,11 +22,10 @@ const (
 // Admit tells why a request cannot be validated at all; nil when it can. It does no I/O and reads no clock: the gate
 // asks it before the first packet, a perspective when the probe arrives, and the judge again from the record. at is the
 // time of asking. The problem's Field names the field of the request.
+//
+// It is for DCV and CAA together; Probe.Admit knows which of both are asked for.
 func Admit(r Request, at time.Time) *Problem {
-	for _, field := range []struct {
-		name  string
-		check func(Request, time.Time) *Problem
-	}{
+	return admit(r, at, []fieldRule{
 		{"method", admitMethod},
 		{"identifier", admitIdentifier},
 		{"token", admitToken},
@@ -34,7 +33,30 @@ func Admit(r Request, at time.Time) *Problem {
 		{"key_authorization", admitKeyAuthorization},
 		{"account_uri", admitAccount},
 		{"issuers", admitIssuers},
-	} {
+	})
+}
+
+// caaRules are those of a probe for CAA alone: all of the others', and nothing that belongs to a challenge.
+func caaRules() []fieldRule {
+	return []fieldRule{
+		{"method", admitMethod},
+		{"identifier", admitIdentifier},
+		{"token", admitNoToken},
+		{"token_created", admitNoTokenAge},
+		{"key_authorization", admitNoKeyAuthorization},
+		{"account_uri", admitAccount},
+		{"issuers", admitIssuers},
+	}
+}
+
+// fieldRule is what one field of a request is held to.
+type fieldRule struct {
+	name  string
+	check func(Request, time.Time) *Problem
+}
+
+func admit(r Request, at time.Time, rules []fieldRule) *Problem {
+	for _, field := range rules {
 		if p := field.check(r, at); p != nil {
 			p.Field = field.name
 			return p
@@ -52,13 +74,33 @@ func admitMethod(r Request, at time.Time) *Problem {
 	return nil
 }
 
-func admitIdentifier(r Request, _ time.Time) *Problem {
+// AdmitName tells why an identifier is none that a certificate can have, whatever the method: nil when it is a DNS name in
+// A-labels and lower case, or "*." and such a name. It does no I/O.
+func AdmitName(identifier string) *Problem {
+	r := Request{Identifier: identifier}
+	if p := admitBase(r); p != nil || !r.Wildcard() {
+		return p
+	}
+	return checkWildcardBase(r.FQDN())
+}
+
+// AdmitAccount tells why a text is no account URI; nil when it is one.
+func AdmitAccount(uri string) *Problem { return admitAccount(Request{AccountURI: uri}, time.Time{}) }
+
+func admitBase(r Request) *Problem {
 	if strings.Contains(r.FQDN(), "*") {
 		return refuse("name.wildcard", "%q: an asterisk may only be the whole leftmost label",
 			cut(r.Identifier, maxName))
 	}
 	if p := checkName(r.FQDN()); p != nil {
 		p.Name = cut(r.Identifier, maxName+len("*."))
+		return p
+	}
+	return nil
+}
+
+func admitIdentifier(r Request, _ time.Time) *Problem {
+	if p := admitBase(r); p != nil {
 		return p
 	}
 	if r.Method == DNS01 && len(r.Queried()) > maxName {
@@ -107,6 +149,27 @@ func admitKeyAuthorization(r Request, _ time.Time) *Problem {
 	if !ok || err != nil || len(rest) != thumbprint || !base64url(rest) {
 		return refuse("request.key-authorization",
 			"the key authorization is not the token, a dot and a thumbprint of %d characters", thumbprint)
+	}
+	return nil
+}
+
+func admitNoToken(r Request, _ time.Time) *Problem {
+	if r.Token != "" {
+		return refuse("request.token", "CAA alone is checked, which has no token")
+	}
+	return nil
+}
+
+func admitNoTokenAge(r Request, _ time.Time) *Problem {
+	if !r.TokenCreated.IsZero() {
+		return refuse("request.token-age", "CAA alone is checked, which has no token that was created at any time")
+	}
+	return nil
+}
+
+func admitNoKeyAuthorization(r Request, _ time.Time) *Problem {
+	if r.KeyAuthorization != "" {
+		return refuse("request.key-authorization", "CAA alone is checked, which has no key authorization")
 	}
 	return nil
 }

@@ -126,8 +126,8 @@ func New(c Config) (*Checker, error) {
 	return &Checker{config: c, lookup: c.Resolver.Lookup, patience: MinPatience}, nil
 }
 
-// Check carries out one probe, DCV and CAA side by side, and gives a complete report: each finding has an outcome, and
-// a problem unless it passed. It ends by the Config's Timeout, a little before the probe's deadline, or when ctx ends,
+// Check carries out one probe, DCV and CAA side by side or CAA alone, and gives a complete report: each finding has an outcome, and
+// a problem unless it passed or was not asked for. It ends by the Config's Timeout, a little before the probe's deadline, or when ctx ends,
 // whichever is first; a check that is cut short is an Error.
 func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	r := Report{Perspective: c.config.Name, Software: c.config.Software, Attempt: probe.Attempt, Nonce: probe.Nonce,
@@ -138,7 +138,11 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	c = c.collecting(&sets)
 	log := c.config.Logger.With("attempt", probe.Attempt, "identifier", probe.Request.Identifier)
 	var both sync.WaitGroup
-	both.Go(func() { r.DCV = c.checkDCV(ctx, log, probe.Request, refusal) })
+	if probe.CAAAlone {
+		r.DCV = DCVFinding{Outcome: NotChecked, Started: r.Started, Finished: r.Started}
+	} else {
+		both.Go(func() { r.DCV = c.checkDCV(ctx, log, probe.Request, refusal) })
+	}
 	both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal) })
 	both.Wait()
 	if c.config.Resolver != nil {
@@ -178,7 +182,7 @@ func (c *Checker) collecting(sets *proofSets) *Checker {
 func (c *Checker) begin(
 	ctx context.Context, probe Probe, now time.Time,
 ) (context.Context, context.CancelFunc, *Problem) {
-	if p := Admit(probe.Request, now); p != nil {
+	if p := probe.Admit(now); p != nil {
 		return ctx, func() {}, p
 	}
 	left := probe.Deadline.Sub(now)
@@ -240,7 +244,7 @@ func (c *Checker) guarded(log *slog.Logger, what string, check func() (Outcome, 
 	}()
 	o, p = check()
 	switch _, known := outcomeNames[o]; {
-	case !known || (o == Pass) != (p == nil):
+	case !known || o == NotChecked || (o == Pass) != (p == nil):
 		fault("an outcome that does not go with its problem", nil)
 	case p != nil:
 		log.Info("checked", "check", what, "outcome", o.String(), "code", p.Code)

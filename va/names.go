@@ -101,6 +101,10 @@ func badLabel(label string) string {
 	return ""
 }
 
+// RegistryControlled tells whether a registry hands out names directly below name, or below its children: a top-level domain,
+// a public suffix of the ICANN section, or a name below which such suffixes stand (DCV-27).
+func RegistryControlled(name string) bool { return checkWildcardBase(name) != nil }
+
 // checkWildcardBase refuses a wildcard directly below a registry-controlled name or a public suffix, by the ICANN
 // section alone and with no rule invented for what it does not have (DCV-27, BR 3.2.2.6). base is the name below the
 // asterisk.

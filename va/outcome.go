@@ -14,11 +14,13 @@ const (
 	Fail
 	// Error: the check could not be carried out (time-out, bogus answer, limit reached).
 	Error
+	// NotChecked: the probe did not ask for this check (Probe.CAAAlone). It is no pass.
+	NotChecked
 )
 
-var outcomeNames = map[Outcome]string{Pass: "pass", Fail: "fail", Error: "error"}
+var outcomeNames = map[Outcome]string{Pass: "pass", Fail: "fail", Error: "error", NotChecked: "not-checked"}
 
-// String gives "pass", "fail", "error", or "no outcome" for a value that is none.
+// String gives "pass", "fail", "error", "not-checked", or "no outcome" for a value that is none.
 func (o Outcome) String() string {
 	if n, ok := outcomeNames[o]; ok {
 		return n
@@ -35,7 +37,7 @@ func (o Outcome) MarshalText() ([]byte, error) {
 	return []byte(n), nil
 }
 
-// UnmarshalText refuses everything but "pass", "fail" and "error".
+// UnmarshalText refuses everything but the four names.
 func (o *Outcome) UnmarshalText(text []byte) error {
 	for v, n := range outcomeNames {
 		if n == string(text) {
@@ -43,5 +45,5 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("va: %q is no outcome (pass, fail, error)", text)
+	return fmt.Errorf("va: %q is no outcome (pass, fail, error, not-checked)", text)
 }

@@ -72,10 +72,10 @@ func (r *Report) Needs() []string {
 // DCVFinding is what one perspective found of the applicant's control.
 type DCVFinding struct {
 	Outcome Outcome `json:"outcome"`
-	// Problem is nil exactly when Outcome is Pass.
+	// Problem is nil exactly when Outcome is Pass or NotChecked.
 	Problem *Problem `json:"problem,omitempty"`
 	// Queried is the name whose record or host was examined: the FQDN, or its _acme-challenge label for dns-01. No
-	// trailing dot.
+	// trailing dot. Where nothing was checked it is empty, and so is all that follows but the times.
 	Queried string `json:"queried"`
 	// Observed is the challenge information that was seen (MPIC-10): the key authorization for http-01, the TXT value for
 	// dns-01, the acmeIdentifier digest in hexadecimal for tls-alpn-01. Set when Outcome is Pass; at most 1 KiB, cut, of what
@@ -125,6 +125,12 @@ type Handshake struct {
 	Names        []string `json:"names,omitempty"`
 	Milliseconds float64  `json:"ms"`
 	Error        string   `json:"error,omitempty"`
+}
+
+// NotChecked tells whether a finding says that DCV was not asked for, and nothing else.
+func (f DCVFinding) NotChecked() bool {
+	return f.Outcome == NotChecked && f.Problem == nil && f.Queried == "" && f.Observed == "" &&
+		len(f.Lookups) == 0 && len(f.Fetches) == 0 && len(f.Handshakes) == 0
 }
 
 // CAAFinding is what one perspective found of the permission to issue.

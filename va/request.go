@@ -67,7 +67,7 @@ func (m *Method) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Request is one name to be checked by one method, DCV and CAA together: there is no way to ask for less.
+// Request is one name to be checked by one method. Where the probe is for CAA alone, it has no token and what is made of one.
 type Request struct {
 	// Identifier is the name applied for: a DNS name in A-labels and lower case, without trailing dot, with "*." in front
 	// for a Wildcard Domain Name.
@@ -104,6 +104,16 @@ type Probe struct {
 	// CAALookupFailure is what a failed CAA lookup counts for (CAA-06). It comes from the gate's configuration, never from a
 	// caller. Without it, as in probes of before there was such a rule, a failure is never permission.
 	CAALookupFailure FailureRule `json:"caa_lookup_failure,omitempty"`
+	// CAAAlone asks for CAA and not for DCV. It comes from the attempt's kind, never from a caller.
+	CAAAlone bool `json:"caa_alone,omitempty"`
+}
+
+// Admit tells why a probe's request cannot be checked at all; nil when it can. See the function Admit.
+func (p Probe) Admit(at time.Time) *Problem {
+	if p.CAAAlone {
+		return admit(p.Request, at, caaRules())
+	}
+	return Admit(p.Request, at)
 }
 
 // Digest is the SHA-256, in hexadecimal, of the probe's JSON form. A reply is bound to it.

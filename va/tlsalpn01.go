@@ -101,7 +101,7 @@ func checkConnection(state tls.ConnectionState) *Problem {
 
 // checkCertificate holds a certificate to RFC 8737 section 3. names are its subject alternative names. It is pure.
 func checkCertificate(cert *x509.Certificate, req Request) (names []string, problem *Problem) {
-	names, err := altNames(cert)
+	names, err := AltNames(cert)
 	if err != nil {
 		return nil, refuse("tls.names", "the subject alternative names cannot be read: %v", err)
 	}
@@ -160,9 +160,9 @@ func identifier(cert *x509.Certificate) []byte {
 	return nil
 }
 
-// altNames reads the subjectAltName extension itself, because crypto/x509 passes over kinds of names that it does not
+// AltNames reads the subjectAltName extension itself, because crypto/x509 passes over kinds of names that it does not
 // know. A dNSName is given as "DNS:name", any other kind by its tag.
-func altNames(cert *x509.Certificate) ([]string, error) {
+func AltNames(cert *x509.Certificate) ([]string, error) {
 	found := extensions(cert, oidSubjectAltName)
 	if len(found) != 1 {
 		return nil, fmt.Errorf("the extension is there %d times", len(found))

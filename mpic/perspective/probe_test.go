@@ -23,6 +23,22 @@ func TestDecodeProbeTakesWhatAGateSends(t *testing.T) {
 	}
 }
 
+// Holds: CAA-05
+func TestDecodeProbeTakesOneForCAAAlone(t *testing.T) {
+	want := newProbe()
+	want.CAAAlone = true
+	want.Request.Token, want.Request.KeyAuthorization, want.Request.TokenCreated = "", "", time.Time{}
+	got, p := decodeProbe(marshal(t, want), time.Now())
+	require.Nil(t, p)
+	require.True(t, got.CAAAlone)
+	require.Equal(t, want.Digest(), got.Digest())
+	want.CAAAlone = false
+	require.NotEqual(t, want.Digest(), got.Digest())
+	_, p = decodeProbe(marshal(t, want), time.Now())
+	require.NotNil(t, p)
+	require.Equal(t, "request.token", p.Code)
+}
+
 // Holds: MPIC-08, MPIC-09, CAA-06
 func TestDecodeProbeRefuses(t *testing.T) {
 	now := time.Now()
@@ -39,6 +55,9 @@ func TestDecodeProbeRefuses(t *testing.T) {
 		{"number for such a rule", func(p, _ map[string]any) { p["caa_lookup_failure"] = 1 }, "request.malformed", "", "caa_lookup_failure: a JSON number"},
 		{"such a rule in the request", func(_, r map[string]any) { r["caa_lookup_failure"] = "permit-when-proven" }, "request.malformed", "",
 			`unknown field "caa_lookup_failure"`},
+		{"CAA alone with a challenge", func(p, _ map[string]any) { p["caa_alone"] = true }, "request.token", "request.token", "has no token"},
+		{"CAA alone by a word", func(p, _ map[string]any) { p["caa_alone"] = "yes" }, "request.malformed", "", "caa_alone: a JSON string"},
+		{"CAA alone in the request", func(_, r map[string]any) { r["caa_alone"] = true }, "request.malformed", "", `unknown field "caa_alone"`},
 		{"wrong type", func(p, _ map[string]any) { p["nonce"] = 7 }, "request.malformed", "", "nonce: a JSON number"},
 		{"wrong type in the request", func(_, r map[string]any) { r["issuers"] = "ca.example" }, "request.malformed", "", "request.issuers: a JSON string"},
 		{"unknown method", func(_, r map[string]any) { r["method"] = "http-02" }, "request.malformed", "", `"http-02" is no method`},
@@ -122,7 +141,7 @@ func FuzzDecodeProbe(f *testing.F) {
 			require.Equal(t, 400, p.Status)
 			return
 		}
-		require.Nil(t, va.Admit(probe.Request, now))
+		require.Nil(t, probe.Admit(now))
 		require.True(t, probe.Deadline.After(now))
 		require.NotEmpty(t, probe.Digest())
 		again, p := decodeProbe(marshal(t, probe), now)

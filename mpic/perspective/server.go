@@ -288,7 +288,7 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 			maxAhead, now.UTC().Format(time.RFC3339Nano))).inField("deadline")
 	}
 	// A perspective probes for nobody what the gate itself must refuse.
-	if p := va.Admit(probe.Request, now); p != nil {
+	if p := probe.Admit(now); p != nil {
 		refused := refusal(400, p.Code, p.Detail).inField("request." + p.Field)
 		refused.Rules = p.Rules
 		return va.Probe{}, refused

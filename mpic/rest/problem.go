@@ -15,12 +15,33 @@ type Problem struct {
 	Code   string `json:"code"`
 	// Errors has one entry for each member of the request that is wrong.
 	Errors []FieldError `json:"errors,omitempty"`
+	// Subproblems has one entry for each name, or part of a certificate, that is refused (RFC 8555 section 6.7.1).
+	Subproblems []Subproblem `json:"subproblems,omitempty"`
+	// Permit is the permit that was refused, or of which a certificate was.
+	Permit *PermitReference `json:"permit,omitempty"`
 	// Validation is what a validation came to that was carried out and refused, with all that was found.
 	*Validation
 
 	retryAfter int
 	challenge  bool
 	allow      string
+}
+
+// Subproblem says what is wrong with one name.
+type Subproblem struct {
+	Type   string `json:"type"`
+	Detail string `json:"detail"`
+	Code   string `json:"code"`
+	// Rules are the ids of docs/requirements.tsv that refuse.
+	Rules []string `json:"rules,omitempty"`
+	// Identifier is the name concerned, if one is.
+	Identifier *Identifier `json:"identifier,omitempty"`
+}
+
+// PermitReference names a permit on record.
+type PermitReference struct {
+	ID     string `json:"id"`
+	Number int64  `json:"number,omitempty"`
 }
 
 // FieldError says what is wrong with one member of the request.

@@ -16,21 +16,25 @@ import (
 )
 
 const (
-	// maxBody is how long a request may be, in bytes: a token, a key authorization, a name and a URI fit many times.
-	maxBody = 16 << 10
+	// maxBody is how long a request may be, in bytes: a token, a key authorization, a name and a URI fit many times. maxLongBody is
+	// for a hundred names, or a certificate for them.
+	maxBody     = 16 << 10
+	maxLongBody = 128 << 10
 	// maxDepth is how deep values may nest; the form itself has two levels.
 	maxDepth = 8
 )
 
 // settled are members that other interfaces have and that no caller can set here: F7, docs/design.md, invariant 6.
 var settled = []string{"issuers", "issuer", "caa_domains", "quorum", "quorum_count", "quorumCount", "perspective_count",
-	"perspectiveCount", "perspectives", "remotes", "policy", "kind", "checks", "check_type", "skip_caa", "dnssec", "port", "is_valid"}
+	"perspectiveCount", "perspectives", "remotes", "policy", "kind", "checks", "check_type", "skip_caa", "caa_alone", "dnssec", "port", "is_valid",
+	"scope", "subtree", "lifetime", "issued", "expires", "validated", "reusable_until", "fresh_until"}
 
-// decode reads a validation request. It gives everything that is wrong with it, not the first thing alone. What a name or
-// a token must be like is the coordinator's to judge, so that such a refusal is on record.
-func decode(body []byte) (va.Request, *Problem) {
+// decodeForm reads a request of any form. It gives everything that is wrong with it, not the first thing alone. What a name or a
+// token must be like is the coordinator's to judge, so that such a refusal is on record.
+func decodeForm[T any](body []byte, take func(*form, map[string]any) T) (out T, problem *Problem) {
+	var none T
 	if !utf8.Valid(body) {
-		return va.Request{}, refusal(http.StatusBadRequest, "request.json", "the body is not UTF-8")
+		return none, refusal(http.StatusBadRequest, "request.json", "the body is not UTF-8")
 	}
 	f := &form{}
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -45,20 +49,20 @@ func decode(body []byte) (va.Request, *Problem) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the JSON text is empty or ends too early")
 		}
-		return va.Request{}, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object: "+err.Error())
+		return none, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object: "+err.Error())
 	}
 	top, ok := value.(map[string]any)
 	if !ok {
-		return va.Request{}, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object")
+		return none, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object")
 	}
-	req := f.request(top)
+	out = take(f, top)
 	if len(f.errs) > 0 {
 		first := f.errs[0]
 		p := refusal(http.StatusBadRequest, first.Code, fmt.Sprintf("%s: %s", first.Pointer, first.Detail))
 		p.Errors = f.errs
-		return va.Request{}, p
+		return none, p
 	}
-	return req, nil
+	return out, nil
 }
 
 // form collects what is wrong.

@@ -498,7 +498,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"identifier":{"type":"dns","value":"a"},"method":"dns-01","method":"http-01"}`))
 	f.Add([]byte(`{"a":[[[{}]]]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, problem := decode(body)
+		req, problem := decodeForm(body, (*form).request)
 		if problem != nil {
 			require.Equal(t, http.StatusBadRequest, problem.Status)
 			require.Equal(t, va.Request{}, req)

@@ -48,11 +48,13 @@ type Record struct {
 	Late     []mpic.Attestation
 }
 
-// Config is what New needs. All but MaxInFlight is required.
+// Config is what New needs. All but Permits and MaxInFlight is required.
 type Config struct {
 	Validator Validator
 	Records   Records
 	Clients   []Client
+	// Permits makes permits. Without it their paths are not there.
+	Permits Permits
 	// MaxInFlight is how many validations run at a time over all clients; 0 means 256. What is more gets status 503.
 	MaxInFlight int
 	Logger      *slog.Logger
@@ -68,6 +70,7 @@ const validations = "/v1/validations"
 type Server struct {
 	validator Validator
 	records   Records
+	permits   Permits
 	clients   []*member
 	slots     chan struct{}
 	log       *slog.Logger
@@ -89,7 +92,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{validator: c.Validator, records: c.Records, clients: clients, slots: make(chan struct{}, c.MaxInFlight), log: c.Logger}, nil
+	return &Server{validator: c.Validator, records: c.Records, permits: c.Permits, clients: clients, slots: make(chan struct{}, c.MaxInFlight), log: c.Logger}, nil
 }
 
 // TLSConfig shows a certificate, and asks clients for theirs without requiring one: some have an API key. A certificate
@@ -113,9 +116,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.authenticated(w, r, http.MethodPost, s.post)
 	case strings.HasPrefix(path, validations+"/") && !strings.Contains(path[len(validations)+1:], "/"):
 		s.authenticated(w, r, http.MethodGet, s.get)
+	case s.permits != nil && s.servePermits(w, r):
 	default:
-		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", "there are POST "+validations+", GET "+validations+
-			"/{id or number}, GET /livez and GET /readyz"))
+		there := "there are POST " + validations + ", GET " + validations + "/{id or number}, "
+		if s.permits != nil {
+			there += "POST " + permits + ", GET " + permits + "/{id}, POST " + permits + "/{id}/certificate, "
+		}
+		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", there+"GET /livez and GET /readyz"))
 	}
 }
 
@@ -158,14 +165,8 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method st
 }
 
 func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
-	req, problem := s.readRequest(w, r)
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
-		return
-	}
-	leave, problem := s.enter(client)
-	if problem != nil {
-		s.refuse(w, r, client.name, problem)
+	req, leave, ok := accept(s, w, r, client, maxBody, (*form).request)
+	if !ok {
 		return
 	}
 	defer leave()
@@ -185,30 +186,48 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
 	s.answer(w, r, http.StatusCreated, v)
 }
 
-// readRequest reads and decodes the body, within its size and its time.
-func (s *Server) readRequest(w http.ResponseWriter, r *http.Request) (va.Request, *Problem) {
+// accept reads a request and takes a place for it; otherwise it has answered. leave is to be called at the end.
+func accept[T any](
+	s *Server, w http.ResponseWriter, r *http.Request, client *member, most int64, take func(*form, map[string]any) T,
+) (req T, leave func(), ok bool) {
+	body, problem := s.readBody(w, r, most)
+	if problem == nil {
+		req, problem = decodeForm(body, take)
+	}
+	if problem == nil {
+		leave, problem = s.enter(client)
+	}
+	if problem != nil {
+		s.refuse(w, r, client.name, problem)
+		return req, nil, false
+	}
+	return req, leave, true
+}
+
+// readBody reads the body, within its size and its time.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, *Problem) {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return va.Request{}, refusal(http.StatusUnsupportedMediaType, "request.content-type", "the body is sent as application/json")
+		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-type", "the body is sent as application/json")
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return va.Request{}, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
+		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
 	}
 	deadline := http.NewResponseController(w)
 	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
 		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return va.Request{}, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d bytes", maxBody))
+			return nil, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d bytes", most))
 		}
-		return va.Request{}, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+bodyTimeout.String())
+		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+bodyTimeout.String())
 	}
 	if err := deadline.SetReadDeadline(time.Time{}); err != nil { // the validation takes longer than the body may
 		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
 	}
-	return decode(body)
+	return body, nil
 }
 
 // enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
@@ -233,6 +252,8 @@ func notDone(err error) *Problem {
 	switch {
 	case errors.Is(err, mpic.ErrRecord):
 		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so the answer is no", 5)
+	case errors.Is(err, mpic.ErrUnread):
+		return overload(http.StatusServiceUnavailable, "record.unreadable", "the records could not be read, so the answer is no", 5)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrRequest):
@@ -277,9 +298,9 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, client *member) {
 	}
 }
 
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v *Validation) {
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	if err := writeJSON(w, status, "application/json", v); err != nil {
-		s.log.WarnContext(r.Context(), "writing an answer", "attempt", v.Attempt, "error", err)
+		s.log.WarnContext(r.Context(), "writing an answer", "path", r.URL.Path, "error", err)
 	}
 }
 
