@@ -62,6 +62,7 @@ func recordTables() []recordTable {
 				removed("a.leaf") + ")", false},
 		{"decisions", [][]string{k("attempt"), k("leaf")}, removed("OLD.leaf"), true},
 		{"authorizations", [][]string{k("attempt")}, child, false},
+		{"reliances", [][]string{k("attempt")}, child, false},
 		{"late_reports", [][]string{k("attempt", "perspective"), k("leaf")}, removed("OLD.leaf"), true},
 		{"rrsets", [][]string{k("sha256")}, "", false},
 		{"permits", [][]string{k("number"), k("leaf"), k("id")}, removed("OLD.leaf"), true},
@@ -167,6 +168,9 @@ OR (NEW.outcome <> 'refused' AND NOT EXISTS (SELECT 1 FROM reports WHERE attempt
 		{"decisions", "caa_regions", "INSERT", regions("caa", ""), "the remotes that corroborate CAA lie in too few regions (MPIC-04)", ""},
 		{"authorizations", "granted", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'granted'
 	AND kind = 'issuance' AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
+			"no granted decision for this attempt, name, account and method (MPIC-12)", ""},
+		{"reliances", "granted", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'granted'
+	AND kind = NEW.kind AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
 			"no granted decision for this attempt, name, account and method (MPIC-12)", ""},
 		{"late_reports", "late", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt)
 	OR NOT EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt AND perspective = NEW.perspective AND role = 'remote'

@@ -119,6 +119,7 @@ func (j *Journal) Close(ctx context.Context, evidence mpic.Evidence, decision mp
 // closeRecord is all that Close writes, made before the transaction.
 type closeRecord struct {
 	evidence     mpic.Evidence
+	judged       mpic.Decision
 	decision     mpic.RecordedDecision
 	decisionJSON []byte
 	reports      []closedReport
@@ -150,7 +151,7 @@ func prepareClose(e mpic.Evidence, d mpic.Decision) (closeRecord, error) {
 	}
 	recorded := d.Recorded()
 	reports, err := closedReports(e, recorded)
-	return closeRecord{e, recorded, given, reports, sets}, err
+	return closeRecord{e, d, recorded, given, reports, sets}, err
 }
 
 // write carries a close out.
@@ -169,6 +170,10 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 	record := closing{Number: number, Intent: intent, Gate: s.lease.gate(), Primary: c.evidence.Primary, Remotes: c.evidence.Remotes,
 		Decided: s.now().UTC().Round(0), Decision: c.decisionJSON}
 	doc, err := s.sealer.seal(record, attempt.Probe.Request.Token)
+	if err != nil {
+		return err
+	}
+	reliances, err := relianceRows(c.evidence, c.judged, number, doc.sha256)
 	if err != nil {
 		return err
 	}
@@ -194,8 +199,13 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 		if err := tx.insert(ctx, decided); err != nil {
 			return err
 		}
-		if granted := authorizationRows(record, attempt, c.decision); len(granted) > 0 {
-			return tx.insert(ctx, granted...)
+		for _, rows := range [][]row{authorizationRows(record, attempt, c.decision), reliances} {
+			if len(rows) == 0 {
+				continue
+			}
+			if err := tx.insert(ctx, rows...); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -208,6 +209,56 @@ func authorizationRows(c closing, a mpic.Attempt, d mpic.RecordedDecision) []row
 	return []row{newRow("authorizations", "attempt", c.Number, "outcome", d.Outcome, "kind", a.Kind.String(),
 		"identifier", column(req.Identifier), "account_uri", column(req.AccountURI), "method", req.Method.String(),
 		"granted_at", formatTime(c.Decided))}
+}
+
+// relianceRows gives the one row of what an attempt may be relied upon for, and none where that is nothing.
+func relianceRows(e mpic.Evidence, d mpic.Decision, number int64, sha256 string) ([]row, error) {
+	r, ok := mpic.Reliable(e, d, number, sha256)
+	if !ok {
+		return nil, nil
+	}
+	facts, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return []row{newRow("reliances", "attempt", number, "kind", r.Kind.String(), "identifier", column(r.Identifier), "account_uri", column(r.Account),
+		"method", r.Method.String(), "checked_at", formatTime(r.Checked), "caa_fresh_until", formatTime(r.CAAFreshUntil),
+		"reusable_until", timeOrNull(r.ReusableUntil), "facts", facts)}, nil
+}
+
+func timeOrNull(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return formatTime(t)
+}
+
+func permitRow(number, leaf int64, p mpic.PermitRecord, doc document) row {
+	return newRow("permits", "number", number, "leaf", leaf, "id", column(p.ID), "outcome", p.Outcome, "caller", column(p.Caller),
+		"account_uri", column(p.Account), "issued_at", formatTime(p.Issued), "expires_at", timeOrNull(p.Expires), "document", doc.bytes,
+		"sha256", doc.sha256)
+}
+
+// permitNameRows: each name of a granted permit has its own evidence (D5). A refused permit has none.
+func permitNameRows(number int64, p mpic.PermitRecord) []row {
+	if p.Outcome != mpic.OutcomeGranted {
+		return nil
+	}
+	var rows []row
+	for _, n := range p.Names {
+		if n.DCV == nil || n.CAA == nil { // the guards refuse a permit without evidence
+			continue
+		}
+		rows = append(rows, newRow("permit_names", "permit", number, "outcome", p.Outcome, "name", column(n.Name), "attempt", n.DCV.Number,
+			"caa_attempt", n.CAA.Number))
+	}
+	return rows
+}
+
+func certificateRow(number, leaf, permit int64, c mpic.CertificateRecord, doc document) row {
+	return newRow("certificates", "number", number, "leaf", leaf, "permit", permit, "outcome", c.Outcome, "fingerprint", c.SHA256,
+		"serial", column(c.Serial), "issuer", column(c.Issuer), "not_before", timeOrNull(c.NotBefore), "not_after", timeOrNull(c.NotAfter),
+		"linked_at", formatTime(c.Linked), "document", doc.bytes, "sha256", doc.sha256)
 }
 
 func lateRow(number, leaf int64, a mpic.Attestation, recorded time.Time, doc document) row {

@@ -177,6 +177,21 @@ CREATE TABLE authorizations (
 );
 CREATE INDEX authorizations_identifier ON authorizations (identifier, account_uri);
 
+-- reliances: what granted attempts may be relied upon for, for permits to find: of attempts for issuance, DCV and CAA; of rechecks,
+-- CAA. facts is the JSON of mpic.Relied, which the decision's document gives again.
+CREATE TABLE reliances (
+    attempt         BIGINT NOT NULL PRIMARY KEY REFERENCES decisions (attempt),
+    kind            TEXT NOT NULL CHECK (kind IN ('issuance', 'caa-recheck')),
+    identifier      TEXT NOT NULL,
+    account_uri     TEXT NOT NULL,
+    method          TEXT NOT NULL,
+    checked_at      TEXT NOT NULL CHECK (checked_at LIKE '____-__-__T__:__:__._________Z'),
+    caa_fresh_until TEXT NOT NULL CHECK (caa_fresh_until LIKE '____-__-__T__:__:__._________Z'),
+    reusable_until  TEXT CHECK (reusable_until LIKE '____-__-__T__:__:__._________Z'),
+    facts           BYTEA NOT NULL
+);
+CREATE INDEX reliances_identifier ON reliances (identifier, account_uri, attempt);
+
 -- late_reports: a reply that came after the decision. It changes nothing and is kept.
 CREATE TABLE late_reports (
     attempt     BIGINT NOT NULL REFERENCES decisions (attempt),
@@ -240,11 +255,12 @@ CREATE TABLE certificates (
     fingerprint TEXT NOT NULL CHECK (length(fingerprint) = 64),
     serial      TEXT NOT NULL,
     issuer      TEXT NOT NULL,
-    not_before  TEXT NOT NULL CHECK (not_before LIKE '____-__-__T__:__:__._________Z'),
-    not_after   TEXT NOT NULL CHECK (not_after LIKE '____-__-__T__:__:__._________Z'),
+    not_before  TEXT CHECK (not_before LIKE '____-__-__T__:__:__._________Z'), -- NULL where the certificate cannot be read
+    not_after   TEXT CHECK (not_after LIKE '____-__-__T__:__:__._________Z'),
     linked_at   TEXT NOT NULL CHECK (linked_at LIKE '____-__-__T__:__:__._________Z'),
     document    BYTEA NOT NULL,
     sha256      TEXT NOT NULL CHECK (length(sha256) = 64),
+    CHECK (outcome = 'refused' OR (not_before IS NOT NULL AND not_after IS NOT NULL)),
     UNIQUE (permit, fingerprint, outcome)
 );
 CREATE INDEX certificates_fingerprint ON certificates (fingerprint);
