@@ -19,7 +19,7 @@ import (
 func (v *verification) examine(ctx context.Context, f *folder) examined {
 	x := examination{out: examined{there: f.attempt != nil}, folder: f}
 	if f.attempt == nil {
-		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.late)+
+		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.reliances)+len(f.late)+
 			map[bool]int{true: 1}[f.decision != nil])
 		return x.out
 	}
@@ -214,7 +214,7 @@ func (x *examination) rows(r Record) {
 		late = append(late, lateRow(f.number, l.Document.Leaf, l.Attestation, l.Recorded, doc))
 	}
 	x.sameRows("late_reports", "perspective", late, f.late)
-	var reports, authorizations []row
+	var reports, authorizations, reliances []row
 	if r.Outcome != StillOpen {
 		var d mpic.RecordedDecision
 		err := json.Unmarshal(r.Decision, &d)
@@ -225,6 +225,13 @@ func (x *examination) rows(r Record) {
 		}
 		c := closing{Number: f.number, Gate: r.closedBy, Decided: r.decided}
 		reports, authorizations = reportRows(f.number, closed, r.decided), authorizationRows(c, r.Evidence.Attempt, d)
+		judged := mpic.Judge(r.Evidence)
+		if reliances, err = relianceRows(r.Evidence, judged, f.number, r.Closing.SHA256); err != nil {
+			x.found(audit.Rows, "the decision's document makes no rows: %v", err)
+		}
+		if relied, ok := mpic.Reliable(r.Evidence, judged, f.number, r.Closing.SHA256); ok {
+			x.out.relied = &relied
+		}
 		doc := document{bytes: r.Closing.Bytes, secrets: r.Closing.Secrets, sha256: r.Closing.SHA256}
 		decided, err := decisionRow(r.Closing.Leaf, c, r.Evidence.Attempt, d, closed, doc)
 		if err != nil {
@@ -235,6 +242,7 @@ func (x *examination) rows(r Record) {
 	}
 	x.sameRows("reports", "perspective", reports, f.reports)
 	x.sameRows("authorizations", "attempt", authorizations, f.authorizations)
+	x.sameRows("reliances", "attempt", reliances, f.reliances)
 }
 
 // sameRows compares rows by a key.

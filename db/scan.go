@@ -120,6 +120,7 @@ type folder struct {
 	number                                int64
 	attempt, decision                     stored
 	perspectives, reports, authorizations []stored
+	reliances                             []stored
 	late                                  []stored
 }
 
@@ -152,6 +153,8 @@ func (s *scan) folders(ctx context.Context, first, past int64) ([]*folder, error
 			func(f *folder, r stored) { f.reports = append(f.reports, r) }, "attempt"},
 		{`SELECT * FROM authorizations WHERE attempt >= $1 AND attempt < $2`,
 			func(f *folder, r stored) { f.authorizations = append(f.authorizations, r) }, "attempt"},
+		{`SELECT * FROM reliances WHERE attempt >= $1 AND attempt < $2`,
+			func(f *folder, r stored) { f.reliances = append(f.reliances, r) }, "attempt"},
 		{`SELECT r.*` + logged + ` FROM late_reports AS r LEFT JOIN log AS l ON l.leaf = r.leaf WHERE r.attempt >= $1 AND r.attempt < $2 ORDER BY r.leaf`,
 			func(f *folder, r stored) { f.late = append(f.late, r) }, "attempt"},
 	} {

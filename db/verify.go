@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/audit/merkle"
+	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va/dnssec"
 )
 
@@ -96,7 +97,7 @@ func (s *Store) Verify(ctx context.Context, c VerifyConfig) (Verified, error) {
 	}
 	c.Auditor.SkipProofs = c.Depth != DepthProofs
 	v := &verification{store: s, scan: view, config: c, lines: map[merkle.Kind]int64{}, sets: setCache{store: s}}
-	for _, step := range []func(context.Context) error{v.head, v.log, v.records, v.strays, v.rrsets} {
+	for _, step := range []func(context.Context) error{v.head, v.log, v.records, v.permits, v.certificates, v.removals, v.strays, v.rrsets} {
 		if err = step(ctx); err != nil {
 			break
 		}
@@ -114,7 +115,8 @@ type verification struct {
 	sum    Verified
 	sets   setCache
 	// lines counts the lines of each kind from Removed on.
-	lines map[merkle.Kind]int64
+	lines  map[merkle.Kind]int64
+	relied reliedCache
 	// numbers is the highest number of an attempt.
 	numbers int64
 }
@@ -339,7 +341,9 @@ type examined struct {
 	record  Record
 	verdict audit.Verdict
 	judged  bool
-	err     error
+	// relied is what the attempt may be relied upon for, nil where that is nothing.
+	relied *mpic.Relied
+	err    error
 }
 
 func (v *verification) take(r examined) {
@@ -351,6 +355,9 @@ func (v *verification) take(r examined) {
 	}
 	for _, f := range r.found {
 		v.report(f)
+	}
+	if r.relied != nil {
+		v.relied.keep(*r.relied)
 	}
 	if r.judged {
 		for _, f := range r.verdict.Wrong {
@@ -369,7 +376,7 @@ func (v *verification) take(r examined) {
 
 // strays are rows that belong to no attempt, and lines without their documents.
 func (v *verification) strays(ctx context.Context) error {
-	for _, table := range []string{"perspectives", "reports", "decisions", "authorizations", "late_reports"} {
+	for _, table := range []string{"perspectives", "reports", "decisions", "authorizations", "reliances", "late_reports"} {
 		rows, err := v.scan.rows(ctx, `SELECT DISTINCT attempt FROM `+table+` WHERE attempt < 1 OR attempt > $1 ORDER BY attempt LIMIT 100`, v.numbers)
 		if err != nil {
 			return err

@@ -1,0 +1,243 @@
+package db
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/audit/merkle"
+	"github.com/quorate/quorate/mpic"
+)
+
+// reliedCache keeps what the newest attempts may be relied upon for: permits mostly come soon after their evidence.
+type reliedCache struct {
+	kept  map[int64]mpic.Relied
+	order []int64
+}
+
+const maxRelied = 100_000
+
+func (c *reliedCache) keep(r mpic.Relied) {
+	if c.kept == nil {
+		c.kept = map[int64]mpic.Relied{}
+	}
+	c.kept[r.Number] = r
+	if c.order = append(c.order, r.Number); len(c.order) > maxRelied {
+		delete(c.kept, c.order[0])
+		c.order = c.order[1:]
+	}
+}
+
+// reliance gives what an attempt may be relied upon for, out of its record.
+func (v *verification) reliance(ctx context.Context, number int64) (mpic.Relied, error) {
+	if r, ok := v.relied.kept[number]; ok {
+		return r, nil
+	}
+	record, err := v.store.Attempt(ctx, strconv.FormatInt(number, 10))
+	if err != nil {
+		return mpic.Relied{}, err
+	}
+	r, ok := mpic.Reliable(record.Evidence, mpic.Judge(record.Evidence), number, record.Closing.SHA256)
+	if !ok {
+		return mpic.Relied{}, fmt.Errorf("%w: nothing may rest on record %d", ErrMismatch, number)
+	}
+	v.relied.keep(r)
+	return r, nil
+}
+
+// permits holds each permit against its line, its rows and its evidence.
+func (v *verification) permits(ctx context.Context) error {
+	return v.pages(ctx, "permits", func(r stored, names []stored) error {
+		v.sum.Permits++
+		number := r.int("number")
+		wrong := func(check audit.Check, format string, args ...any) {
+			v.found(0, check, "permit %d: %s", number, fmt.Sprintf(format, args...))
+		}
+		sheet, err := r.sheet()
+		if err = errors.Join(err, sheet.check("permit", merkle.Permit, number)); err != nil {
+			wrong(audit.Log, "%v", err)
+			return nil
+		}
+		if v.config.Depth == DepthLog {
+			return nil
+		}
+		var p mpic.PermitRecord
+		if err := sheet.decode(&p, "permit"); err != nil {
+			wrong(audit.Record, "%v", err)
+			return nil
+		}
+		x := examination{folder: &folder{}}
+		x.same(permitRow(number, sheet.Leaf, p, document{bytes: sheet.Bytes, sha256: sheet.SHA256}), r)
+		x.sameRows("permit_names", "name", permitNameRows(number, p), names)
+		for _, f := range x.out.found {
+			wrong(f.Check, "%s", f.Detail)
+		}
+		if p.Outcome == mpic.OutcomeGranted {
+			return v.permitted(ctx, p, sheet.Entry.Recorded, func(format string, args ...any) { wrong(audit.Reliance, format, args...) })
+		}
+		return nil
+	}, "permit_names", "permit")
+}
+
+// permitted works out again whether each name of a permit had its evidence: in scope, of this account, inside the reuse period of the
+// day, and CAA fresh (DCV-03, CAA-05, D5).
+func (v *verification) permitted(ctx context.Context, p mpic.PermitRecord, recorded time.Time, wrong func(string, ...any)) error {
+	if p.Issued.After(recorded.Add(lateness)) || p.Issued.Before(recorded.Add(-lateness)) {
+		wrong("it was issued at %s, and recorded at %s", formatTime(p.Issued), formatTime(recorded))
+	}
+	if len(p.Names) == 0 || !p.Expires.After(p.Issued) || p.Expires.Sub(p.Issued) > mpic.MaxPermitLifetime {
+		wrong("it is for %d names, from %s to %s", len(p.Names), formatTime(p.Issued), formatTime(p.Expires))
+	}
+	for _, n := range p.Names {
+		if n.DCV == nil || n.CAA == nil {
+			wrong("%s has no evidence", n.Name)
+			continue
+		}
+		var candidates []mpic.Relied
+		for _, number := range []int64{n.DCV.Number, n.CAA.Number} {
+			r, err := v.reliance(ctx, number)
+			if err != nil {
+				if ctx.Err() != nil {
+					return err
+				}
+				wrong("%s rests on record %d, on which nothing may rest: %v", n.Name, number, err)
+				continue
+			}
+			candidates = append(candidates, r)
+		}
+		if len(candidates) < 2 {
+			continue
+		}
+		// Issued is in whole seconds, and the evidence was good within that second.
+		at := p.Issued.Add(time.Second)
+		want := mpic.Wanted{Names: []string{n.Name}, Account: p.Account, Issuers: candidates[1].Issuers, At: at, Until: later(at, p.Expires)}
+		again := mpic.Rely(want, candidates)[0]
+		switch {
+		case again.Problem != nil:
+			wrong("%s: %s: %s", n.Name, again.Problem.Code, again.Problem.Detail)
+		case again.DCV.Number != n.DCV.Number || again.DCV.SHA256 != n.DCV.SHA256 || again.CAA.Number != n.CAA.Number || again.CAA.SHA256 != n.CAA.SHA256:
+			wrong("%s: it names other documents than those it rests on", n.Name)
+		}
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// certificates holds each certificate against its line, its rows and its permit.
+func (v *verification) certificates(ctx context.Context) error {
+	return v.pages(ctx, "certificates", func(r stored, _ []stored) error {
+		v.sum.Certificates++
+		number := r.int("number")
+		wrong := func(check audit.Check, format string, args ...any) {
+			v.found(0, check, "certificate %d, %s: %s", number, r.text("fingerprint"), fmt.Sprintf(format, args...))
+		}
+		sheet, err := r.sheet()
+		if err = errors.Join(err, sheet.check("certificate", merkle.Certificate, number)); err != nil {
+			wrong(audit.Log, "%v", err)
+			return nil
+		}
+		if v.config.Depth == DepthLog {
+			return nil
+		}
+		var c mpic.CertificateRecord
+		if err := sheet.decode(&c, "certificate"); err != nil {
+			wrong(audit.Record, "%v", err)
+			return nil
+		}
+		permit, err := v.store.findPermit(ctx, `SELECT number, leaf, document, sha256 FROM permits WHERE id = $1`, column(c.Permit))
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			wrong(audit.Reliance, "its permit %s: %v", c.Permit, err)
+			return nil
+		}
+		x := examination{folder: &folder{}}
+		x.same(certificateRow(number, sheet.Leaf, permit.Number, c, document{bytes: sheet.Bytes, sha256: sheet.SHA256}), r)
+		for _, f := range x.out.found {
+			wrong(f.Check, "%s", f.Detail)
+		}
+		again, err := json.Marshal(mpic.MatchCertificate(permit, c.Caller, c.DER, c.Linked))
+		if err != nil {
+			return err
+		}
+		said, err := json.Marshal(c)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(again, said) {
+			wrong(audit.Reliance, "held against its permit again, it comes to something else than %s", c.Outcome)
+		}
+		if c.Linked.After(sheet.Entry.Recorded.Add(lateness)) || c.Linked.Before(sheet.Entry.Recorded.Add(-lateness)) {
+			wrong(audit.Times, "it was linked at %s, and recorded at %s", formatTime(c.Linked), formatTime(sheet.Entry.Recorded))
+		}
+		return nil
+	}, "", "")
+}
+
+// removals are read by whoever removes; here their documents are held against the log.
+func (v *verification) removals(ctx context.Context) error {
+	return v.pages(ctx, "removals", func(r stored, _ []stored) error {
+		number := r.int("number")
+		sheet, err := r.sheet()
+		if err = errors.Join(err, sheet.check("removal", merkle.Removal, number)); err != nil {
+			v.found(0, audit.Log, "removal %d: %v", number, err)
+		}
+		return nil
+	}, "", "")
+}
+
+// pages reads a table with numbers and its lines of the log, in the order of the numbers, and with it the rows of another that
+// belong to each; those that belong to none are found too.
+func (v *verification) pages(ctx context.Context, table string, each func(r stored, children []stored) error, children, key string) error {
+	const page = 500
+	var highest int64
+	if err := v.scan.one(ctx, `SELECT coalesce(max(number), 0) FROM `+table, nil, &highest); err != nil {
+		return err
+	}
+	for first := int64(1); first <= highest; first += page {
+		rows, err := v.scan.rows(ctx, `SELECT t.*`+logged+` FROM `+table+` AS t LEFT JOIN log AS l ON l.leaf = t.leaf
+			WHERE t.number >= $1 AND t.number < $2 ORDER BY t.number`, first, first+page)
+		if err != nil {
+			return err
+		}
+		belong := map[int64][]stored{}
+		if children != "" {
+			found, err := v.scan.rows(ctx, `SELECT * FROM `+children+` WHERE `+key+` >= $1 AND `+key+` < $2`, first, first+page)
+			if err != nil {
+				return err
+			}
+			for _, r := range found {
+				belong[r.int(key)] = append(belong[r.int(key)], r)
+			}
+		}
+		for _, r := range rows {
+			if err := each(r, belong[r.int("number")]); err != nil {
+				return err
+			}
+			delete(belong, r.int("number"))
+		}
+		for number := range belong {
+			v.found(0, audit.Rows, "%s has rows of number %d in %s, which is not there", children, number, table)
+		}
+	}
+	if children == "" {
+		return nil
+	}
+	stray, err := v.scan.rows(ctx, `SELECT DISTINCT `+key+` FROM `+children+` WHERE `+key+` < 1 OR `+key+` > $1 LIMIT 100`, highest)
+	for _, r := range stray {
+		v.found(0, audit.Rows, "%s has rows of number %d in %s, which is not there", children, r.int(key), table)
+	}
+	return err
+}
