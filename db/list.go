@@ -62,6 +62,14 @@ type Filter struct {
 	Outcome      Outcome
 	Method       va.Method
 	Kind         mpic.Kind
+	// Caller is who asked, with the front in front.
+	Caller string
+	// Perspective is one that took part.
+	Perspective string
+	// Certificate is a certificate's serial number or SHA-256 fingerprint in hexadecimal: the attempts that its permit rests on.
+	Certificate string
+	// Code is one of the reasons of a refusal.
+	Code string
 	// BeforeNumber gives records with a lower number only: the last number of a page asks for the next page.
 	BeforeNumber int64
 	// Limit is at most MaxLimit; DefaultLimit when zero.
@@ -134,6 +142,20 @@ func (f Filter) where() (string, []any, error) {
 	if f.Kind != 0 {
 		add("a.kind = $", f.Kind.String())
 	}
+	if f.Caller != "" {
+		add("a.caller = $", f.Caller)
+	}
+	if f.Perspective != "" {
+		add("EXISTS (SELECT 1 FROM perspectives AS p WHERE p.attempt = a.number AND p.name = $)", f.Perspective)
+	}
+	if f.Certificate != "" {
+		add(`a.number IN (SELECT n.attempt FROM permit_names AS n JOIN certificates AS c ON c.permit = n.permit WHERE c.serial = $ OR c.fingerprint = $
+			UNION SELECT n.caa_attempt FROM permit_names AS n JOIN certificates AS c ON c.permit = n.permit WHERE c.serial = $ OR c.fingerprint = $)`,
+			CertificateKey(f.Certificate))
+	}
+	if f.Code != "" {
+		add("' ' || d.reasons || ' ' LIKE '% ' || $ || ' %'", f.Code)
+	}
 	if f.BeforeNumber != 0 {
 		add("a.number < $", f.BeforeNumber)
 	}
@@ -150,6 +172,16 @@ func (f Filter) where() (string, []any, error) {
 	}
 	args = append(args, limit)
 	return fmt.Sprintf("%s ORDER BY a.number DESC LIMIT $%d", text, len(args)), args, nil
+}
+
+// CertificateKey gives a serial number or fingerprint the form of the records: lower case hexadecimal, without colons and, in a serial
+// number, leading zeros.
+func CertificateKey(text string) string {
+	key := strings.ToLower(strings.ReplaceAll(text, ":", ""))
+	if len(key) == 64 {
+		return key
+	}
+	return strings.TrimLeft(key, "0")
 }
 
 type scanner interface{ Scan(...any) error }

@@ -171,10 +171,10 @@ func (s *Store) Certificates(ctx context.Context, f CertificateFilter) ([]Issued
 		terms = append(terms, strings.ReplaceAll(term, "$", fmt.Sprintf("$%d", len(args))))
 	}
 	if f.Serial != "" {
-		add("c.serial = $", strings.TrimLeft(strings.ToLower(f.Serial), "0"))
+		add("c.serial = $", CertificateKey(f.Serial))
 	}
 	if f.Fingerprint != "" {
-		add("c.fingerprint = $", strings.ToLower(f.Fingerprint))
+		add("c.fingerprint = $", CertificateKey(f.Fingerprint))
 	}
 	if f.Name != "" {
 		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND n.name = $)", f.Name)

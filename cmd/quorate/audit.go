@@ -52,15 +52,19 @@ func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
 
 type listCmd struct {
 	recordsFlags
-	Name    string  `help:"This name; without an asterisk its wildcard too."`
-	Account string  `placeholder:"URI" help:"This account."`
-	Since   instant `placeholder:"RFC3339" help:"Started at this time or later."`
-	Until   instant `placeholder:"RFC3339" help:"Started before this time."`
-	Outcome string  `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
-	Method  string  `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
-	Kind    string  `enum:",issuance,dry-run" default:"" help:"issuance or dry-run."`
-	Before  int64   `placeholder:"NUMBER" help:"Records below this number: the next page."`
-	Limit   int     `default:"100" help:"How many at most (${default})."`
+	Name        string  `help:"This name; without an asterisk its wildcard too."`
+	Account     string  `placeholder:"URI" help:"This account."`
+	Since       instant `placeholder:"RFC3339" help:"Started at this time or later."`
+	Until       instant `placeholder:"RFC3339" help:"Started before this time."`
+	Outcome     string  `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
+	Method      string  `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
+	Kind        string  `enum:",issuance,dry-run,caa-recheck" default:"" help:"issuance, dry-run or caa-recheck."`
+	Caller      string  `help:"Asked for by this caller, for example rest:ra-1."`
+	Perspective string  `placeholder:"NAME" help:"This perspective took part."`
+	Certificate string  `placeholder:"HEX" help:"The attempts that this certificate relies upon, by its serial number or SHA-256 fingerprint."`
+	Code        string  `help:"Refused for this reason, for example caa.forbidden."`
+	Before      int64   `placeholder:"NUMBER" help:"Records below this number: the next page."`
+	Limit       int     `default:"100" help:"How many at most (${default})."`
 }
 
 // listed is one line of `quorate audit list --json`.
@@ -82,7 +86,7 @@ type listed struct {
 
 func (c listCmd) Run(ctx context.Context, out console) (err error) {
 	f := db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since.Time, Until: c.Until.Time,
-		Outcome: db.Outcome(c.Outcome), BeforeNumber: c.Before, Limit: c.Limit}
+		Outcome: db.Outcome(c.Outcome), Caller: c.Caller, Perspective: c.Perspective, Certificate: c.Certificate, Code: c.Code, BeforeNumber: c.Before, Limit: c.Limit}
 	if c.Limit < 1 || c.Limit > db.MaxLimit {
 		return fmt.Errorf("--limit: %d is not between 1 and %d", c.Limit, db.MaxLimit)
 	}

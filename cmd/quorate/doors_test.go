@@ -72,7 +72,7 @@ func TestNoDoors(t *testing.T) {
 			return true
 		})
 	}
-	require.Equal(t, 3, closed, "serve, perspective and check")
+	require.Equal(t, 4, closed, "serve, perspective, and check twice")
 }
 
 // TestDiagnosisAlone: the command that could look at another world has no way to an attempt.

@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -32,6 +31,10 @@ type initCmd struct {
 	Dir    string   `arg:"" help:"A directory that does not exist yet, or is empty."`
 	Host   []string `default:"localhost,127.0.0.1,::1" help:"Names and addresses of the gate, for its REST certificate (${default})."`
 	Issuer string   `default:"ca.example.com" help:"The CA's issuer domain name (${default})."`
+
+	Templates string `type:"existingdir" placeholder:"DIR" help:"Take quorate.yaml.tmpl and perspective.yaml.tmpl from this directory instead of the built-in ones."`
+	Passwords bool   `help:"Make passwords for a PostgreSQL server too: in <dir>/database, and the gate's in <dir>/gate/database-password."`
+	Keep      bool   `help:"Where all is there already, leave it as it is, and succeed."`
 }
 
 // Help is shown below the flags' list.
@@ -72,15 +75,18 @@ func (c initCmd) Run(out console) error {
 	if err := c.check(); err != nil { // before keys are written for a configuration that cannot be used
 		return err
 	}
-	if entries, err := os.ReadDir(c.Dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty, and nothing is overwritten", c.Dir)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if done, err := c.begin(); done || err != nil {
 		return err
 	}
 	now := time.Now()
 	gate := filepath.Join(c.Dir, "gate")
 	if err := os.MkdirAll(gate, 0o700); err != nil {
 		return err
+	}
+	if c.Passwords {
+		if err := c.writePasswords(); err != nil {
+			return err
+		}
 	}
 	id, err := perspective.GenerateGateIdentity("quorate gate", now)
 	if err != nil {
@@ -111,7 +117,14 @@ func (c initCmd) Run(out console) error {
 	if err != nil {
 		return err
 	}
-	if err := writeConfig(filepath.Join(gate, "quorate.yaml"), gateTemplate, map[string]any{"Issuer": c.Issuer, "APIKey": digest, "Origin": origin,
+	if err := writePermitsKey(filepath.Join(gate, "permits-key.pem")); err != nil {
+		return err
+	}
+	text, err := c.template("quorate.yaml.tmpl", gateTemplate)
+	if err != nil {
+		return err
+	}
+	if err := writeConfig(filepath.Join(gate, "quorate.yaml"), text, map[string]any{"Issuer": c.Issuer, "APIKey": digest, "Origin": origin,
 		"Remotes": remotes}); err != nil {
 		return err
 	}
@@ -154,8 +167,12 @@ func (c initCmd) writePerspective(e *example, now time.Time) error {
 		SigningKey: filepath.Join(dir, "signing-key.pem")}); err != nil {
 		return err
 	}
+	text, err := c.template("perspective.yaml.tmpl", perspectiveTemplate)
+	if err != nil {
+		return err
+	}
 	file := filepath.Join(dir, "perspective.yaml")
-	if err := writeConfig(file, perspectiveTemplate, e); err != nil {
+	if err := writeConfig(file, text, e); err != nil {
 		return err
 	}
 	_, err = config.LoadPerspective(file)
@@ -193,6 +210,24 @@ func (c initCmd) writeREST(dir string, now time.Time) error {
 		return err
 	}
 	return writeNew(filepath.Join(dir, "tls-key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600)
+}
+
+// writePermitsKey makes the key that signs permits, and its public key for the CA and for auditors.
+func writePermitsKey(file string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeNew(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600),
+		writeNew(file+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644))
 }
 
 // writeAPIKey makes an API key of 256 random bits, writes it for the client, and gives its digest for the gate.

@@ -5,171 +5,291 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/term"
 
 	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
+// exitFound is audit verify's own: something does not hold.
+const exitFound = 1
+
 type verifyCmd struct {
-	Records     []string `arg:"" optional:"" name:"record" help:"Attempts' identifiers or records' numbers. Without any, all records."`
+	Records     []string `arg:"" optional:"" name:"record" help:"Attempts' identifiers or records' numbers. Without any, everything: the log, all records, permits and certificates."`
+	Depth       string   `enum:"log,decisions,dnssec" default:"dnssec" help:"How deep: log (the log and the documents' digests), decisions (signatures, decisions, columns and reliance too), dnssec (every DNS answer too). Default: ${default}."`
+	LogKey      string   `type:"existingfile" placeholder:"FILE" help:"The public key of the log's signer, log.key.pub: the signatures of checkpoints are verified."`
+	Checkpoint  []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"A signed checkpoint that you hold from elsewhere: the log must extend it. May be repeated."`
+	Witness     []string `placeholder:"KEY" sep:"none" help:"The verifier key of a witness whose cosignatures are looked for. May be repeated."`
 	TrustAnchor []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"Trust anchors from a zone file of DS or DNSKEY records, instead of the IANA root's. May be repeated."`
+	All         bool     `help:"Print a line for each record, not only for those that do not hold."`
 	recordsFlags
 }
 
 // Help is shown below the flags' list.
 func (verifyCmd) Help() string {
-	return "Nothing is asked of anybody: each remote's signature, the decision, and every DNS answer are worked out again from the octets in the " +
-		"records and the trust anchors. Exit status: 0 all of it holds, 1 wrong usage, 2 something does not hold, 3 a record cannot be read."
+	return "Nothing is asked of anybody: log, columns, each remote's signature, the decisions, permits, and every DNS answer are worked out again from " +
+		"the documents, the checkpoints and keys that you hold, and the trust anchors. Exit status: 0 all of it holds, 1 something does not hold (or " +
+		"wrong usage), 3 the records cannot be read."
 }
 
-// verified is one line of `quorate audit verify --json`.
+// verified is one line of `quorate audit verify --json`: a record, or a finding that is about none.
 type verified struct {
-	Number     int64  `json:"number"`
-	Attempt    string `json:"attempt"`
-	Identifier string `json:"identifier"`
-	Outcome    string `json:"outcome"`
+	Number     int64  `json:"number,omitempty"`
+	Attempt    string `json:"attempt,omitempty"`
+	Identifier string `json:"identifier,omitempty"`
+	Outcome    string `json:"outcome,omitempty"`
 	Holds      bool   `json:"holds"`
 	audit.Verdict
 }
 
-// verifying is the account of a run.
-type verifying struct {
-	out                                console
-	records, wrong                     int
-	replies, lookups, unproven, octets int
-}
-
 func (c verifyCmd) Run(ctx context.Context, out console) (err error) {
-	auditor := audit.Auditor{}
-	for _, file := range c.TrustAnchor {
-		anchors, err := readAnchors(file)
-		if err != nil {
-			return fmt.Errorf("--trust-anchor %s: %w", file, err)
-		}
-		auditor.Anchors = append(auditor.Anchors, anchors...)
+	settings, err := c.settings()
+	if err != nil {
+		return err
 	}
 	store, err := c.open(ctx)
 	if err != nil {
-		return err
+		return status{exitFailure, err}
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	run := &verifying{out: out}
-	for key, err := range c.keys(ctx, store) {
-		if err == nil {
-			err = run.one(ctx, auditor, store, key, c.JSON)
-		}
-		if errors.Is(err, db.ErrNotFound) {
-			return fmt.Errorf("there is no record with the number or attempt %q; quorate audit list shows those that there are", key)
-		} else if err != nil {
-			return status{exitFailure, err}
-		}
+	run := &verifying{out: out, json: c.JSON, all: c.All || len(c.Records) > 0}
+	if len(c.Records) > 0 {
+		return run.some(ctx, store, settings.Auditor, c.Records)
 	}
-	return run.end(c.JSON)
+	return run.everything(ctx, store, settings)
 }
 
-// keys gives the records to verify, the newest first where all are.
-func (c verifyCmd) keys(ctx context.Context, store *db.Store) func(yield func(string, error) bool) {
-	return func(yield func(string, error) bool) {
-		for _, key := range c.Records {
-			if !yield(key, nil) {
-				return
-			}
-		}
-		for before := int64(0); len(c.Records) == 0; {
-			page, err := store.List(ctx, db.Filter{BeforeNumber: before, Limit: db.MaxLimit})
-			if err != nil || len(page) == 0 {
-				if err != nil {
-					yield("", err)
-				}
-				return
-			}
-			for _, s := range page {
-				if !yield(strconv.FormatInt(s.Number, 10), nil) {
-					return
-				}
-				before = s.Number
-			}
+// settings reads what the auditor brings along.
+func (c verifyCmd) settings() (s db.VerifyConfig, err error) {
+	s.Depth = map[string]db.Depth{"log": db.DepthLog, "decisions": db.DepthDecisions, "dnssec": db.DepthProofs}[c.Depth]
+	if s.Auditor.Anchors, err = readAllAnchors(c.TrustAnchor); err != nil {
+		return s, err
+	}
+	if c.LogKey != "" {
+		if s.LogKey, err = readLogKey(c.LogKey); err != nil {
+			return s, fmt.Errorf("--log-key %s: %w", c.LogKey, err)
 		}
 	}
+	for _, text := range c.Witness {
+		w, err := merkle.NewWitnessVerifier(text)
+		if err != nil {
+			return s, fmt.Errorf("--witness %s: %w", text, err)
+		}
+		s.Witnesses = append(s.Witnesses, w)
+	}
+	for _, file := range c.Checkpoint {
+		signed, err := os.ReadFile(filepath.Clean(file))
+		if err != nil {
+			return s, fmt.Errorf("--checkpoint: %w", err)
+		}
+		s.Held = append(s.Held, signed)
+	}
+	return s, nil
 }
 
-func (v *verifying) one(ctx context.Context, auditor audit.Auditor, store *db.Store, key string, asJSON bool) error {
-	v.records++
-	r, err := store.Attempt(ctx, key)
-	if errors.Is(err, db.ErrDamaged) {
-		v.wrong++
-		found := audit.Verdict{Wrong: []audit.Finding{{Check: audit.Record, Detail: err.Error()}}, Unproven: []audit.Finding{}}
-		number, _ := strconv.ParseInt(key, 10, 64) // 0 where the attempt's identifier was given
-		if asJSON {
-			return v.line(verified{Number: number, Attempt: key, Verdict: found})
+func readAllAnchors(files []string) (all []dnssec.Anchor, err error) {
+	for _, file := range files {
+		anchors, err := readAnchors(file)
+		if err != nil {
+			return nil, fmt.Errorf("--trust-anchor %s: %w", file, err)
 		}
-		if _, err := fmt.Fprintf(v.out.stdout, "record %s: %s\n", table.Clean(key), table.Paint(v.out.color, table.Red, "DOES NOT HOLD")); err != nil {
-			return err
-		}
-		return v.list(table.Red, found.Wrong)
+		all = append(all, anchors...)
 	}
+	return all, nil
+}
+
+func readLogKey(file string) (note.Verifier, error) {
+	text, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found := auditor.Verify(r.Evidence, r.Decision, r.LateAttestations())
-	v.replies, v.lookups, v.unproven, v.octets = v.replies+found.Replies, v.lookups+found.Lookups, v.unproven+len(found.Unproven), v.octets+found.Octets
-	if !found.Holds() {
-		v.wrong++
+	return note.NewVerifier(strings.TrimSpace(string(text)))
+}
+
+// verifying prints what a run comes to.
+type verifying struct {
+	out   console
+	json  bool
+	all   bool
+	wrong int
+	err   error
+}
+
+// some works single records out, without the log around them.
+func (v *verifying) some(ctx context.Context, store *db.Store, auditor audit.Auditor, keys []string) error {
+	for _, key := range keys {
+		r, err := store.Attempt(ctx, key)
+		switch {
+		case errors.Is(err, db.ErrNotFound):
+			return fmt.Errorf("there is no record with the number or attempt %q; quorate audit list shows those that there are", key)
+		case errors.Is(err, db.ErrDamaged):
+			v.record(db.Record{Summary: db.Summary{ID: key}}, audit.Verdict{Wrong: []audit.Finding{{Check: audit.Record, Detail: err.Error()}},
+				Unproven: []audit.Finding{}})
+		case err != nil:
+			return status{exitFailure, err}
+		default:
+			v.record(r, auditor.Verify(r.Evidence, r.Decision, r.LateAttestations()))
+		}
 	}
-	if asJSON {
-		return v.line(verified{r.Number, r.ID, r.Identifier, string(r.Outcome), found.Holds(), found})
+	return v.end()
+}
+
+// everything verifies the database.
+func (v *verifying) everything(ctx context.Context, store *db.Store, settings db.VerifyConfig) error {
+	progress := newProgress(v.out.stderr, "records")
+	settings.Progress = progress.show
+	settings.Finding = func(f db.Finding) {
+		progress.clear()
+		v.finding(f)
 	}
-	return v.write(r, found)
+	if v.all {
+		settings.Record = func(r db.Record, found audit.Verdict) {
+			if found.Holds() {
+				v.record(r, found)
+			}
+		}
+	}
+	sum, err := store.Verify(ctx, settings)
+	progress.clear()
+	if err != nil {
+		return status{exitFailure, err}
+	}
+	if v.json {
+		v.line(map[string]any{"summary": sum})
+	} else {
+		v.print("the log has %d lines, root %s, and extends %d checkpoints%s\n", sum.Lines, sum.Root, sum.Checkpoints, cosigned(sum))
+		v.print("%d records (%d open), %d permits, %d certificates; %d signed replies and %d DNS answers proven from %s, %d lookups without proof\n",
+			sum.Records, sum.Open, sum.Permits, sum.Certificates, sum.Replies, sum.Lookups, size(int(sum.Octets)), sum.Unproven)
+		if sum.Findings == 0 {
+			v.print("%s\n", table.Paint(v.out.color, table.Green, "all of it holds"))
+		} else {
+			v.print("%s\n", table.Paint(v.out.color, table.Red, fmt.Sprintf("%d findings: NOT all of it holds", sum.Findings)))
+		}
+	}
+	v.wrong = sum.Findings
+	return v.end()
+}
+
+func cosigned(sum db.Verified) string {
+	if sum.Cosigned == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of them cosigned by a witness", sum.Cosigned)
+}
+
+func (v *verifying) print(format string, args ...any) {
+	if _, err := fmt.Fprintf(v.out.stdout, format, args...); err != nil && v.err == nil {
+		v.err = err
+	}
 }
 
 // line writes one JSON object a line.
-func (v *verifying) line(one verified) error {
+func (v *verifying) line(one any) {
 	e := json.NewEncoder(v.out.stdout)
 	e.SetEscapeHTML(false)
-	return e.Encode(one)
+	if err := e.Encode(one); err != nil && v.err == nil {
+		v.err = err
+	}
 }
 
-func (v *verifying) write(r db.Record, found audit.Verdict) error {
+func (v *verifying) finding(f db.Finding) {
+	if v.json {
+		v.line(f)
+		return
+	}
+	where := string(f.Check)
+	if f.Number != 0 {
+		where = fmt.Sprintf("record %d, %s", f.Number, where)
+	}
+	v.list(table.Red, where, f.Finding)
+}
+
+func (v *verifying) record(r db.Record, found audit.Verdict) {
+	if !found.Holds() {
+		v.wrong++
+	}
+	if v.json {
+		v.line(verified{r.Number, r.ID, r.Identifier, string(r.Outcome), found.Holds(), found})
+		return
+	}
 	word := table.Paint(v.out.color, table.Green, "holds")
 	if !found.Holds() {
 		word = table.Paint(v.out.color, table.Red, "DOES NOT HOLD")
 	}
-	_, err := fmt.Fprintf(v.out.stdout, "record %d, %s, %s, %s: %s; %d signed replies, %d lookups proven, %d without proof\n", r.Number,
-		table.Clean(r.Identifier), r.Method, r.Outcome, word, found.Replies, found.Lookups, len(found.Unproven))
-	return errors.Join(err, v.list(table.Red, found.Wrong), v.list(table.Yellow, found.Unproven))
+	name := fmt.Sprintf("record %d, %s, %s, %s", r.Number, table.Clean(r.Identifier), r.Method, r.Outcome)
+	if r.Number == 0 {
+		name = "record " + table.Clean(r.ID)
+	}
+	v.print("%s: %s; %d signed replies, %d lookups proven, %d without proof\n", name, word, found.Replies, found.Lookups, len(found.Unproven))
+	for _, f := range found.Wrong {
+		v.list(table.Red, "  "+string(f.Check), f)
+	}
+	for _, f := range found.Unproven {
+		v.list(table.Yellow, "  "+string(f.Check), f)
+	}
 }
 
-func (v *verifying) list(color string, findings []audit.Finding) error {
-	for _, f := range findings {
-		where := string(f.Check)
-		if f.Perspective != "" {
-			where += ", " + f.Perspective
-		}
-		if f.Question != "" {
-			where += ", " + f.Question
-		}
-		if _, err := fmt.Fprintf(v.out.stdout, "  %s: %s\n", table.Paint(v.out.color, color, table.Clean(where)), table.Clean(f.Detail)); err != nil {
-			return err
-		}
+func (v *verifying) list(color, where string, f audit.Finding) {
+	if f.Perspective != "" {
+		where += ", " + f.Perspective
+	}
+	if f.Question != "" {
+		where += ", " + f.Question
+	}
+	v.print("%s: %s\n", table.Paint(v.out.color, color, table.Clean(where)), table.Clean(f.Detail))
+}
+
+// end gives the exit status.
+func (v *verifying) end() error {
+	switch {
+	case v.err != nil:
+		return status{exitFailure, v.err}
+	case v.wrong > 0:
+		return status{code: exitFound}
 	}
 	return nil
 }
 
-// end says what it all came to, and gives the exit status.
-func (v *verifying) end(asJSON bool) error {
-	if !asJSON {
-		_, err := fmt.Fprintf(v.out.stdout, "%d records, %d of which do not hold; %d signed replies and %d lookups proven from %s, %d lookups without proof\n",
-			v.records, v.wrong, v.replies, v.lookups, size(v.octets), v.unproven)
-		if err != nil {
-			return status{exitFailure, err}
-		}
+// progress shows on a terminal how far a long work is.
+type progress struct {
+	out   io.Writer // nil where it is no terminal
+	what  string
+	began time.Time
+	last  time.Time
+}
+
+func newProgress(out io.Writer, what string) *progress {
+	p := &progress{what: what, began: time.Now()}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.out = f
 	}
-	if v.wrong > 0 {
-		return status{code: exitRefused}
+	return p
+}
+
+func (p *progress) show(done, of int64) {
+	if p.out == nil || time.Since(p.last) < 200*time.Millisecond {
+		return
 	}
-	return nil
+	p.last = time.Now()
+	rate := float64(done) / time.Since(p.began).Seconds()
+	left := time.Duration(float64(of-done) / max(rate, 1) * float64(time.Second))
+	fmt.Fprintf(p.out, "\r\033[K%d of %d %s, %.0f/s, about %s left", done, of, p.what, rate, left.Round(time.Second)) // a terminal that fails shows nothing
+}
+
+func (p *progress) clear() {
+	if p.out != nil && !p.last.IsZero() {
+		fmt.Fprint(p.out, "\r\033[K")
+	}
 }
 
 func size(octets int) string {

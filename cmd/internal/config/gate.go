@@ -31,6 +31,8 @@ type Gate struct {
 	Journal  Journal `yaml:"journal"`
 	// Checkpoints say who signs the log of the records; left out, nobody does.
 	Checkpoints *Checkpoints `yaml:"checkpoints"`
+	// Permits say what is signed before issuance; left out, the gate gives no permits.
+	Permits *Permits `yaml:"permits"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
 	Issuers []string `yaml:"issuers"`
 	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
@@ -70,6 +72,16 @@ type Checkpoints struct {
 	Interval time.Duration `yaml:"interval"`
 	// Witnesses cosign.
 	Witnesses []Cosigner `yaml:"witnesses"`
+}
+
+// Permits are what a CA asks for before it issues.
+type Permits struct {
+	// Key is the private key that signs them, a PEM file (PKCS #8): Ed25519, or ECDSA on P-256.
+	Key string `yaml:"key"`
+	// Lifetime is how long one is good at most: 1h, from 1m to 8h.
+	Lifetime time.Duration `yaml:"lifetime"`
+	// Scope is what a validation by DNS is good for: "exact", the default, or "subtree", all names below too (BR 3.2.2.4.7).
+	Scope string `yaml:"scope"`
 }
 
 // Cosigner is a witness that cosigns checkpoints.
@@ -191,6 +203,16 @@ func (d *document) gate(g Gate) (Gate, error) {
 	d.pair("identity", &g.Identity)
 	d.journal(&g.Journal)
 	d.checkpoints(g.Checkpoints)
+	if p := g.Permits; p != nil {
+		d.require("permits", "key")
+		p.Key = d.path(p.Key)
+		if d.has("permits.lifetime") && (p.Lifetime < time.Minute || p.Lifetime > mpic.MaxPermitLifetime) {
+			d.refuse("permits.lifetime", "CAA-05", "%s is not between 1m and %s", p.Lifetime, mpic.MaxPermitLifetime)
+		}
+		if d.has("permits.scope") && p.Scope != "exact" && p.Scope != "subtree" {
+			d.refuse("permits.scope", "DCV-03", "%q is neither \"exact\" nor \"subtree\"", p.Scope)
+		}
+	}
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")

@@ -2,13 +2,19 @@ package node
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +31,8 @@ import (
 type Gate struct {
 	Coordinator *mpic.Coordinator
 	Store       *db.Store
+	// Permits are given before issuance; nil where the configuration has none.
+	Permits *mpic.Permits
 	// Publisher signs the log's checkpoints; nil where nobody does.
 	Publisher *db.Publisher
 	// Handler is the REST front.
@@ -94,15 +102,63 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	g.Coordinator, err = mpic.New(mpic.Config{Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
+	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
 		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
 	}
-	g.Handler, err = rest.New(rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: restClients(c),
-		MaxInFlight: c.Limits.InFlight, Logger: g.log})
+	front := rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: restClients(c), MaxInFlight: c.Limits.InFlight, Logger: g.log}
+	if c.Permits != nil {
+		if g.Permits, err = g.newPermits(*c.Permits, doors); err != nil {
+			return err
+		}
+		front.Permits = g.Permits
+	}
+	g.Handler, err = rest.New(front)
 	return err
+}
+
+// newPermits loads the key that signs permits.
+func (g *Gate) newPermits(c config.Permits, doors Doors) (*mpic.Permits, error) {
+	key, err := loadKey(c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("permits.key: %w", err)
+	}
+	permits, err := mpic.NewPermits(mpic.PermitsConfig{Coordinator: g.Coordinator, Ledger: g.Store.Ledger(), Signer: key, Now: doors.Now, Logger: g.log,
+		Lifetime: c.Lifetime})
+	if err != nil {
+		return nil, fmt.Errorf("permits: %w", err)
+	}
+	return permits, nil
+}
+
+// loadKey reads a private key in PKCS #8, which nobody but its owner may read.
+func loadKey(file string) (crypto.Signer, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm())
+	}
+	text, err := os.ReadFile(filepath.Clean(file))
+	if err != nil {
+		return nil, err
+	}
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) > 0 {
+		return nil, fmt.Errorf("%s is not one PEM block PRIVATE KEY", file)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%s holds no key that signs", file)
+	}
+	return signer, nil
 }
 
 // connect makes the remotes, in the roster's order.
@@ -156,8 +212,9 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		Handler:           g.Handler,
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
-		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it.
-		WriteTimeout:   g.attempt + 45*time.Second,
+		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
+		// CAA of a hundred names again, eight at a time.
+		WriteTimeout:   13*(g.attempt+20*time.Second) + 45*time.Second,
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
