@@ -14,7 +14,7 @@ import (
 )
 
 // serverCertificate makes the self-signed certificate that the ACME API is served with, and what clients trust it by.
-func serverCertificate(ip string) (tls.Certificate, *x509.CertPool, []byte, error) {
+func serverCertificate(ip net.IP) (tls.Certificate, *x509.CertPool, []byte, error) {
 	key, err := newKey()
 	if err != nil {
 		return tls.Certificate{}, nil, nil, err
@@ -22,7 +22,7 @@ func serverCertificate(ip string) (tls.Certificate, *x509.CertPool, []byte, erro
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "quorate-sandbox ACME API"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 30),
-		IPAddresses: []net.IP{net.ParseIP(ip)}, DNSNames: []string{"localhost"}, BasicConstraintsValid: true, IsCA: true,
+		IPAddresses: []net.IP{ip}, DNSNames: []string{"localhost"}, BasicConstraintsValid: true, IsCA: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.(*ecdsa.PrivateKey).PublicKey, key)

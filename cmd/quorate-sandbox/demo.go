@@ -43,7 +43,7 @@ func (d demoCmd) Run(ctx context.Context) error {
 	p := printer{colour: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""}
 	p.line(p.bold("Quorate: a world on this machine"))
 	p.line(legend)
-	s, err := newSandbox(context.WithoutCancel(ctx), dir, d.Verbose, func(step string) { p.line("  starting " + step) })
+	s, err := newSandbox(context.WithoutCancel(ctx), dir, anyPort, d.Verbose, func(step string) { p.line("  starting " + step) })
 	if err != nil {
 		return errors.Join(err, remove())
 	}

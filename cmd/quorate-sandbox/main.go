@@ -29,6 +29,7 @@ type commands struct {
 	Demo    demoCmd          `cmd:"" help:"Issue certificates and refuse attacks, from nothing."`
 	Up      upCmd            `cmd:"" help:"Start the same world, print how to use it with certbot, lego and curl, and keep it running until it is interrupted."`
 	Agent   agentCmd         `cmd:"" hidden:"" help:"Run one perspective; used by demo and up."`
+	Health  healthCmd        `cmd:"" help:"Ask a URL of a sandbox that runs whether it is well: exit status 0, or 1."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 

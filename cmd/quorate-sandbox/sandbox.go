@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -58,6 +59,7 @@ func (s site) addr() netip.Addr { return netip.MustParseAddr(s.source) }
 // sandbox is the running world.
 type sandbox struct {
 	dir     string
+	listen  string // the ACME server's address and port
 	verbose bool
 	log     *slog.Logger
 	doors   doors
@@ -80,9 +82,12 @@ type sandbox struct {
 	results   results
 }
 
+// anyPort lets the ACME server take a free port, for this machine alone.
+const anyPort = "127.0.0.1:0"
+
 // newSandbox starts everything, in a directory of its own. Close ends it; the directory is the caller's.
-func newSandbox(ctx context.Context, dir string, verbose bool, step func(string)) (*sandbox, error) {
-	s := &sandbox{dir: dir, verbose: verbose, log: logger(os.Stderr, verbose)}
+func newSandbox(ctx context.Context, dir, listen string, verbose bool, step func(string)) (*sandbox, error) {
+	s := &sandbox{dir: dir, listen: listen, verbose: verbose, log: logger(os.Stderr, verbose)}
 	for _, part := range []struct {
 		what  string
 		start func(context.Context) error
@@ -198,19 +203,23 @@ func (s *sandbox) coordinator(roster mpic.Roster, now func() time.Time) (*mpic.C
 }
 
 func (s *sandbox) startACME(context.Context) error {
-	cert, pool, pem, err := serverCertificate("127.0.0.1")
+	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("the ACME server: %w", err)
+	}
+	ip := listener.Addr().(*net.TCPAddr).IP
+	if ip.IsUnspecified() {
+		ip = net.IPv4(127, 0, 0, 1)
+	}
+	cert, pool, pem, err := serverCertificate(ip)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	s.roots, s.rootsFile = pool, filepath.Join(s.dir, "acme-tls.pem")
 	if err := os.WriteFile(s.rootsFile, pem, 0o644); err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	base := "https://" + listener.Addr().String()
+	base := "https://" + reachable(listener.Addr())
 	s.acmeURL = base + pebble.DirectoryPath
 	s.acme, err = pebble.New(pebble.Config{URL: base, Gate: s.gateway, Issuers: []string{issuer}, Logger: s.log, OnResult: s.results.add})
 	if err != nil {
@@ -220,6 +229,15 @@ func (s *sandbox) startACME(context.Context) error {
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}}
 	go func() { _ = s.https.ServeTLS(listener, "", "") }() // ends with Close
 	return nil
+}
+
+// reachable is how clients call a listener: one at all addresses of a container is published at the host's loopback.
+func reachable(at net.Addr) string {
+	addr := at.(*net.TCPAddr)
+	if addr.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(addr.Port))
+	}
+	return addr.String()
 }
 
 // Close ends everything that newSandbox started, and waits for it.

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 func start(tb testing.TB) *sandbox {
 	tb.Helper()
-	s, err := newSandbox(context.Background(), tb.TempDir(), false, func(string) {})
+	s, err := newSandbox(context.Background(), tb.TempDir(), anyPort, false, func(string) {})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
 	return s

@@ -24,6 +24,8 @@ type upCmd struct {
 	Dir     string `placeholder:"DIR" help:"Keep keys and journal in this directory, which must be empty or missing. Default: a temporary directory, removed at the end."`
 	State   string `placeholder:"FILE" help:"Write what clients need (URLs, ports, files) to this file as JSON, once everything runs."`
 	Verbose bool   `short:"v" help:"Print the gate's and the perspectives' logs."`
+	ACME    string `name:"acme" default:"127.0.0.1:0" placeholder:"ADDRESS:PORT" help:"Where the ACME server listens (${default}); at 0.0.0.0 it calls itself https://localhost:PORT."`
+	Records string `default:"127.0.0.1:0" placeholder:"ADDRESS:PORT" help:"Where DNS records are set over HTTP (${default})."`
 }
 
 // state is what a client of the sandbox needs to know.
@@ -58,7 +60,7 @@ func (u upCmd) Run(ctx context.Context) error {
 		return err
 	}
 	p := printer{}
-	s, err := newSandbox(context.WithoutCancel(ctx), dir, u.Verbose, func(step string) { p.line("starting " + step) })
+	s, err := newSandbox(context.WithoutCancel(ctx), dir, u.ACME, u.Verbose, func(step string) { p.line("starting " + step) })
 	if err != nil {
 		return errors.Join(err, remove())
 	}
@@ -66,14 +68,14 @@ func (u upCmd) Run(ctx context.Context) error {
 }
 
 func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", u.Records)
 	if err != nil {
-		return err
+		return fmt.Errorf("--records: %w", err)
 	}
 	records := &http.Server{Handler: recordsHandler(s), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = records.Serve(listener) }() // ends with Close below
 	defer func() { _ = records.Close() }()
-	st := state{Directory: s.acmeURL, CA: s.rootsFile, Records: "http://" + listener.Addr().String(), HTTPAddress: "127.0.0.1",
+	st := state{Directory: s.acmeURL, CA: s.rootsFile, Records: "http://" + reachable(listener.Addr()), HTTPAddress: "127.0.0.1",
 		HTTPPort: s.doors.HTTPPort, TLSPort: s.doors.TLSPort, Journal: s.dir + "/journal.sqlite",
 		DNSPort: s.doors.DNSPort, RootHints: s.dir + "/root.hints", TrustAnchor: s.dir + "/root.anchor"}
 	s.results.mu.Lock()
@@ -163,9 +165,11 @@ func (s *sandbox) writeRoot() error {
 }
 
 // recordsHandler lets clients set DNS records: /present and /cleanup as lego's httpreq provider calls them, and /records
-// for anything.
+// for anything. GET /ca.pem gives the ACME server's certificate.
 func recordsHandler(s *sandbox) http.Handler {
 	mux := http.NewServeMux()
+	// The certificate that the ACME server is trusted by: for clients that cannot read the sandbox's files.
+	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, s.rootsFile) })
 	mux.HandleFunc("POST /present", func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ FQDN, Value string }
 		answer(w, r, &in, func() error { return s.world.Add(in.FQDN, dns.TypeTXT, in.Value) })

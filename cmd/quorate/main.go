@@ -41,6 +41,7 @@ type commands struct {
 	CAA         caaCmd         `cmd:"" name:"caa" help:"Look CAA up as a perspective does, and tell whether an issuer may issue."`
 	Policy      policyCmd      `cmd:"" help:"Print the rules that hold on a day, and what they break in a configuration."`
 	Audit       auditCmd       `cmd:"" help:"Read the records."`
+	Health      healthCmd      `cmd:"" help:"Ask a URL whether a gate or a perspective is well: exit status 0, or 1."`
 	Records     recordsCmd     `cmd:"" help:"Look after the database of records."`
 
 	Color   string           `enum:"auto,always,never" default:"auto" help:"Colours: ${enum}; auto means on a terminal."`
