@@ -147,7 +147,7 @@ func TestAProofIsOfTheOctetsAndNothingElse(t *testing.T) {
 		}, "neither are the keys of example.com. proven, nor that it has none"},
 		{"one answered from a zone above", signed, func(l *resolver.Lookup, _ dnssec.Sets) {
 			l.Proof[len(l.Proof)-1].Zone = "com."
-			l.Proof = slices.DeleteFunc(l.Proof, func(s dnssec.Stage) bool { 
+			l.Proof = slices.DeleteFunc(l.Proof, func(s dnssec.Stage) bool {
 				return s.Kind == dnssec.StageKeys && s.Zone == "example.com." || s.Name == "example.com."
 			})
 		}, "says that the status is secure, and the proof comes to bogus"},

@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"reflect"
@@ -29,7 +31,12 @@ const mostPlaces = 1 << 16
 // Kept is a lookup in the form that reports keep. It says nothing that its octets or its Shared say.
 type Kept struct {
 	Lookup
-	Queries []keptQuery `json:"queries"`
+	// Why is left out for a secure answer: that the signatures hold is what its proof shows.
+	Why string `json:"why,omitempty"`
+	// Took is how long the lookup took, in nanoseconds. Finished stands in its place where that is out of reach.
+	Took     int64       `json:"took,omitempty"`
+	Finished *time.Time  `json:"finished,omitempty"`
+	Queries  []keptQuery `json:"queries"`
 	// Chain and Proof are places in Shared, from 0.
 	Chain []int `json:"chain"`
 	Proof []int `json:"proof,omitempty"`
@@ -42,29 +49,35 @@ type keptStage struct {
 	Name    string           `json:"name,omitempty"`
 	Records string           `json:"records,omitempty"`
 	Query   int              `json:"query,omitempty"`
-	At      time.Time        `json:"at,omitzero"`
+	At      *time.Time       `json:"at,omitempty"`
 }
 
 // keptQuery is a query.
 type keptQuery struct {
 	// After is when it was sent, in nanoseconds after the lookup's start. At stands in its place where that is out of reach.
-	After  int64     `json:"after,omitempty"`
-	At     time.Time `json:"at,omitzero"`
-	Server string    `json:"server"`
-	// Transport is left out for udp, Question where Query says it, Rcode where Response does.
+	After  int64      `json:"after,omitempty"`
+	At     *time.Time `json:"at,omitempty"`
+	Server string     `json:"server"`
+	// Transport is left out for udp, Question where the query says it, Rcode where the response does.
 	Transport    *string `json:"transport,omitempty"`
 	Question     *string `json:"question,omitempty"`
 	Rcode        *string `json:"rcode,omitempty"`
 	Milliseconds float64 `json:"ms"`
 	Error        string  `json:"error,omitempty"`
-	Query        []byte  `json:"query,omitempty"`
-	Response     []byte  `json:"response,omitempty"`
+	// Cookie stands in the place of Query where that follows from it and the response: see usualQuery.
+	Cookie   []byte `json:"cookie,omitempty"`
+	Query    []byte `json:"query,omitempty"`
+	Response []byte `json:"response,omitempty"`
 }
 
-// Keep gives a lookup in the form that is kept, and adds to s what s has not yet. Restore gives the same lookup back, but for what
-// no record keeps of a time: its zone and its monotonic reading.
+// Keep gives a lookup in the form that is kept, and adds to s what s has not yet. Restore gives the same lookup back, but for the
+// reason of a secure answer, and for what no record keeps of a time: its zone and its monotonic reading.
 func (s *Shared) Keep(l Lookup) Kept {
 	k := Kept{Lookup: l}
+	if l.Status != dnssec.Secure {
+		k.Why = l.Why
+	}
+	k.Took, k.Finished = after(l.Finished, l.Started)
 	if l.Queries != nil {
 		k.Queries = make([]keptQuery, len(l.Queries))
 	}
@@ -84,11 +97,11 @@ func (s *Shared) Keep(l Lookup) Kept {
 	}
 	start := wholeSecond(l.Started)
 	for _, stage := range l.Proof {
-		kept := keptStage{stage.Kind, stage.Zone, stage.Name, stage.Records, stage.Query, stage.At.UTC().Round(0)}
-		if kept.At.Equal(start) {
-			kept.At = time.Time{}
+		kept := keptStage{Kind: stage.Kind, Zone: stage.Zone, Name: stage.Name, Records: stage.Records, Query: stage.Query}
+		if !stage.At.Equal(start) {
+			kept.At = &stage.At
 		}
-		place := slices.Index(s.Stages, kept)
+		place := slices.IndexFunc(s.Stages, kept.same)
 		if place < 0 {
 			place = len(s.Stages)
 			s.Stages = append(s.Stages, kept)
@@ -101,7 +114,11 @@ func (s *Shared) Keep(l Lookup) Kept {
 // Restore gives the lookup that was kept. It refuses one that names what s has not.
 func (s *Shared) Restore(k Kept) (Lookup, error) {
 	l := k.Lookup
-	l.Queries, l.Chain, l.Proof = nil, nil, nil
+	l.Why, l.Queries, l.Chain, l.Proof = k.Why, nil, nil, nil
+	var err error
+	if l.Finished, err = moment(k.Took, k.Finished, l.Started); err != nil {
+		return Lookup{}, err
+	}
 	if s.taken += len(k.Chain) + len(k.Proof); s.taken > mostPlaces {
 		return Lookup{}, fmt.Errorf("resolver: the lookups name more than %d places", mostPlaces)
 	}
@@ -109,7 +126,6 @@ func (s *Shared) Restore(k Kept) (Lookup, error) {
 		l.Queries = make([]Query, len(k.Queries))
 	}
 	for i, q := range k.Queries {
-		var err error
 		if l.Queries[i], err = restoreQuery(q, l.Started); err != nil {
 			return Lookup{}, err
 		}
@@ -129,23 +145,28 @@ func (s *Shared) Restore(k Kept) (Lookup, error) {
 			return Lookup{}, fmt.Errorf("resolver: the lookup of %s %s names the stage %d of %d", l.Name, l.Type, place, len(s.Stages))
 		}
 		kept := s.Stages[place]
-		if kept.At.IsZero() {
-			kept.At = start
+		stage := dnssec.Stage{Kind: kept.Kind, Zone: kept.Zone, Name: kept.Name, Records: kept.Records, Query: kept.Query, At: start}
+		if kept.At != nil {
+			stage.At = *kept.At
 		}
-		l.Proof = append(l.Proof, dnssec.Stage(kept))
+		l.Proof = append(l.Proof, stage)
 	}
 	return l, nil
+}
+
+func (s keptStage) same(o keptStage) bool {
+	at := s.At == nil && o.At == nil || s.At != nil && o.At != nil && s.At.Equal(*o.At)
+	s.At, o.At = nil, nil
+	return at && s == o
 }
 
 func wholeSecond(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 func keepQuery(q Query, started time.Time) keptQuery {
 	k := keptQuery{Server: q.Server, Milliseconds: q.Milliseconds, Error: q.Error, Query: q.Query, Response: q.Response}
-	at, started := q.At.UTC().Round(0), started.UTC().Round(0)
-	if after := at.Sub(started); started.Add(after).Equal(at) {
-		k.After = int64(after)
-	} else {
-		k.At = at
+	k.After, k.At = after(q.At, started)
+	if cookie := cookieIn(q.Query); len(cookie) > 0 && bytes.Equal(q.Query, usualQuery(q.Response, cookie)) {
+		k.Cookie, k.Query = cookie, nil
 	}
 	if q.Transport != udp {
 		k.Transport = &q.Transport
@@ -160,14 +181,18 @@ func keepQuery(q Query, started time.Time) keptQuery {
 }
 
 func restoreQuery(k keptQuery, started time.Time) (Query, error) {
-	q := Query{At: k.At, Server: k.Server, Transport: udp, Question: questionIn(k.Query), Rcode: rcodeIn(k.Response, k.Error),
-		Milliseconds: k.Milliseconds, Error: k.Error, Query: k.Query, Response: k.Response}
-	switch {
-	case k.At.IsZero():
-		q.At = started.Add(time.Duration(k.After))
-	case k.After != 0:
-		return Query{}, errors.New("resolver: a query has two times")
+	q := Query{Server: k.Server, Transport: udp, Rcode: rcodeIn(k.Response, k.Error), Milliseconds: k.Milliseconds, Error: k.Error,
+		Query: k.Query, Response: k.Response}
+	var err error
+	if q.At, err = moment(k.After, k.At, started); err != nil {
+		return Query{}, err
 	}
+	if len(k.Cookie) > 0 {
+		if q.Query = usualQuery(k.Response, k.Cookie); q.Query == nil || len(k.Query) > 0 {
+			return Query{}, errors.New("resolver: the octets of a query do not follow from its response and cookie, or stand beside them")
+		}
+	}
+	q.Question = questionIn(q.Query)
 	override(&q.Transport, k.Transport)
 	override(&q.Question, k.Question)
 	override(&q.Rcode, k.Rcode)
@@ -180,19 +205,81 @@ func override(s, given *string) {
 	}
 }
 
-const udp = "udp"
+// after gives a time by how long after another it is, in nanoseconds, or the time itself where it is too far from there.
+func after(t, start time.Time) (int64, *time.Time) {
+	t, start = t.UTC().Round(0), start.UTC().Round(0)
+	if d := t.Sub(start); start.Add(d).Equal(t) {
+		return int64(d), nil
+	}
+	return 0, &t
+}
+
+// moment undoes after.
+func moment(after int64, t *time.Time, start time.Time) (time.Time, error) {
+	if t == nil {
+		return start.Add(time.Duration(after)), nil
+	}
+	if after != 0 {
+		return time.Time{}, errors.New("resolver: one moment has two times")
+	}
+	return *t, nil
+}
+
+const (
+	udp    = "udp"
+	header = 12 // octets
+)
 
 // questionIn gives the question of a message as Query.Question tells it; empty where there is none to read.
 func questionIn(octets []byte) string {
-	const header = 12
-	if len(octets) < header {
+	end := questionEnd(octets)
+	if end == 0 {
 		return ""
 	}
-	name, end, err := dns.UnpackDomainName(octets, header)
-	if err != nil || end+4 > len(octets) {
+	name, _, err := dns.UnpackDomainName(octets, header)
+	if err != nil {
 		return ""
 	}
-	return strings.ToLower(name) + " " + dns.Type(uint16(octets[end])<<8|uint16(octets[end+1])).String()
+	return strings.ToLower(name) + " " + dns.Type(binary.BigEndian.Uint16(octets[end-4:])).String()
+}
+
+// questionEnd gives the place behind the first question of a message, whose name is not compressed; 0 where there is none.
+func questionEnd(octets []byte) int {
+	for i := header; i < len(octets) && octets[i] < 64; i += int(octets[i]) + 1 {
+		if octets[i] == 0 && i+5 <= len(octets) {
+			return i + 5
+		}
+	}
+	return 0
+}
+
+// optHead is the OPT record of the usual query up to the lengths of its only option, which is a cookie: 1232 octets, and DO.
+const optHead = "\x00\x00\x29\x04\xd0\x00\x00\x80\x00"
+
+// optLength is optHead with both lengths, in octets, and the option's code.
+const optLength = len(optHead) + 6
+
+// usualQuery gives the query that a response answers, if it was the usual one of one question: nothing set in its header, the
+// response's identifier and question, octet for octet, and the OPT record above. Nil where there is no response with a question.
+func usualQuery(response, cookie []byte) []byte {
+	end := questionEnd(response)
+	if end == 0 || len(cookie) > 40 { // RFC 7873 section 4
+		return nil
+	}
+	q := append(make([]byte, 0, end+optLength+len(cookie)), response[0], response[1], 0, 0, 0, 1, 0, 0, 0, 0, 0, 1)
+	q = append(append(q, response[header:end]...), optHead...)
+	q = binary.BigEndian.AppendUint16(q, uint16(4+len(cookie)))
+	q = binary.BigEndian.AppendUint16(q, dns.EDNS0COOKIE)
+	q = binary.BigEndian.AppendUint16(q, uint16(len(cookie)))
+	return append(q, cookie...)
+}
+
+// cookieIn gives what stands in a query in the place of the usual one's cookie.
+func cookieIn(query []byte) []byte {
+	if end := questionEnd(query); end > 0 && len(query) > end+optLength {
+		return query[end+optLength:]
+	}
+	return nil
 }
 
 // rcodeIn gives the response code of a message as Query.Rcode tells it; empty where the response was not used, or there is none.
