@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/quorate/quorate/va"
@@ -73,6 +74,25 @@ type flattened struct {
 	Signature string          `json:"signature"`
 }
 
+// readFlattened reads what MarshalJSON writes. A text that is set otherwise, as by a tool that indents, is read too, only slower;
+// whether the signature still holds is seen later.
+func readFlattened(text []byte) (f flattened, err error) {
+	const first, second, third = `{"protected":"`, `","payload":`, `,"signature":"`
+	if start, end := bytes.Index(text, []byte(second)), bytes.LastIndex(text, []byte(third)); bytes.HasPrefix(text, []byte(first)) &&
+		start > 0 && end > start {
+		f = flattened{string(text[len(first):start]), text[start+len(second) : end], string(text[end+len(third) : len(text)-2])}
+		if plain.MatchString(f.Protected) && plain.MatchString(f.Signature) && bytes.HasSuffix(text, []byte(`"}`)) {
+			return f, nil
+		}
+	}
+	f = flattened{}
+	err = json.Unmarshal(text, &f)
+	return f, err
+}
+
+// plain is base64url.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+
 // compact gives the JWS as it was received.
 func (f flattened) compact() string {
 	return f.Protected + "." + base64.RawURLEncoding.EncodeToString(f.Payload) + "." + f.Signature
@@ -119,8 +139,8 @@ func (a *Attestation) UnmarshalJSON(b []byte) error {
 	var payload []byte
 	switch {
 	case bytes.HasPrefix(k.Signed, []byte("{")):
-		var f flattened
-		if err := json.Unmarshal(k.Signed, &f); err != nil {
+		f, err := readFlattened(k.Signed)
+		if err != nil {
 			return err
 		}
 		a.Signed, payload = f.compact(), f.Payload

@@ -50,7 +50,8 @@ type keptFailure struct {
 // MarshalJSON gives the form that is signed and kept: compact, and with an outcome and a status wherever one belongs; one that is
 // none is an error.
 func (r Report) MarshalJSON() ([]byte, error) {
-	k := keptReport{plainReport: plainReport(r), DCV: keptDCV{plainDCV: plainDCV(r.DCV)}, CAA: keptCAA{plainCAA: plainCAA(r.CAA)}}
+	k := keptReport{plainReport: plainReport(r), DCV: keptDCV{plainDCV: plainDCV(r.DCV)}, CAA: keptCAA{plainCAA: plainCAA(r.CAA)},
+		Shared: resolver.Shared{Start: r.Started}}
 	keep := func(lookups []resolver.Lookup) (kept []resolver.Kept) {
 		for _, l := range lookups {
 			kept = append(kept, k.Keep(l))
@@ -89,6 +90,7 @@ func (r *Report) UnmarshalJSON(text []byte) error {
 
 func (k *keptReport) restore() (Report, error) {
 	r := Report(k.plainReport)
+	k.Start = r.Started
 	r.DCV, r.CAA = DCVFinding(k.DCV.plainDCV), CAAFinding(k.CAA.plainCAA)
 	var failed error
 	restore := func(kept resolver.Kept) resolver.Lookup {

@@ -53,7 +53,7 @@ func TestResolveJSONForm(t *testing.T) {
 	require.Equal(t, []any{20326.0, 1.0}, full["chain"].([]any)[0].(map[string]any)["dnskey"])
 
 	all := decoded(t, lookup, true)
-	require.Equal(t, "answers chain code ede finished name proof queries rcode resolver sets started status ttl type why", keysOf(t, all))
+	require.Equal(t, "answers chain code ede finished found name proof queries rcode resolver sets started status ttl type why", keysOf(t, all))
 	require.Equal(t, "at error ms query question rcode response server transport", keysOf(t, all["queries"].([]any)[0]))
 	require.Equal(t, "algorithms anchors cache_cap limits mode qname_minimisation slack timeout", keysOf(t, all["resolver"]))
 

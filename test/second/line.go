@@ -20,6 +20,8 @@ type Line struct {
 	// It has the form that reports keep, with the stages and zones that it names.
 	Lookup resolver.Kept `json:"lookup"`
 	resolver.Shared
+	// From is when the report begins, from which the lookup is dated.
+	From time.Time `json:"from"`
 	// Sets are the records by their digest.
 	Sets dnssec.Sets `json:"sets"`
 	// Anchors are in presentation format.
@@ -57,6 +59,8 @@ func NewLine(p resolver.Prover, l resolver.Lookup, sets dnssec.Sets) ([]byte, er
 	for _, n := range limits.Named() {
 		line.Limits[n.Name] = *n.Value
 	}
+	line.From = l.Started.Truncate(time.Second)
+	line.Start = line.From
 	line.Lookup = line.Keep(l)
 	line.Found, err = p.Explain(l, sets)
 	switch {

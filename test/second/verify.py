@@ -5,7 +5,7 @@ It shares no code with va/dnssec. It needs dnspython and cryptography (Debian: p
 
     verify.py [-v] [FILE...]
 
-Each input line is a JSON object {"lookup", "stages", "zones", "sets", "anchors", "slack"} and, where they are not the
+Each input line is a JSON object {"lookup", "from", "stages", "zones", "sets", "anchors", "slack"} and, where they are not the
 defaults, "algorithms" and "limits". The lookup has the form that reports keep. With "found" the line tells what the first
 implementation found of each stage, and a proof must come to the same. With "prover" ("proven", "no-proof" or "error: ...") the line tells what the first implementation made of it,
 and agreement is agreement with that; without it, a lookup must be proven, or be a failure that nothing proves. -v prints a
@@ -68,13 +68,17 @@ def moment(text, nanoseconds=0):
     return datetime.fromisoformat(when + ("+00:00" if zone == "Z" else zone)) + timedelta(microseconds=nanoseconds // 1000)
 
 
-def restore(kept, stages, zones):
-    """A lookup out of the form that reports keep (docs/proofs.md, In a report), with its times and octets decoded."""
-    start = moment(kept["started"])
+def restore(kept, report, stages, zones):
+    """A lookup out of the form that reports keep (docs/proofs.md, In a report), with its times and octets decoded. report is when
+    the report begins."""
+    from_start = 0 if "started" in kept else kept.get("after", 0)
 
     def when(after, otherwise):
-        return moment(kept["started"], after) if otherwise is None else moment(otherwise)
+        if otherwise is not None:
+            return moment(otherwise)
+        return moment(kept.get("started", report), from_start + after)
 
+    start = when(0, None)
     lookup = {**kept, "started": start, "finished": when(kept.get("took", 0), kept.get("finished")), "queries": [],
               "chain": [], "proof": []}
     for q in kept["queries"] or []:
@@ -137,7 +141,8 @@ class Proof:
     """Works one lookup's proof out again, stage by stage. The record's stages say only where to look."""
 
     def __init__(self, line):
-        self.lookup, self.slack = restore(line["lookup"], line.get("stages") or [], line.get("zones") or []), line["slack"]
+        self.lookup = restore(line["lookup"], line["from"], line.get("stages") or [], line.get("zones") or [])
+        self.slack = line["slack"]
         self.found = line.get("found")
         self.sets = line["sets"]
         self.limits = {**LIMITS, **(line.get("limits") or {})}

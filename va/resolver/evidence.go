@@ -79,6 +79,11 @@ type Prover struct {
 	Limits     dnssec.Limits
 }
 
+// Prover gives a prover that takes what this resolver takes.
+func (r *Resolver) Prover() Prover {
+	return Prover{Anchors: r.config.Anchors, Algorithms: r.config.Algorithms, Limits: r.config.Limits.Limits}
+}
+
 // ErrNoProof is a lookup whose status does not rest on records: no server answered, or a limit was reached. Where the lookup has a
 // proof of the zones on the way, that holds. Nothing may rest on such a lookup.
 var ErrNoProof = errors.New("resolver: nothing proves the status of the lookup")

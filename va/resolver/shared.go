@@ -18,6 +18,8 @@ import (
 // Shared is what the lookups of one report have in common: the stages of their proofs and the zones of their chains of trust, each
 // once. A Kept lookup names them by their places. The zero value is empty.
 type Shared struct {
+	// Start is when the report begins. The lookups are dated from there.
+	Start  time.Time   `json:"-"`
 	Stages []keptStage `json:"stages,omitempty"`
 	Zones  []Link      `json:"zones,omitempty"`
 	// taken counts the places that Restore has followed.
@@ -31,9 +33,10 @@ const mostPlaces = 1 << 16
 // Kept is a lookup in the form that reports keep. It says nothing that its octets or its Shared say.
 type Kept struct {
 	Lookup
-	// Why is left out for a secure answer: that the signatures hold is what its proof shows.
-	Why string `json:"why,omitempty"`
-	// Took is how long the lookup took, in nanoseconds. Finished stands in its place where that is out of reach.
+	// After is when the lookup started, in nanoseconds after Shared.Start, and Took how long it took. Started and Finished stand in
+	// their places where that is out of reach.
+	After    int64       `json:"after,omitempty"`
+	Started  *time.Time  `json:"started,omitempty"`
 	Took     int64       `json:"took,omitempty"`
 	Finished *time.Time  `json:"finished,omitempty"`
 	Queries  []keptQuery `json:"queries"`
@@ -70,13 +73,11 @@ type keptQuery struct {
 	Response []byte `json:"response,omitempty"`
 }
 
-// Keep gives a lookup in the form that is kept, and adds to s what s has not yet. Restore gives the same lookup back, but for the
-// reason of a secure answer, and for what no record keeps of a time: its zone and its monotonic reading.
+// Keep gives a lookup in the form that is kept, and adds to s what s has not yet. Restore gives the same lookup back, but for what
+// no record keeps of a time: its zone and its monotonic reading.
 func (s *Shared) Keep(l Lookup) Kept {
 	k := Kept{Lookup: l}
-	if l.Status != dnssec.Secure {
-		k.Why = l.Why
-	}
+	k.After, k.Started = after(l.Started, s.Start)
 	k.Took, k.Finished = after(l.Finished, l.Started)
 	if l.Queries != nil {
 		k.Queries = make([]keptQuery, len(l.Queries))
@@ -114,8 +115,11 @@ func (s *Shared) Keep(l Lookup) Kept {
 // Restore gives the lookup that was kept. It refuses one that names what s has not.
 func (s *Shared) Restore(k Kept) (Lookup, error) {
 	l := k.Lookup
-	l.Why, l.Queries, l.Chain, l.Proof = k.Why, nil, nil, nil
+	l.Queries, l.Chain, l.Proof = nil, nil, nil
 	var err error
+	if l.Started, err = moment(k.After, k.Started, s.Start); err != nil {
+		return Lookup{}, err
+	}
 	if l.Finished, err = moment(k.Took, k.Finished, l.Started); err != nil {
 		return Lookup{}, err
 	}
