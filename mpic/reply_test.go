@@ -21,7 +21,9 @@ func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
 	text, err := r.MarshalJSON()
 	require.NoError(t, err)
 	part := base64.RawURLEncoding.EncodeToString
-	jws := func(payload string) string { return part([]byte(`{"alg":"EdDSA"}`)) + "." + part([]byte(payload)) + ".c2ln" }
+	jws := func(payload string) string {
+		return part([]byte(`{"alg":"EdDSA"}`)) + "." + part([]byte(payload)) + ".c2ln"
+	}
 	plainly, quoted := `"payload":{"`, `"signed":"`
 	for name, c := range map[string]struct{ payload, form string }{
 		"as we write it":        {string(text), plainly},
