@@ -218,10 +218,14 @@ func after(t, start time.Time) (int64, *time.Time) {
 	return 0, &t
 }
 
-// moment undoes after.
+// moment undoes after. It refuses a time that JSON could not write again.
 func moment(after int64, t *time.Time, start time.Time) (time.Time, error) {
 	if t == nil {
-		return start.Add(time.Duration(after)), nil
+		at := start.Add(time.Duration(after))
+		if y := at.Year(); y < 0 || y > 9999 {
+			return time.Time{}, fmt.Errorf("resolver: %d ns from %s is no time", after, start)
+		}
+		return at, nil
 	}
 	if after != 0 {
 		return time.Time{}, errors.New("resolver: one moment has two times")

@@ -117,6 +117,8 @@ func TestKeptLookupsThatLeadNowhereAreRefused(t *testing.T) {
 		"a zone that is not there":  {`{"lookups":[{"chain":[0]}]}`, "names the zone 0 of 0"},
 		"one before it":             {`{"zones":[{"zone":"."}],"lookups":[{"chain":[-1]}]}`, "names the zone -1 of 1"},
 		"two times of a query":      {`{"lookups":[{"queries":[{"after":1,"at":"2026-01-01T00:00:00Z"}]}]}`, "two times"},
+		"no year of four digits":    {`{"lookups":[{"started":"9999-12-31T23:59:59Z","took":1000000000}]}`, "is no time"},
+		"no year at all":            {`{"lookups":[{"started":"0000-01-01T00:00:00Z","queries":[{"after":-1}]}]}`, "is no time"},
 		"two beginnings":            {`{"lookups":[{"after":1,"started":"2026-01-01T00:00:00Z"}]}`, "two times"},
 		"two ends":                  {`{"lookups":[{"took":1,"finished":"2026-01-01T00:00:00Z"}]}`, "two times"},
 		"a cookie alone":            {`{"lookups":[{"queries":[{"cookie":"AAAAAAAAAAA="}]}]}`, "do not follow"},
