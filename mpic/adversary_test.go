@@ -333,24 +333,43 @@ func TestTheReportJudgedIsTheOneThatWasSigned(t *testing.T) {
 			return sealed(t, honest(t, "ashburn", 0)(ctx, p), "")
 		}
 		s.remotes[1].attest = func(ctx context.Context, p va.Probe) Attestation {
-			a := sealed(t, honest(t, "tokyo", 0)(ctx, p), "")
-			a.Report.Software = "another"
+			a := honest(t, "tokyo", 0)(ctx, p)
+			another := *a.Report
+			another.Software = "another"
+			a = sealed(t, a, "")
+			a.Report = &another
+			return a
+		}
+		s.remotes[2].attest = func(ctx context.Context, p va.Probe) Attestation {
+			a := honest(t, s.remotes[2].member.Name, 0)(ctx, p)
+			signed := sealed(t, a, "").Reply.Signed()
+			a.Report.Software, a.Signed = "another", signed
 			return a
 		}
 		s.config.GrantGrace = time.Second
 		c := s.coordinator()
 		r := s.validate(c)
-		a := r.Evidence.Remotes[1]
-		require.Equal(t, Rejected, a.State)
-		require.Equal(t, "perspective.contradiction", a.Problem.Code)
+		for _, a := range r.Evidence.Remotes[1:3] {
+			require.Equal(t, Rejected, a.State)
+			require.Equal(t, "perspective.contradiction", a.Problem.Code)
+			require.NotEmpty(t, a.Signed, "the reply is kept")
+		}
 		first := r.Evidence.Remotes[0]
+		require.True(t, first.Answers())
 		text, err := json.Marshal(first)
 		require.NoError(t, err)
 		require.NotContains(t, string(text), `"report"`)
 		var again Attestation
 		require.NoError(t, json.Unmarshal(text, &again))
-		again.Report.Sets = first.Report.Sets
-		require.Equal(t, first, again)
+		require.True(t, again.Answers())
+		require.NoError(t, again.Reply.Supply(first.Report.Sets))
+		require.Equal(t, first, again, "what Judge read is what the record gives back")
+		var beside map[string]any
+		require.NoError(t, json.Unmarshal(text, &beside))
+		beside["report"] = first.Report
+		text, err = json.Marshal(beside)
+		require.NoError(t, err)
+		require.ErrorContains(t, json.Unmarshal(text, &again), "a report beside the one that was signed")
 		require.Error(t, json.Unmarshal([]byte(`{"perspective":"tokyo","state":"answered","signed":"a.b.c"}`), &again))
 		s.close(c)
 	})

@@ -5,12 +5,9 @@
 package mpic
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -89,8 +86,8 @@ type PrimaryReport struct{ report va.Report }
 func (p PrimaryReport) Report() va.Report { return p.report }
 
 // MarshalJSON and UnmarshalJSON serve the record: the auditor judges stored evidence again.
-func (p PrimaryReport) MarshalJSON() ([]byte, error)  { return json.Marshal(p.report) }
-func (p *PrimaryReport) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &p.report) }
+func (p PrimaryReport) MarshalJSON() ([]byte, error)  { return p.report.MarshalJSON() }
+func (p *PrimaryReport) UnmarshalJSON(b []byte) error { return p.report.UnmarshalJSON(b) }
 
 // State is what became of the question to one remote. The zero value is none.
 type State uint8
@@ -155,49 +152,12 @@ type Attestation struct {
 	// Signed is the reply as received, a compact JWS: whole where State is Answered, so that its signature can be verified
 	// again; cut at 64 KiB where it was rejected.
 	Signed string `json:"signed,omitempty"`
+	// Reply is what Report was read from, where it was signed. A Remote gives it instead of Report and Signed, so that there is
+	// no report but the one that was signed.
+	Reply *Reply `json:"-"`
 	// Asked and Closed are UTC by the gate's clock.
 	Asked  time.Time `json:"asked"`
 	Closed time.Time `json:"closed"`
-}
-
-// MarshalJSON and UnmarshalJSON serve the record: a report that was signed is kept once, as it was signed.
-func (a Attestation) MarshalJSON() ([]byte, error) {
-	type plain Attestation
-	p := plain(a)
-	if a.State == Answered && a.Signed != "" {
-		p.Report = nil
-	}
-	return json.Marshal(p)
-}
-
-// UnmarshalJSON takes the report out of Signed where it is not given beside it. The signature is for who audits to check.
-func (a *Attestation) UnmarshalJSON(b []byte) error {
-	type plain Attestation
-	var p plain
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	*a = Attestation(p)
-	if a.State == Answered && a.Report == nil && a.Signed != "" {
-		r, err := signedReport(a.Signed)
-		a.Report = &r
-		return err
-	}
-	return nil
-}
-
-// signedReport reads the payload of a compact JWS (RFC 7515 section 7.1).
-func signedReport(signed string) (r va.Report, err error) {
-	_, rest, _ := strings.Cut(signed, ".")
-	encoded, _, _ := strings.Cut(rest, ".")
-	payload, err := base64.RawURLEncoding.DecodeString(encoded)
-	if err == nil {
-		err = json.Unmarshal(payload, &r)
-	}
-	if err != nil {
-		err = fmt.Errorf("mpic: a signed reply holds no report: %w", err)
-	}
-	return r, err
 }
 
 // Evidence is all that Judge reads.

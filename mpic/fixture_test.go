@@ -161,13 +161,16 @@ func answered(name string, r va.Report) Attestation {
 	return Attestation{Perspective: name, State: Answered, Report: &r}
 }
 
-// sealed gives an answer a reply in the form of a compact JWS, with the padding given behind the report. Nothing in this
+// sealed gives an answer as a reply in the form of a compact JWS, with the padding given behind the report. Nothing in this
 // package checks its signature.
 func sealed(t testing.TB, a Attestation, padding string) Attestation {
 	t.Helper()
 	b, err := json.Marshal(a.Report)
 	require.NoError(t, err)
-	a.Signed = "e30." + base64.RawURLEncoding.EncodeToString(append(b, padding...)) + ".c2ln"
+	reply, err := ReadReply("e30." + base64.RawURLEncoding.EncodeToString(append(b, padding...)) + ".c2ln")
+	require.NoError(t, err)
+	require.NoError(t, reply.Supply(a.Report.Sets))
+	a.Report, a.Reply = nil, reply
 	return a
 }
 

@@ -2,15 +2,13 @@ package mpic
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"time"
 
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // signedLimit is how much of a reply that is not believed is kept, in bytes. A usable one is kept whole: cut, its signature
@@ -209,7 +207,7 @@ func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) 
 				perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
 		}
 	}()
-	report, err := asRecorded(c.check(ctx, probe), "")
+	report, err := asRecorded(c.check(ctx, probe))
 	if err != nil {
 		report = c.failedReport(probe, m.Name,
 			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
@@ -233,25 +231,37 @@ func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.P
 // settled by the channel; a remote that names another has no answer.
 func vet(m Member, a Attestation) Attestation {
 	reject := func(code, format string, args ...any) Attestation {
-		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: cut(a.Signed)}
+		signed := a.Signed
+		if a.Reply != nil {
+			signed = a.Reply.signed
+		}
+		return Attestation{State: Rejected, Problem: perspectiveProblem(code, format, args...), Signed: cut(signed)}
 	}
 	if a.Perspective != m.Name {
 		return reject("identity", "%s was asked, and the answer is by %q", m.Name, a.Perspective)
 	}
 	switch a.State {
 	case Answered:
-		if a.Report == nil || a.Problem != nil {
+		if (a.Report == nil && a.Reply == nil) || a.Problem != nil {
 			return reject("contradiction", "the answer of %s has no report, or has a problem beside it", m.Name)
 		}
-		report, err := asRecorded(*a.Report, a.Signed)
-		if errors.Is(err, errAnother) {
-			return reject("contradiction", "the answer of %s has a report beside it that is not the one in it", m.Name)
-		} else if err != nil {
+		if a.Signed != "" || (a.Report != nil && a.Reply != nil) {
+			return reject("contradiction", "the answer of %s has a report beside it that need not be the one in it", m.Name)
+		}
+		if a.Reply != nil {
+			a.Report, a.Signed = &a.Reply.report, a.Reply.signed
+			if err := supply(a.Report, a.Report.Sets); err != nil {
+				return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
+			}
+			break
+		}
+		report, err := asRecorded(*a.Report)
+		if err != nil {
 			return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
 		}
 		a.Report = &report
 	case TimedOut, Unreachable, Rejected:
-		if a.Report != nil {
+		if a.Report != nil || a.Reply != nil {
 			return reject("contradiction", "%s gave a report and the state %q", m.Name, a.State)
 		}
 		if a.Problem == nil {
@@ -266,39 +276,24 @@ func vet(m Member, a Attestation) Attestation {
 
 func cut(signed string) string { return signed[:min(len(signed), signedLimit)] }
 
-// errAnother is a report that is not the one that was signed.
-var errAnother = errors.New("the report is not the one that was signed")
-
-// asRecorded gives a report as it will be read back from the record, so that Judge now and the auditor later read the
-// same: out of what was signed, or, with nothing signed, as its own JSON form. A report with a value that has no form there (an
-// outcome that is none) is an error, and so is one that comes without the DNS records on which its proofs rest.
-func asRecorded(r va.Report, signed string) (out va.Report, err error) {
-	if signed != "" {
-		if out, err = signedReport(signed); err != nil {
-			return va.Report{}, err
-		}
-		given := r
-		given.Sets = nil
-		if !reflect.DeepEqual(out, given) {
-			return va.Report{}, errAnother
-		}
-	} else if out, err = throughJSON(r); err != nil {
-		return va.Report{}, err
+// asRecorded gives a report that nobody signed as it will be read back from the record, so that Judge now and the auditor later read
+// the same. A report with a value that has no form there (an outcome that is none) is an error, and so is one that comes without
+// the DNS records on which its proofs rest. One that was signed is what was read from its signed text: see Reply.
+func asRecorded(r va.Report) (out va.Report, err error) {
+	text, err := r.MarshalJSON()
+	if err == nil {
+		err = out.UnmarshalJSON(text)
 	}
-	alone := Evidence{Primary: &PrimaryReport{out}}
-	if err := alone.Supply(r.Sets); err != nil {
-		return va.Report{}, err
-	}
-	return alone.Primary.report, nil
-}
-
-func throughJSON(r va.Report) (out va.Report, err error) {
-	b, err := json.Marshal(r)
 	if err != nil {
 		return va.Report{}, err
 	}
-	err = json.Unmarshal(b, &out)
-	return out, err
+	return out, supply(&out, r.Sets)
+}
+
+// supply leaves a report with the records that its proofs rest on, and no others.
+func supply(r *va.Report, sets dnssec.Sets) error {
+	alone := Evidence{Remotes: []Attestation{{Report: r}}}
+	return alone.Supply(sets)
 }
 
 // failedReport is the report of a primary that could not make one: what was asked for is an error, never a pass.

@@ -94,13 +94,16 @@ type evidenced struct {
 	// Sets are DNS records by the SHA-256 of their octets.
 	Sets     dnssec.Sets       `json:"sets"`
 	Resolver resolver.Settings `json:"resolver"`
+	// Found is what each stage of the proof amounts to.
+	Found []dnssec.Found `json:"found"`
 }
 
 // printed is what --json prints of an answer.
 func printed(a *resolver.Answer, r *resolver.Resolver, evidence bool) any {
 	l := complete(a.Lookup)
 	if evidence {
-		return evidenced{l, a.Sets, r.Settings()}
+		found, _ := r.Prover().Explain(a.Lookup, a.Sets) // an answer that is not proven says why by its own status
+		return evidenced{l, a.Sets, r.Settings(), append([]dnssec.Found{}, found...)}
 	}
 	return l.WithoutOctets()
 }

@@ -139,7 +139,7 @@ func (r *Remote) tlsConfig(id *Identity) *tls.Config {
 }
 
 // Attest sends the probe and waits for the reply until ctx ends or the probe's deadline has come, whichever is first. It
-// always returns an attestation with State and times set. The problem's codes are "perspective.timeout";
+// always returns an attestation with State and times set, and with Reply where State is Answered. The problem's codes are "perspective.timeout";
 // "perspective.unreachable"; and, where State is Rejected, "perspective.identity" (another TLS key), those of Verify,
 // "perspective.too-large", "perspective.refused" (a refusal by the perspective itself, whose code is in the detail) and
 // "perspective.status" (any other HTTP status).
@@ -148,7 +148,7 @@ func (r *Remote) Attest(ctx context.Context, probe va.Probe) mpic.Attestation {
 	// By the gate's clock, which may be a test's: only the remaining time goes to the timer.
 	ctx, cancel := context.WithTimeout(ctx, probe.Deadline.Sub(a.Asked))
 	defer cancel()
-	a.State, a.Report, a.Signed, a.Problem = r.ask(ctx, probe)
+	a.State, a.Reply, a.Signed, a.Problem = r.ask(ctx, probe)
 	a.Closed = r.now().UTC()
 	if a.Problem != nil && slices.Contains([]string{"perspective.identity", "perspective.key"}, a.Problem.Code) {
 		// F9: somebody answers in this perspective's place.
@@ -158,7 +158,7 @@ func (r *Remote) Attest(ctx context.Context, probe va.Probe) mpic.Attestation {
 	return a
 }
 
-func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *va.Report, string, *va.Problem) {
+func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Reply, string, *va.Problem) {
 	body, err := json.Marshal(probe)
 	if err != nil {
 		return mpic.Unreachable, nil, "", r.problem("perspective.unreachable", "could not be asked: the probe has no JSON form: %v", err)
@@ -193,18 +193,22 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *va.Repor
 	if err := decodeStrict(body, &answer); err != nil {
 		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with what is no reply: %v", err)
 	}
-	report, refused := Verify(answer.Report, r.member, r.others, probe)
+	read, refused := Verify(answer.Report, r.member, r.others, probe)
 	if refused != nil {
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), refused
 	}
-	if report.Sets, err = answer.sets(report); err != nil {
+	sets, err := answer.sets(read.Report())
+	if err == nil {
+		err = read.Supply(sets)
+	}
+	if err != nil {
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), r.problem("perspective.evidence", "sent a report that %v", err)
 	}
-	return mpic.Answered, &report, answer.Report, nil
+	return mpic.Answered, read, "", nil
 }
 
 // refused reads an answer that is no report.
-func (r *Remote) refused(ctx context.Context, response *http.Response) (mpic.State, *va.Report, string, *va.Problem) {
+func (r *Remote) refused(ctx context.Context, response *http.Response) (mpic.State, *mpic.Reply, string, *va.Problem) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
 	if err != nil {
 		state, p := r.broken(ctx, err)

@@ -32,12 +32,15 @@ func TestRemoteGivesTheSignedReport(t *testing.T) {
 	require.False(t, a.Asked.IsZero())
 	require.False(t, a.Closed.Before(a.Asked))
 	require.Equal(t, time.UTC, a.Closed.Location())
-	require.Equal(t, va.Pass, a.Report.DCV.Outcome)
+	require.Equal(t, va.Pass, a.Reply.Report().DCV.Outcome)
 
-	again, problem := Verify(a.Signed, r.Member(), nil, probe)
+	require.Nil(t, a.Report, "there is no report but the one that was signed")
+	require.Empty(t, a.Signed)
+	again, problem := Verify(a.Reply.Signed(), r.Member(), nil, probe)
 	require.Nil(t, problem, "what is kept can be verified later")
-	again.Sets = a.Report.Sets // which are not part of what is signed
-	require.Equal(t, *a.Report, again)
+	report := again.Report()
+	report.Sets = a.Reply.Report().Sets // which are not part of what is signed
+	require.Equal(t, a.Reply.Report(), report)
 }
 
 // A report may be larger than what is kept of a rejected reply; it is kept whole, or nobody could verify it later.
@@ -51,8 +54,8 @@ func TestRemoteKeepsALargeReportWhole(t *testing.T) {
 	probe := newProbe()
 	a := r.Attest(t.Context(), probe)
 	require.Equal(t, mpic.Answered, a.State)
-	require.Greater(t, len(a.Signed), maxRejected)
-	_, problem := Verify(a.Signed, r.Member(), nil, probe)
+	require.Greater(t, len(a.Reply.Signed()), maxRejected)
+	_, problem := Verify(a.Reply.Signed(), r.Member(), nil, probe)
 	require.Nil(t, problem)
 }
 
@@ -125,7 +128,7 @@ func TestRemoteNamesWhoAnswersInItsPlace(t *testing.T) {
 			require.Equal(t, c.code, a.Problem.Code, a.Problem.Detail)
 			require.Contains(t, a.Problem.Detail, c.detail)
 			require.Contains(t, a.Problem.Rules, "MPIC-08")
-			require.Nil(t, a.Report)
+			require.Nil(t, a.Reply)
 			require.Equal(t, "fra", a.Perspective)
 			require.Contains(t, log.String(), "level=ERROR", "a mismatch is an alarm")
 			require.Contains(t, log.String(), "attempt=01JZ-attempt")
@@ -186,7 +189,7 @@ func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
 			require.Contains(t, a.Problem.Detail, c.detail)
 			require.Contains(t, a.Problem.Detail, "fra")
 			require.Equal(t, c.kept, a.Signed)
-			require.Nil(t, a.Report)
+			require.Nil(t, a.Reply)
 			require.False(t, a.Closed.IsZero())
 		})
 	}
@@ -198,15 +201,14 @@ func TestRemoteTakesAReportOnlyWithTheRecordsThatItRestsOn(t *testing.T) {
 	sum := sha256.Sum256(octets)
 	proven := func(p va.Probe) va.Report {
 		r := passing(p)
-		r.CAA.Lookups[0].Proof = []dnssec.Stage{{Kind: dnssec.StageKeys, Zone: ".", Name: ".", Records: hex.EncodeToString(sum[:]),
-			Status: dnssec.Secure}}
+		r.CAA.Lookups[0].Proof = []dnssec.Stage{{Kind: dnssec.StageKeys, Zone: ".", Records: hex.EncodeToString(sum[:])}}
 		r.Sets = dnssec.Sets{hex.EncodeToString(sum[:]): octets}
 		return r
 	}
 	w := serve(t, func(_ context.Context, p va.Probe) va.Report { return proven(p) }, nil)
 	a := w.remote(t, w.gate).Attest(t.Context(), newProbe())
 	require.Equal(t, mpic.Answered, a.State)
-	require.Equal(t, proven(newProbe()).Sets, a.Report.Sets)
+	require.Equal(t, proven(newProbe()).Sets, a.Reply.Report().Sets)
 
 	lost := serve(t, func(_ context.Context, p va.Probe) va.Report {
 		r := proven(p)
@@ -244,7 +246,7 @@ func TestRemoteTakesAReportOnlyWithTheRecordsThatItRestsOn(t *testing.T) {
 			require.Equal(t, "perspective.evidence", a.Problem.Code)
 			require.Contains(t, a.Problem.Detail, c.detail)
 			require.Equal(t, signed, a.Signed)
-			require.Nil(t, a.Report)
+			require.Nil(t, a.Reply)
 		})
 	}
 }
@@ -313,7 +315,7 @@ func TestRemoteTellsSilenceFromABrokenConnection(t *testing.T) {
 			require.Equal(t, c.state, a.State, "%v", a.Problem)
 			require.Equal(t, c.code, a.Problem.Code)
 			require.Contains(t, a.Problem.Detail, "fra ")
-			require.Nil(t, a.Report)
+			require.Nil(t, a.Reply)
 		})
 	}
 	t.Run("the gate stops waiting", func(t *testing.T) {

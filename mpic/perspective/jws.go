@@ -79,7 +79,7 @@ type replyHeader struct {
 
 // sign gives the compact JWS over a report. It refuses a report whose outcomes or statuses are none.
 func (id *Identity) sign(report va.Report) (string, error) {
-	payload, err := json.Marshal(report)
+	payload, err := report.MarshalJSON()
 	if err != nil {
 		return "", fmt.Errorf("perspective: encoding the report: %w", err)
 	}
@@ -107,9 +107,20 @@ func (id *Identity) sign(report va.Report) (string, error) {
 // It does not tell whether the checks passed: that is mpic.Judge's. The problem's codes are "perspective.garbage" (not a
 // compact JWS over a report), "perspective.algorithm", "perspective.signature", "perspective.key" and
 // "perspective.replay".
-func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Probe) (va.Report, *va.Problem) {
-	refuse := func(code, rule, format string, args ...any) (va.Report, *va.Problem) {
-		return va.Report{}, &va.Problem{Code: code, Rules: []string{rule},
+func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Probe) (*mpic.Reply, *va.Problem) {
+	return verify(signed, nil, member, others, probe)
+}
+
+// VerifyReply does what Verify does, for a reply that was read before.
+func VerifyReply(reply *mpic.Reply, member mpic.Member, others []mpic.Member, probe va.Probe) *va.Problem {
+	_, problem := verify(reply.Signed(), reply, member, others, probe)
+	return problem
+}
+
+// verify reads the report in signed, unless reply has it.
+func verify(signed string, reply *mpic.Reply, member mpic.Member, others []mpic.Member, probe va.Probe) (*mpic.Reply, *va.Problem) {
+	refuse := func(code, rule, format string, args ...any) (*mpic.Reply, *va.Problem) {
+		return nil, &va.Problem{Code: code, Rules: []string{rule},
 			Detail: fmt.Sprintf("the reply of %s %s", member.Name, fmt.Sprintf(format, args...))}
 	}
 	thumbprint, payload, code, err := open(signed)
@@ -123,16 +134,17 @@ func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Pr
 		}
 		return refuse("perspective.key", "MPIC-08", "is signed with the key %s; the roster has %s", thumbprint, member.SigningKey)
 	}
-	var report va.Report
-	if err := decodeStrict(payload, &report); err != nil {
+	if reply == nil {
+		if reply, err = mpic.ReadReply(signed); err != nil {
+			return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", inWords(err))
+		}
+	}
+	// The report is JSON by now.
+	if err := checkMembers(payload); err != nil {
 		return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", err)
 	}
-	// An outcome or status that is left out stays zero, and its type refuses to be written: so is any in the report.
-	if _, err := json.Marshal(report); err != nil {
-		return refuse("perspective.garbage", "MPIC-08", "leaves an outcome or a status unset: %s", err)
-	}
 	// MPIC-09: a report counts for one attempt, and for what was asked in it.
-	switch digest := probe.Digest(); {
+	switch report, digest := reply.Report(), probe.Digest(); {
 	case report.Attempt != probe.Attempt:
 		return refuse("perspective.replay", "MPIC-09", "is for the attempt %q, and the attempt is %q", cut(report.Attempt, 80), probe.Attempt)
 	case report.Nonce == "" || report.Nonce != probe.Nonce:
@@ -140,7 +152,7 @@ func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Pr
 	case digest == "" || report.Digest != digest:
 		return refuse("perspective.replay", "MPIC-09", "is for another request: its digest is %q, the probe's %q", cut(report.Digest, 80), digest)
 	}
-	return report, nil
+	return reply, nil
 }
 
 // open takes a compact JWS apart, verifies its signature by the key that it carries, and gives that key's thumbprint. Whose

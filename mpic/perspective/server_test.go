@@ -275,7 +275,7 @@ func TestServerBoundsTheChecks(t *testing.T) {
 		w := serve(t, check, func(c *Config, _ *world) { c.MaxCheck = 20 * time.Millisecond })
 		a := w.remote(t, w.gate).Attest(t.Context(), newProbe())
 		require.Equal(t, mpic.Answered, a.State)
-		require.Equal(t, context.DeadlineExceeded.Error(), a.Report.DCV.Problem.Detail)
+		require.Equal(t, context.DeadlineExceeded.Error(), a.Reply.Report().DCV.Problem.Detail)
 	})
 	t.Run("by the deadline", func(t *testing.T) {
 		skew := time.Hour // both clocks of this test run ahead, so only the difference can end the check

@@ -17,20 +17,25 @@ func decodeStrict(text []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		var wrong *json.UnmarshalTypeError
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return errors.New("the JSON text ends too early")
-		case errors.As(err, &wrong) && wrong.Field != "":
-			return fmt.Errorf("%s: a JSON %s stands where another type is expected", wrong.Field, wrong.Value)
-		default:
-			return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-		}
+		return inWords(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the JSON text")
 	}
 	return checkMembers(text)
+}
+
+// inWords says what is wrong with a JSON text.
+func inWords(err error) error {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the JSON text ends too early")
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return fmt.Errorf("%s: a JSON %s stands where another type is expected", wrong.Field, wrong.Value)
+	default:
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
 }
 
 // checkMembers takes a text that is known to be JSON, and refuses members that are named twice in one object or with

@@ -59,7 +59,7 @@ func TestOverTheNetwork(t *testing.T) {
 				require.NotEmpty(t, remote.Signed, "the reply as it was signed")
 				report, problem := perspective.Verify(remote.Signed, r.Evidence.Roster.Remotes[i], nil, r.Evidence.Attempt.Probe)
 				require.Nil(t, problem)
-				require.Equal(t, remote.Report.CAA, report.CAA)
+				require.Equal(t, remote.Report.CAA, report.Report().CAA)
 			}
 
 			show := func(form ...string) string {

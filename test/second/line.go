@@ -17,7 +17,11 @@ import (
 
 // Line is a line of verify.py's input: a lookup's record, what an auditor has from elsewhere, and what our own prover says.
 type Line struct {
-	Lookup resolver.Lookup `json:"lookup"`
+	// It has the form that reports keep, with the stages and zones that it names.
+	Lookup resolver.Kept `json:"lookup"`
+	resolver.Shared
+	// From is when the report begins, from which the lookup is dated.
+	From time.Time `json:"from"`
 	// Sets are the records by their digest.
 	Sets dnssec.Sets `json:"sets"`
 	// Anchors are in presentation format.
@@ -29,6 +33,8 @@ type Line struct {
 	Slack int `json:"slack"`
 	// Prover is "proven", "no-proof" or "error: " and the error.
 	Prover string `json:"prover"`
+	// Found is what our own prover says of each stage.
+	Found []dnssec.Found `json:"found,omitempty"`
 }
 
 // NewLine proves a lookup and gives the line for it, without a line feed.
@@ -43,7 +49,7 @@ func NewLine(p resolver.Prover, l resolver.Lookup, sets dnssec.Sets) ([]byte, er
 	if p.Anchors == nil {
 		p.Anchors = dnssec.RootAnchors()
 	}
-	line := Line{Lookup: l, Sets: sets, Limits: map[string]int{}, Slack: int(limits.Slack / time.Second)}
+	line := Line{Sets: sets, Limits: map[string]int{}, Slack: int(limits.Slack / time.Second)}
 	for _, a := range p.Anchors {
 		line.Anchors = append(line.Anchors, strings.ReplaceAll(a.String(), "\t", " "))
 	}
@@ -53,7 +59,11 @@ func NewLine(p resolver.Prover, l resolver.Lookup, sets dnssec.Sets) ([]byte, er
 	for _, n := range limits.Named() {
 		line.Limits[n.Name] = *n.Value
 	}
-	switch err := p.Prove(l, sets); {
+	line.From = l.Started.Truncate(time.Second)
+	line.Start = line.From
+	line.Lookup = line.Keep(l)
+	line.Found, err = p.Explain(l, sets)
+	switch {
 	case err == nil:
 		line.Prover = "proven"
 	case errors.Is(err, resolver.ErrNoProof):

@@ -5,8 +5,9 @@ It shares no code with va/dnssec. It needs dnspython and cryptography (Debian: p
 
     verify.py [-v] [FILE...]
 
-Each input line is a JSON object {"lookup", "sets", "anchors", "slack"} and, where they are not the defaults, "algorithms"
-and "limits". With "prover" ("proven", "no-proof" or "error: ...") the line tells what the first implementation made of it,
+Each input line is a JSON object {"lookup", "from", "stages", "zones", "sets", "anchors", "slack"} and, where they are not the
+defaults, "algorithms" and "limits". The lookup has the form that reports keep. With "found" the line tells what the first
+implementation found of each stage, and a proof must come to the same. With "prover" ("proven", "no-proof" or "error: ...") the line tells what the first implementation made of it,
 and agreement is agreement with that; without it, a lookup must be proven, or be a failure that nothing proves. -v prints a
 line for each, not only for those on which there is no agreement.
 A line cannot be checked that needs an algorithm which is not to be had here, or whose octets only one of the two can read.
@@ -60,10 +61,51 @@ def name_of(text):
     return dns.name.from_text(text).canonicalize()
 
 
-def moment(text):
-    """A time of RFC 3339 with up to nine decimals, of which six are kept."""
+def moment(text, nanoseconds=0):
+    """A time of RFC 3339 with up to nine decimals, and so much later. Six decimals are kept."""
     when, fraction, zone = re.fullmatch(r"([0-9T:-]+)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text).groups()
-    return datetime.fromisoformat(f"{when}.{(fraction or '0'):0<6.6}{'+00:00' if zone == 'Z' else zone}")
+    nanoseconds += int(f"{(fraction or '0'):0<9.9}")
+    return datetime.fromisoformat(when + ("+00:00" if zone == "Z" else zone)) + timedelta(microseconds=nanoseconds // 1000)
+
+
+def restore(kept, report, stages, zones):
+    """A lookup out of the form that reports keep (docs/proofs.md, In a report), with its times and octets decoded. report is when
+    the report begins."""
+    from_start = 0 if "started" in kept else kept.get("after", 0)
+
+    def when(after, otherwise):
+        if otherwise is not None:
+            return moment(otherwise)
+        return moment(kept.get("started", report), from_start + after)
+
+    start = when(0, None)
+    lookup = {**kept, "started": start, "finished": when(kept.get("took", 0), kept.get("finished")), "queries": [],
+              "chain": [], "proof": []}
+    for q in kept["queries"] or []:
+        query, response = (base64.b64decode(q.get(m) or "") for m in ("query", "response"))
+        if q.get("cookie"):
+            query = usual_query(response, base64.b64decode(q["cookie"]))
+        lookup["queries"].append({**q, "at": when(q.get("after", 0), q.get("at")), "query": query, "response": response,
+                                  "transport": q.get("transport", "udp")})
+    for places, table, members in ((kept["chain"], zones, lookup["chain"]), (kept.get("proof"), stages, lookup["proof"])):
+        for place in places or []:
+            if place < 0:
+                raise Broken("a place before the first")
+            members.append(table[place])
+    for i, stage in enumerate(lookup["proof"]):
+        at = moment(stage["at"]) if "at" in stage else start.replace(microsecond=0)
+        lookup["proof"][i] = {**stage, "at": at}
+    return lookup
+
+
+def usual_query(response, cookie):
+    """The query that a response answers: its identifier and question, and one option with a cookie."""
+    end = 12
+    while response[end]:
+        end += 1 + response[end]
+    option = b"\0\x0a" + len(cookie).to_bytes(2, "big") + cookie
+    opt = b"\0\0\x29\x04\xd0\0\0\x80\0" + len(option).to_bytes(2, "big") + option
+    return response[:2] + bytes((0, 0, 0, 1, 0, 0, 0, 0, 0, 1)) + response[12:end + 5] + opt
 
 
 def at_time(seconds):
@@ -99,12 +141,13 @@ class Proof:
     """Works one lookup's proof out again, stage by stage. The record's stages say only where to look."""
 
     def __init__(self, line):
-        self.lookup, self.slack = line["lookup"], line["slack"]
+        self.lookup = restore(line["lookup"], line["from"], line.get("stages") or [], line.get("zones") or [])
+        self.slack = line["slack"]
+        self.found = line.get("found")
         self.sets = line["sets"]
         self.limits = {**LIMITS, **(line.get("limits") or {})}
         self.algorithms = frozenset(line.get("algorithms") or ALGORITHMS)
         self.cuts = read_anchors(line["anchors"])
-        self.anchored = set(self.cuts)
         self.anchored = set(self.cuts)
         self.keys = {}
         self.zones = {}  # what the chain that is shown to people must say of each: status, DS tags, key tags, algorithm
@@ -120,17 +163,19 @@ class Proof:
             if self.lookup["status"] in USABLE:
                 raise Broken("no proof of a usable status")
             raise NoProof
-        self.started, self.finished = moment(self.lookup["started"]), moment(self.lookup["finished"])
+        self.started, self.finished = self.lookup["started"], self.lookup["finished"]
         self.qtype, self.name = int(dns.rdatatype.from_text(self.lookup["type"])), name_of(self.lookup["name"])
         if not SECOND * 0 <= self.finished - self.started <= SECOND * 120 or len(stages) > 1000:
             raise Broken("no lookup takes so long")
         if self.lookup["name"] != self.name.to_text():
             raise Broken("the name is not in canonical form")
         for q in self.lookup["queries"]:
-            if not self.started - SECOND <= moment(q["at"]) <= self.finished:
+            if not self.started - SECOND <= q["at"] <= self.finished:
                 raise Broken("a query was sent outside of the lookup's time")
-        for stage in stages:
-            self.stage(stage)
+        if self.found is not None and len(self.found) != len(stages):
+            raise Differs(f"{len(stages)} stages, and the first implementation found {len(self.found)}")
+        for i, stage in enumerate(stages):
+            self.stage(stage, self.found and self.found[i])
         self.compare_chain()
         if self.name is not None and not self.over:
             if self.lookup["status"] in USABLE:
@@ -138,10 +183,12 @@ class Proof:
             raise NoProof
         self.compare()
 
-    def stage(self, stage):
+    def stage(self, stage, found):
         if self.over or self.name is None:
             raise Broken("it goes on after its end")
-        at = moment(stage["at"])
+        if (stage["stage"] == "delegation") != ("name" in stage):
+            raise Broken("a delegation alone names a name")
+        at = stage["at"]
         if not self.started.replace(microsecond=0) <= at <= self.finished:
             raise Broken("a stage is outside of the lookup's time")
         self.judge = Judge(int(at.timestamp()), self.slack, self.algorithms, self.limits)
@@ -149,12 +196,14 @@ class Proof:
         work = {"keys": self.stage_keys, "delegation": self.stage_delegation, "answer": self.stage_answer}.get(stage["stage"])
         if work is None:
             raise Broken("no such kind of stage")
-        zone, name = name_of(stage["zone"]), name_of(stage["name"])
+        zone = name_of(stage["zone"])
+        about = {"keys": zone, "answer": self.name}.get(stage["stage"]) or name_of(stage["name"])
         try:
-            status, code = work(stage, zone, name)
+            status, code = work(stage, zone, about)
         except Verdict as v:
             status, code, self.over = v.status, None, True
-        self.compare_stage(stage, status, code)
+        if found is not None:
+            self.compare_stage(found, about, status, code)
         if stage["stage"] == "answer" or self.over:
             if self.status in (None, "secure") or RANK[status] > RANK[self.status]:
                 self.status, self.code = status, code
@@ -173,7 +222,7 @@ class Proof:
 
     def stage_keys(self, stage, zone, name):
         cut = self.cuts.get(zone)
-        if name != zone or cut is None or cut.code:
+        if cut is None or cut.code:
             raise Broken(f"nothing says how the keys of {zone} are to be known")
         rrset = find(self.records(stage), zone, DNSKEY)
         if rrset is None:
@@ -254,8 +303,7 @@ class Proof:
             raise Broken("there is no such query")
         q = queries[number - 1]
         try:
-            sent = Message(base64.b64decode(q.get("query", "")))
-            got = Message(base64.b64decode(q.get("response", "")))
+            sent, got = Message(q["query"]), Message(q["response"])
         except (dns.exception.DNSException, ValueError, EOFError) as e:
             raise Unreadable(f"a message cannot be read: {e!r}") from e
         if got.id != sent.id or got.flags & 0xfa00 != 0x8000:  # QR, opcode, TC
@@ -276,8 +324,8 @@ class Proof:
         return got
 
     def stage_answer(self, stage, zone, name):
-        if name != self.name or int(dns.rdatatype.from_text(stage["type"])) != self.qtype or not name.is_subdomain(zone):
-            raise Broken(f"an answer for {self.name} was due")
+        if not name.is_subdomain(zone):
+            raise Broken(f"{name} lies outside of the zone {zone}")
         if self.qtype == DS and name == zone != dns.name.root:
             raise Broken("DS records are the parent's to give")
         between = name
@@ -358,15 +406,15 @@ class Proof:
 
     # What the record says.
 
-    def compare_stage(self, stage, status, code):
-        if stage["status"] != status:
-            raise Differs(f"a stage of {stage['name']} is said to be {stage['status']} and comes to {status}")
+    def compare_stage(self, found, about, status, code):
+        if found["status"] != status or name_of(found["about"]) != about:
+            raise Differs(f"a stage of {found['about']} is said to be {found['status']}; that of {about} comes to {status}")
         if status in USABLE:
             said = [Step(s["step"], name_of(s["name"]), int(dns.rdatatype.from_text(s["type"])) if "type" in s else None,
                          name_of(s["by"]) if "by" in s else None, s.get("tag", 0), s.get("algorithm", 0), s.get("digest", 0))
-                    for s in stage.get("steps") or []]
-            if said != self.steps or stage.get("code", "") != code:
-                raise Differs(f"the steps of {stage['name']}: {said} {stage.get('code')}, and they come to {self.steps} {code}")
+                    for s in found.get("steps") or []]
+            if said != self.steps or found.get("code", "") != code:
+                raise Differs(f"the steps of {about}: {said} {found.get('code')}, and they come to {self.steps} {code}")
 
     def compare_chain(self):
         for link in self.lookup["chain"] or []:

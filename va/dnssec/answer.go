@@ -62,8 +62,8 @@ func (v *Verifier) Answer(m Message, keys *Keys, name string, qtype uint16) Answ
 	if a.Verdict.Status.Usable() && set != nil {
 		a = a.follow(set, name, qtype)
 	}
-	a.Verdict.Proof = v.proof(keys.Proof, Stage{Kind: StageAnswer, Zone: keys.Zone, Name: name, Type: typeName(qtype),
-		Query: m.Query, Steps: steps}, nil, a.Verdict)
+	a.Verdict.Proof = v.proof(keys.Proof, Found{Stage: Stage{Kind: StageAnswer, Zone: keys.Zone, Query: m.Query},
+		About: name, Type: typeName(qtype), Steps: steps}, nil, a.Verdict)
 	return a
 }
 
@@ -82,8 +82,8 @@ func (v *Verifier) Unsigned(m Message, cut *Delegation, zone, name string, qtype
 		a.TTL = set.TTL()
 		a = a.follow(set, name, qtype)
 	}
-	a.Verdict.Proof = v.proof(cut.Verdict.Proof, Stage{Kind: StageAnswer, Zone: zone, Name: name, Type: typeName(qtype), Query: m.Query},
-		nil, a.Verdict)
+	a.Verdict.Proof = v.proof(cut.Verdict.Proof, Found{Stage: Stage{Kind: StageAnswer, Zone: zone, Query: m.Query}, About: name,
+		Type: typeName(qtype)}, nil, a.Verdict)
 	return a
 }
 

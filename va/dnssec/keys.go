@@ -99,7 +99,7 @@ func (v *Verifier) usable(d *Delegation) []*dns.DS {
 func (v *Verifier) Delegation(section []*RRset, keys *Keys, name string) (*Delegation, Existence, Verdict) {
 	used := bearing(section, name)
 	d, what, steps, verdict := v.delegation(used, keys, name)
-	stage := Stage{Kind: StageDelegation, Zone: keys.Zone, Name: name, Steps: steps}
+	stage := Found{Stage: Stage{Kind: StageDelegation, Zone: keys.Zone, Name: name}, About: name, Steps: steps}
 	if d == nil {
 		verdict.Proof = v.proof(keys.Proof, stage, used, verdict)
 		return nil, what, verdict
@@ -197,7 +197,7 @@ func (v *Verifier) Keys(set *RRset, d *Delegation) (*Keys, Verdict) {
 		set = used[0]
 	}
 	keys, steps, verdict := v.zoneKeys(set, d)
-	proof := v.proof(d.Verdict.Proof, Stage{Kind: StageKeys, Zone: d.Zone, Name: d.Zone, Steps: steps}, used, verdict)
+	proof := v.proof(d.Verdict.Proof, Found{Stage: Stage{Kind: StageKeys, Zone: d.Zone}, About: d.Zone, Steps: steps}, used, verdict)
 	verdict.Proof = proof
 	if keys != nil {
 		keys.Proof, proof.keys = proof, keys

@@ -31,15 +31,22 @@ type Stage struct {
 	Kind StageKind `json:"stage"`
 	// Zone is whose keys vouch: for keys their own zone, for a delegation the parent, for an answer the zone that answers.
 	Zone string `json:"zone"`
-	// Name is the zone, the delegated name, or the name asked; Type is the type asked, for an answer.
-	Name string `json:"name"`
-	Type string `json:"type,omitempty"`
+	// Name is the delegated name, and empty for the other kinds: keys are of their zone, and an answer is for the name that is due.
+	Name string `json:"name,omitempty"`
 	// Records is the SHA-256, in hexadecimal, of the records judged, in the form of Sets. An answer has none.
 	Records string `json:"records,omitempty"`
 	// Query is, for an answer, the place of the response judged in the account of the lookup's queries, from 1.
 	Query int `json:"query,omitempty"`
 	// At is the time that signatures were compared with; UTC, whole seconds.
 	At time.Time `json:"at"`
+}
+
+// Found is what a stage amounts to. It follows from the octets, so that no record keeps it: a Prover gives it.
+type Found struct {
+	Stage
+	// About is the zone, the delegated name, or the name asked; Type is the type asked, for an answer.
+	About string `json:"about"`
+	Type  string `json:"type,omitempty"`
 	// Status and Code are what was found; anything that is not usable ends the proof.
 	Status Status `json:"status"`
 	Code   string `json:"code,omitempty"`
@@ -82,7 +89,7 @@ type Step struct {
 // Proof is what a verdict rests on: a stage and those before it. It is immutable, so that what is remembered is shared.
 type Proof struct {
 	before *Proof
-	stage  Stage
+	stage  Found
 	keys   *Keys // of a keys stage, where they were established
 	packed func() (octets []byte, sum string)
 }
@@ -97,7 +104,7 @@ func (p *Proof) Keys(zone string) *Keys {
 	return nil
 }
 
-func (v *Verifier) proof(before *Proof, s Stage, sets []*RRset, verdict Verdict) *Proof {
+func (v *Verifier) proof(before *Proof, s Found, sets []*RRset, verdict Verdict) *Proof {
 	s.At, s.Status, s.Code = v.now.UTC().Truncate(time.Second), verdict.Status, verdict.Reason.Code
 	p := &Proof{before: before, stage: s}
 	if s.Kind != StageAnswer {
@@ -116,7 +123,7 @@ func (p *Proof) Stages(started time.Time, sets Sets) []Stage {
 	var stages []Stage
 	started = started.UTC().Truncate(time.Second)
 	for ; p != nil; p = p.before {
-		s := p.stage
+		s := p.stage.Stage
 		if p.packed != nil {
 			octets, sum := p.packed()
 			sets[sum], s.Records = octets, sum

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,8 +41,8 @@ type Proven struct {
 	TTL              uint32
 	// Zones are those whose keys, or whose lack of them, the proof establishes, in its order.
 	Zones []ProvenZone
-	// Stages are the stages as they were worked out.
-	Stages []Stage
+	// Stages are what each stage amounts to, in the proof's order.
+	Stages []Found
 }
 
 // ProvenZone is a zone of a proof.
@@ -97,7 +98,7 @@ func (p Prover) Prove(q Question, stages []Stage, sets Sets) (Proven, error) {
 	}
 	for i, s := range stages {
 		if err := w.stage(s); err != nil {
-			return Proven{}, fmt.Errorf("stage %d, %s %s: %w", i+1, s.Kind, s.Name, err)
+			return Proven{}, fmt.Errorf("stage %d, %s of %s: %w", i+1, s.Kind, cmp.Or(s.Name, s.Zone), err)
 		}
 	}
 	if !w.closed && w.name != "" {
@@ -113,6 +114,9 @@ func (w *proving) stage(s Stage) error {
 	}
 	if w.name == "" {
 		return broken("it goes on after the answer")
+	}
+	if (s.Kind == StageDelegation) != (s.Name != "") {
+		return broken("a delegation alone names a name, and this one is of %q", s.Name)
 	}
 	// Times are compared in whole seconds, as those of signatures are.
 	if s.At.Before(w.q.Started.Truncate(time.Second)) || s.At.After(w.q.Finished) {
@@ -135,7 +139,7 @@ func (w *proving) stage(s Stage) error {
 		return err
 	}
 	found := verdict.Proof.stage
-	found.Records, found.Query = s.Records, s.Query
+	found.Stage = s
 	w.out.Stages = append(w.out.Stages, found)
 	w.closed = !verdict.Status.Usable()
 	if s.Kind == StageAnswer || w.closed {
@@ -212,9 +216,6 @@ func (w *proving) anchored(name string) bool {
 }
 
 func (w *proving) answer(v *Verifier, s Stage) (Verdict, error) {
-	if s.Name != w.name || s.Type != typeName(w.q.Type) {
-		return Verdict{}, broken("it answers %s %s, and %s %s was due", s.Name, s.Type, w.name, typeName(w.q.Type))
-	}
 	if !within(w.name, s.Zone) {
 		return Verdict{}, broken("%s lies outside of the zone %s", w.name, s.Zone)
 	}
@@ -232,7 +233,7 @@ func (w *proving) answer(v *Verifier, s Stage) (Verdict, error) {
 	}
 	if len(m.Question) != 1 || lower(m.Question[0].Name) != w.name || m.Question[0].Qtype != w.q.Type ||
 		m.Question[0].Qclass != dns.ClassINET {
-		return Verdict{}, broken("the response answers another question than %s %s", w.name, s.Type)
+		return Verdict{}, broken("the response answers another question than %s %s, which was due", w.name, typeName(w.q.Type))
 	}
 	var a Answer
 	if keys := w.keys[s.Zone]; keys != nil {

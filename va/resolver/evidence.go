@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func (c Config) settings() Settings {
 // prove adds the stages of one question's proof; those that an earlier alias had in common with it are there already.
 func (l *Lookup) prove(stages []dnssec.Stage) {
 	for _, s := range stages {
-		if !slices.ContainsFunc(l.Proof, func(o dnssec.Stage) bool { return reflect.DeepEqual(o, s) }) {
+		if !slices.Contains(l.Proof, s) {
 			l.Proof = append(l.Proof, s)
 		}
 	}
@@ -80,6 +79,11 @@ type Prover struct {
 	Limits     dnssec.Limits
 }
 
+// Prover gives a prover that takes what this resolver takes.
+func (r *Resolver) Prover() Prover {
+	return Prover{Anchors: r.config.Anchors, Algorithms: r.config.Algorithms, Limits: r.config.Limits.Limits}
+}
+
 // ErrNoProof is a lookup whose status does not rest on records: no server answered, or a limit was reached. Where the lookup has a
 // proof of the zones on the way, that holds. Nothing may rest on such a lookup.
 var ErrNoProof = errors.New("resolver: nothing proves the status of the lookup")
@@ -89,11 +93,18 @@ var ErrNoProof = errors.New("resolver: nothing proves the status of the lookup")
 // that failed before records were judged; dnssec.ErrProof, wrapped, for a proof that does not hold together; and, for one that
 // comes to something else, an error that says what.
 func (p Prover) Prove(l Lookup, sets dnssec.Sets) error {
+	_, err := p.Explain(l, sets)
+	return err
+}
+
+// Explain proves a lookup as Prove does, and gives what each stage of its proof amounts to: what held, and in which order it was
+// found. Where the error is not nil, the stages are those of a proof that holds as far as it goes, or none.
+func (p Prover) Explain(l Lookup, sets dnssec.Sets) ([]dnssec.Found, error) {
 	if len(l.Proof) == 0 {
 		if l.Status.Usable() {
-			return fmt.Errorf("%w, and is said to be %s", dnssec.ErrProof, l.Status)
+			return nil, fmt.Errorf("%w, and is said to be %s", dnssec.ErrProof, l.Status)
 		}
-		return ErrNoProof
+		return nil, ErrNoProof
 	}
 	if p.Anchors == nil {
 		p.Anchors = dnssec.RootAnchors()
@@ -103,30 +114,30 @@ func (p Prover) Prove(l Lookup, sets dnssec.Sets) error {
 	}
 	limits, err := p.Limits.Complete()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	qtype, known := typeOf(l.Type)
 	name, err := dnssec.Canonical(l.Name)
 	if !known || err != nil || name != l.Name {
-		return fmt.Errorf("%w: %q %q is no question", dnssec.ErrProof, l.Name, l.Type)
+		return nil, fmt.Errorf("%w: %q %q is no question", dnssec.ErrProof, l.Name, l.Type)
 	}
 	for _, q := range l.Queries {
 		if q.At.Before(l.Started.Add(-time.Second)) || q.At.After(l.Finished) {
-			return fmt.Errorf("%w: a query was sent outside of the lookup's time", dnssec.ErrProof)
+			return nil, fmt.Errorf("%w: a query was sent outside of the lookup's time", dnssec.ErrProof)
 		}
 	}
 	got, err := dnssec.Prover{Anchors: p.Anchors, Algorithms: p.Algorithms, Limits: limits}.Prove(dnssec.Question{Name: name,
 		Type: qtype, Started: l.Started, Finished: l.Finished, Response: l.response}, l.Proof, sets)
 	if errors.Is(err, dnssec.ErrUnfinished) && !l.Status.Usable() {
-		if err := l.compareStages(got); err != nil {
-			return err
+		if err := l.compareChain(got); err != nil {
+			return got.Stages, err
 		}
-		return fmt.Errorf("%w: %s", ErrNoProof, l.Why)
+		return got.Stages, fmt.Errorf("%w: %s", ErrNoProof, l.Why)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.compare(got)
+	return got.Stages, l.compare(got)
 }
 
 // typeOf reads a mnemonic, or TYPE and a number (RFC 3597 section 5) for a type that has none.
@@ -175,7 +186,7 @@ func (l Lookup) compare(got dnssec.Proven) error {
 	} else if v.Reason.Code != l.Code {
 		return l.differ("reason", l.Code, v.Reason.Code)
 	}
-	if err := l.compareStages(got); err != nil {
+	if err := l.compareChain(got); err != nil {
 		return err
 	}
 	if !l.Status.Usable() {
@@ -199,17 +210,8 @@ func (l Lookup) compare(got dnssec.Proven) error {
 	return nil
 }
 
-// compareStages holds what the record says of each stage, and the chain that is shown to people, to what is proven.
-func (l Lookup) compareStages(got dnssec.Proven) error {
-	if len(got.Stages) != len(l.Proof) {
-		return l.differ("number of stages", len(l.Proof), len(got.Stages))
-	}
-	for i, s := range got.Stages {
-		s.At = l.Proof[i].At
-		if !reflect.DeepEqual(s, l.Proof[i]) {
-			return l.differ(fmt.Sprintf("stage %d", i+1), l.Proof[i], s)
-		}
-	}
+// compareChain holds the chain that is shown to people to what is proven.
+func (l Lookup) compareChain(got dnssec.Proven) error {
 	for _, link := range l.Chain {
 		if err := compareLink(link, got.Zones); err != nil {
 			return err

@@ -94,8 +94,17 @@ func TestAnAuditorProvesRecordsFromTheirOctets(t *testing.T) {
 			require.NotEqual(t, string(payload), changed)
 			a.Signed = parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(changed)) + "." + parts[2]
 		}, audit.Signatures, "perspective.signature"},
-		{"another report beside the signed one", func(_ *db.Record, a *mpic.Attestation) { a.Report.Software = "another" }, audit.Signatures,
-			"not the one that was signed"},
+		{"another report beside the signed one", func(_ *db.Record, a *mpic.Attestation) {
+			another := *a.Report
+			another.Software, a.Report = "another", &another
+		}, audit.Signatures, "not the one that was signed"},
+		{"another signed reply beside the report", func(r *db.Record, a *mpic.Attestation) {
+			for _, other := range r.Evidence.Remotes {
+				if other.Perspective != a.Perspective {
+					a.Signed = other.Signed
+				}
+			}
+		}, audit.Signatures, "perspective.key"},
 		{"a stranger's reply", func(_ *db.Record, a *mpic.Attestation) { a.Perspective = "stranger" }, audit.Signatures, "no such perspective"},
 		{"a decision for another name", func(r *db.Record, _ *mpic.Attestation) {
 			r.Decision = json.RawMessage(strings.ReplaceAll(string(r.Decision), "unsigned.com", "example.com"))

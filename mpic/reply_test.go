@@ -1,0 +1,91 @@
+package mpic
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The record holds a signed report as text that can be read and searched, and gives back the reply that was received, octet for
+// octet; where the text would not survive, it holds the reply as it was received.
+//
+// Holds: MPIC-08, REC-01
+func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
+	probe := attemptAt(december).Probe
+	r := passing(t, probe, "tokyo")
+	r.DCV.Fetches[0].Body += "<a href=\"x\">&\u2028\x00\xff"
+	text, err := r.MarshalJSON()
+	require.NoError(t, err)
+	part := base64.RawURLEncoding.EncodeToString
+	jws := func(payload string) string {
+		return part([]byte(`{"alg":"EdDSA"}`)) + "." + part([]byte(payload)) + ".c2ln"
+	}
+	plainly, quoted := `"payload":{"`, `"signed":"`
+	for name, c := range map[string]struct{ payload, form string }{
+		"as we write it":        {string(text), plainly},
+		"with white space":      {strings.Replace(string(text), ",", ", ", 1), quoted},
+		"with a line feed":      {string(text) + "\n", quoted},
+		"with < as itself":      {strings.Replace(string(text), `\u003c`, "<", 1), quoted},
+		"with a line separator": {strings.Replace(string(text), `\u2028`, "\u2028", 1), quoted},
+		"with / escaped":        {strings.Replace(string(text), "http://", `http:\/\/`, 1), plainly},
+		"with broken UTF-8":     {strings.Replace(string(text), `"tokyo"`, "\"\xfftokyo\"", 1), plainly},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reply, err := ReadReply(jws(c.payload))
+			require.NoError(t, err)
+			require.NoError(t, reply.Supply(r.Sets))
+			a := vet(Member{Name: "tokyo"}, Attestation{Perspective: "tokyo", State: Answered, Reply: reply})
+			require.Equal(t, Answered, a.State, "%v", a.Problem)
+			kept, err := json.Marshal(a)
+			require.NoError(t, err)
+			require.Contains(t, string(kept), c.form)
+			within, err := json.Marshal(map[string]any{"late": []Attestation{a}})
+			require.NoError(t, err)
+			require.Contains(t, string(within), string(kept), "also within another document")
+			var indented bytes.Buffer
+			require.NoError(t, json.Indent(&indented, kept, "", "  "))
+			for _, text := range []string{string(kept), compacted(t, indented.Bytes())} {
+				var again Attestation
+				require.NoError(t, json.Unmarshal([]byte(text), &again))
+				require.Equal(t, jws(c.payload), again.Signed)
+				require.True(t, again.Answers())
+				require.NoError(t, again.Reply.Supply(r.Sets))
+				require.Equal(t, a, again, "what Judge read is what the record gives back")
+			}
+		})
+	}
+	for name, signed := range map[string]string{
+		"no JWS":            "a.b",
+		"four parts":        jws(string(text)) + ".x",
+		"no base64url":      "e30.+++.c2ln",
+		"padded":            "e30." + base64.URLEncoding.EncodeToString([]byte("{}")) + ".c2ln",
+		"a line feed in it": "e30." + part(text)[:8] + "\n" + part(text)[8:] + ".c2ln",
+		"loose bits":        "e30.e31.c2ln",
+		"no report":         jws("{}"),
+		"two reports":       jws(string(text) + string(text)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ReadReply(signed)
+			require.Error(t, err)
+			b, err := json.Marshal(Attestation{Perspective: "tokyo", State: Rejected, Problem: noAnswer, Signed: signed})
+			require.NoError(t, err)
+			var again Attestation
+			require.NoError(t, json.Unmarshal(b, &again), "a reply that was rejected is kept all the same")
+			require.Equal(t, signed, again.Signed)
+			require.Nil(t, again.Report)
+			answered := strings.Replace(string(b), `"rejected"`, `"answered"`, 1)
+			require.Error(t, json.Unmarshal([]byte(answered), &again))
+		})
+	}
+}
+
+func compacted(t *testing.T, text []byte) string {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, json.Compact(&b, text))
+	return b.String()
+}

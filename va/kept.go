@@ -1,0 +1,134 @@
+package va
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/quorate/quorate/va/dnssec"
+	"github.com/quorate/quorate/va/resolver"
+)
+
+// The JSON form of a report, in which it is signed and kept: docs/proofs.md, "In a report". It is that of the types in report.go,
+// but for the lookups: what they have in common stands once, and what their octets say is not said again.
+
+type (
+	plainReport  Report
+	plainDCV     DCVFinding
+	plainCAA     CAAFinding
+	plainFailure LookupFailure
+)
+
+// keptReport and those below take the place of the members that they name.
+type keptReport struct {
+	plainReport
+	DCV keptDCV `json:"dcv"`
+	CAA keptCAA `json:"caa"`
+	resolver.Shared
+}
+
+type keptDCV struct {
+	plainDCV
+	Lookups []resolver.Kept `json:"lookups,omitempty"`
+}
+
+type keptCAA struct {
+	plainCAA
+	Lookups  []resolver.Kept `json:"lookups,omitempty"`
+	Failures []keptFailure   `json:"failures,omitempty"`
+}
+
+type keptFailure struct {
+	plainFailure
+	Retry   resolver.Kept `json:"retry"`
+	DS      resolver.Kept `json:"ds"`
+	Control resolver.Kept `json:"control"`
+}
+
+// MarshalJSON gives the form that is signed and kept: compact, and with an outcome and a status wherever one belongs; one that is
+// none is an error.
+func (r Report) MarshalJSON() ([]byte, error) {
+	k := keptReport{plainReport: plainReport(r), DCV: keptDCV{plainDCV: plainDCV(r.DCV)}, CAA: keptCAA{plainCAA: plainCAA(r.CAA)},
+		Shared: resolver.Shared{Start: r.Started}}
+	keep := func(lookups []resolver.Lookup) (kept []resolver.Kept) {
+		for _, l := range lookups {
+			kept = append(kept, k.Keep(l))
+		}
+		return kept
+	}
+	k.DCV.Lookups, k.CAA.Lookups = keep(r.DCV.Lookups), keep(r.CAA.Lookups)
+	for _, f := range r.CAA.Failures {
+		k.CAA.Failures = append(k.CAA.Failures, keptFailure{plainFailure(f), k.Keep(f.Retry), k.Keep(f.DS), k.Keep(f.Control)})
+	}
+	return json.Marshal(k)
+}
+
+// UnmarshalJSON takes that form and no other: it refuses unknown members, places that are none, an outcome or status that is
+// missing, and anything behind the report. Given the text itself and not through encoding/json, it reads it once.
+func (r *Report) UnmarshalJSON(text []byte) error {
+	var k keptReport
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&k); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON text")
+	}
+	out, err := k.restore()
+	if err == nil {
+		err = out.complete(k.Zones)
+	}
+	if err != nil {
+		return err
+	}
+	*r = out
+	return nil
+}
+
+func (k *keptReport) restore() (Report, error) {
+	r := Report(k.plainReport)
+	k.Start = r.Started
+	r.DCV, r.CAA = DCVFinding(k.DCV.plainDCV), CAAFinding(k.CAA.plainCAA)
+	var failed error
+	restore := func(kept resolver.Kept) resolver.Lookup {
+		l, err := k.Restore(kept)
+		if failed == nil {
+			failed = err
+		}
+		return l
+	}
+	for _, kept := range k.DCV.Lookups {
+		r.DCV.Lookups = append(r.DCV.Lookups, restore(kept))
+	}
+	for _, kept := range k.CAA.Lookups {
+		r.CAA.Lookups = append(r.CAA.Lookups, restore(kept))
+	}
+	for _, f := range k.CAA.Failures {
+		failure := LookupFailure(f.plainFailure)
+		failure.Retry, failure.DS, failure.Control = restore(f.Retry), restore(f.DS), restore(f.Control)
+		r.CAA.Failures = append(r.CAA.Failures, failure)
+	}
+	return r, failed
+}
+
+// complete refuses a report that leaves an outcome or a status unset (F6). Their types refuse words that are none; one that is left
+// out comes to nobody's eyes but here.
+func (r *Report) complete(zones []resolver.Link) error {
+	if r.DCV.Outcome == 0 || r.CAA.Outcome == 0 {
+		return errors.New("an outcome is missing")
+	}
+	for _, l := range r.Lookups() {
+		if l.Status == dnssec.Status(0) {
+			return fmt.Errorf("the lookup of %q %q has no status", l.Name, l.Type)
+		}
+	}
+	for _, z := range zones {
+		if z.Result == dnssec.Status(0) {
+			return fmt.Errorf("the zone %q has no result", z.Zone)
+		}
+	}
+	return nil
+}
