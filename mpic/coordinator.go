@@ -230,7 +230,7 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 		return Result{}, fmt.Errorf("%w: opening attempt %s: %w", ErrRecord, e.Attempt.ID(), err)
 	}
 	var q *inquiry
-	if len(before(e)) == 0 {
+	if len(before(e, e.Attempt.Started)) == 0 {
 		q = c.ask(ctx, log, e, deadline)
 		e = q.collect()
 	} else {

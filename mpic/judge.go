@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/quorate/quorate/va"
 )
@@ -21,15 +22,24 @@ import (
 //
 // For CAARecheck this is so of CAA alone: no view has a DCV that passed, and the quorum of DCV is 0/0. Such a decision makes
 // no authorization; a permit needs the DCV of another attempt beside it.
-func Judge(e Evidence) Decision {
+func Judge(e Evidence) Decision { return judge(e, e.Attempt.Started) }
+
+// JudgeOn tells what Judge would have made of an attempt if the rules of another time had held when it started: the number of remotes,
+// the regions, the period of reuse. What was seen stays as it was, and so does what is measured against the attempt's own start: the age
+// of its token (DCV-12). Nobody can lower the bar with it: it gives no Decision, only what one would have said, and nothing is granted upon
+// that.
+func JudgeOn(e Evidence, at time.Time) RecordedDecision { return judge(e, at).Recorded() }
+
+// judge decides by the rules of a time.
+func judge(e Evidence, at time.Time) Decision {
 	d := Decision{attempt: e.Attempt.ID(), subject: subject(e.Attempt)}
-	policy, problem := PolicyAt(e.Attempt.Started)
+	policy, problem := PolicyAt(at)
 	if problem != nil {
 		d.reasons = []*va.Problem{problem}
 		return d
 	}
 	d.policy = policy
-	if d.reasons = before(e); len(d.reasons) > 0 {
+	if d.reasons = before(e, at); len(d.reasons) > 0 {
 		return d
 	}
 	if e.abandoned() {
@@ -54,12 +64,12 @@ func Judge(e Evidence) Decision {
 	for i, m := range e.Roster.Remotes {
 		d.views = append(d.views, judgeAttestation(e.Attempt, digest, m, remotes[i]))
 	}
-	d.decide(e)
+	d.decide(e, at)
 	return d
 }
 
 // decide makes the decision of the views.
-func (d *Decision) decide(e Evidence) {
+func (d *Decision) decide(e Evidence, at time.Time) {
 	primary := d.views[0]
 	if primary.DCVProblem != nil {
 		d.reasons = append(d.reasons, primary.DCVProblem)
@@ -79,12 +89,13 @@ func (d *Decision) decide(e Evidence) {
 	}
 	d.granted = len(d.reasons) == 0 && primary.DCV == dcv && primary.CAA == va.Pass
 	if d.granted && e.Attempt.Kind == Issuance {
-		d.subject.granted(e.Attempt)
+		d.subject.granted(e.Attempt, at)
 	}
 }
 
-// before gives what refuses the attempt before its first packet. The Coordinator asks it first, and Judge again.
-func before(e Evidence) []*va.Problem {
+// before gives what refuses the attempt before its first packet, by the rules of a time. The Coordinator asks it first, at the attempt's
+// start, and Judge again.
+func before(e Evidence, at time.Time) []*va.Problem {
 	if _, err := e.Attempt.Kind.MarshalText(); err != nil {
 		return []*va.Problem{{Code: "request.kind", Detail: "the attempt has no kind"}}
 	}
@@ -99,7 +110,7 @@ func before(e Evidence) []*va.Problem {
 	if p := e.Attempt.Probe.Admit(e.Attempt.Started); p != nil {
 		return []*va.Problem{p}
 	}
-	return e.Roster.Check(e.Attempt.Started)
+	return e.Roster.Check(at)
 }
 
 // matchRemotes brings the attestations into the roster's order. One that is missing counts as no answer; one that

@@ -54,9 +54,9 @@ func subject(a Attempt) Subject {
 	return s
 }
 
-// granted adds what a granted attempt for issuance may be relied upon for.
-func (s *Subject) granted(a Attempt) {
-	until := ReusableUntil(a.Probe.Request.Method, a.Started)
+// granted adds what a granted attempt for issuance may be relied upon for, had it started at a time.
+func (s *Subject) granted(a Attempt, at time.Time) {
+	until := ReusableUntil(a.Probe.Request.Method, at)
 	s.Scope, s.ReusableUntil = Granting(a), &until
 }
 
