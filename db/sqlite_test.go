@@ -2,10 +2,12 @@ package db_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,8 +40,34 @@ const protected = "&_pragma=foreign_keys(1)&_pragma=recursive_triggers(1)"
 func engine(t testing.TB) dbtest.Engine {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "records.db")
-	return dbtest.Engine{Store: openStore(t, path), Hands: map[string]*sql.DB{
+	s, err := db.Open(t.Context(), db.Config{Path: path, Now: dbtest.Clock()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return dbtest.Engine{Store: s, Intruder: intruder(t, path), Hands: map[string]*sql.DB{
 		"as the shell": hand(t, path, ""), "protected": hand(t, path, protected)}}
+}
+
+// intruder is somebody who ignores checks and foreign keys and, in the test that is about it, drops the guards.
+func intruder(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	pool := hand(t, path, "&_pragma=ignore_check_constraints(1)")
+	if !strings.Contains(t.Name(), "behind_our_back") {
+		return pool
+	}
+	rows, err := pool.Query(`SELECT name FROM sqlite_schema WHERE type = 'trigger'`)
+	require.NoError(t, err)
+	var names []string
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, errors.Join(rows.Err(), rows.Close()))
+	for _, name := range names {
+		_, err := pool.Exec(`DROP TRIGGER ` + name)
+		require.NoError(t, err)
+	}
+	return pool
 }
 
 // Holds: REC-01, REC-02, REC-03, REC-05, REC-06, MPIC-12, F2, F3, F4

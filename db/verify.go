@@ -384,6 +384,18 @@ func (v *verification) strays(ctx context.Context) error {
 		for _, r := range rows {
 			v.found(r.int("attempt"), audit.Rows, "%s has rows of an attempt that is not there", table)
 		}
+		if table != "decisions" && table != "late_reports" || len(rows) == 0 {
+			continue
+		}
+		// Those with a line of the log say there whose they are.
+		lines, err := v.scan.rows(ctx, `SELECT t.attempt, l.leaf, l.subject FROM `+table+` AS t JOIN log AS l ON l.leaf = t.leaf
+			WHERE t.attempt < 1 OR t.attempt > $1 ORDER BY l.leaf LIMIT 100`, v.numbers)
+		if err != nil {
+			return err
+		}
+		for _, r := range lines {
+			v.found(r.int("subject"), audit.Rows, "its row in %s, line %d of the log, says that it is of attempt %d", table, r.int("leaf"), r.int("attempt"))
+		}
 	}
 	for _, kind := range []struct {
 		kind         merkle.Kind

@@ -10,7 +10,7 @@ import (
 
 // Holds: F6
 func TestValuesOutsideTheirNamesHaveNoForm(t *testing.T) {
-	for _, v := range []fmt.Stringer{Kind(0), Kind(4), Kind(255), State(0), State(7), State(255), Role(0), Role(3), Role(255)} {
+	for _, v := range []fmt.Stringer{Kind(0), Kind(4), Kind(255), State(0), State(8), State(255), Role(0), Role(3), Role(255)} {
 		_, err := json.Marshal(v)
 		require.Error(t, err, "%T %d", v, v)
 		require.Regexp(t, "^no (kind|state|role)$", v.String())

@@ -21,6 +21,8 @@ import (
 type Engine struct {
 	Store *db.Store
 	Hands map[string]*sql.DB
+	// Intruder is a connection on which no guard, no check and no foreign key holds.
+	Intruder *sql.DB
 }
 
 // Run holds an engine to what the records promise. open makes a new, empty one for each test and closes it at its end.
@@ -46,6 +48,9 @@ func Run(t *testing.T, open func(t testing.TB) Engine) {
 		"a decision by hand needs what it says":          handDecisions,
 		"an authorization by hand needs its decision":    handAuthorizations,
 		"pending and closing rows by hand have no place": handRows,
+		"permits and certificates read back":             issuance,
+		"a permit by hand needs its evidence":            handPermits,
+		"what was changed behind our back is found":      intruder,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

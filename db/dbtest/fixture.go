@@ -3,6 +3,8 @@
 package dbtest
 
 import (
+	"crypto"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
@@ -39,7 +42,7 @@ func Roster() mpic.Roster {
 	for i := range r.Remotes {
 		m := &r.Remotes[i]
 		m.URL = "https://" + m.Name + ".perspectives.example"
-		m.TLSKey, m.SigningKey = fmt.Sprintf("%064x", i+1), fmt.Sprintf("%043d", i+1)
+		m.TLSKey, m.SigningKey = fmt.Sprintf("%064x", i+1), signers[m.Name].thumbprint
 	}
 	return r
 }
@@ -60,9 +63,8 @@ func Evidence(t testing.TB, a mpic.Attempt) mpic.Evidence {
 	e := mpic.Evidence{Attempt: a, Roster: Roster()}
 	SetPrimary(t, &e, Report(t, a.Probe, e.Roster.Primary.Name))
 	for i, m := range e.Roster.Remotes {
-		r := Report(t, a.Probe, m.Name)
-		e.Remotes = append(e.Remotes, mpic.Attestation{Perspective: m.Name, State: mpic.Answered, Report: &r,
-			Signed: signed(t, r), Asked: a.Started.Add(time.Millisecond), Closed: a.Started.Add(time.Duration(i+2) * time.Second)})
+		e.Remotes = append(e.Remotes, Attestation(t, m.Name, Report(t, a.Probe, m.Name), a.Started.Add(time.Millisecond),
+			a.Started.Add(time.Duration(i+2)*time.Second)))
 	}
 	return e
 }
@@ -130,7 +132,7 @@ func Sets() dnssec.Sets {
 // lookup is a secure answer three referrals below the root, with the records given.
 func lookup(name, kind string, records ...string) resolver.Lookup {
 	l := resolver.Lookup{Name: name + ".", Type: kind, Status: dnssec.Secure, Rcode: "NOERROR", Answers: records,
-		TTL: 300, Why: "a chain of signatures leads from the root's key to this answer", Started: started, Finished: started}
+		TTL: 300, Why: "a chain of signatures leads from the root's key to this answer", Started: started.Add(time.Second), Finished: started.Add(time.Second)}
 	for _, zone := range []string{".", "com.", name + "."} {
 		for _, question := range []string{name + ". " + kind, zone + " DNSKEY"} {
 			l.Queries = append(l.Queries, resolver.Query{Server: "192.0.2.53:53", Transport: "udp", Question: question,
@@ -145,13 +147,54 @@ func lookup(name, kind string, records ...string) resolver.Lookup {
 	return l
 }
 
-// signed has the form and length of a reply as received. Nothing here checks its signature.
-func signed(t testing.TB, r va.Report) string {
+// Attestation is a remote's signed reply with this report, asked and closed at these times.
+func Attestation(t testing.TB, name string, r va.Report, asked, closed time.Time) mpic.Attestation {
 	t.Helper()
-	b, err := json.Marshal(r)
+	payload, err := json.Marshal(r)
 	require.NoError(t, err)
-	part := base64.RawURLEncoding.EncodeToString
-	return part([]byte(`{"alg":"ES256"}`)) + "." + part(b) + "." + part(make([]byte, 64))
+	signed, err := signers[name].signer.Sign(payload)
+	require.NoError(t, err)
+	compact, err := signed.CompactSerialize()
+	require.NoError(t, err)
+	reply, err := mpic.ReadReply(compact)
+	require.NoError(t, err)
+	require.NoError(t, reply.Supply(r.Sets))
+	// The record gives it back in the same way.
+	text, err := json.Marshal(mpic.Attestation{Perspective: name, State: mpic.Answered, Signed: compact, Asked: asked, Closed: closed})
+	require.NoError(t, err)
+	var a mpic.Attestation
+	require.NoError(t, json.Unmarshal(text, &a))
+	require.NoError(t, a.Reply.Supply(r.Sets))
+	return a
+}
+
+// signer is a remote's signing key.
+type signer struct {
+	signer     jose.Signer
+	thumbprint string
+}
+
+// signers have a key for each of the roster's remotes.
+var signers = newSigners("ashburn", "tokyo", "sao-paulo", "johannesburg", "helsinki")
+
+func newSigners(names ...string) map[string]signer {
+	all := map[string]signer{}
+	for _, name := range names {
+		seed := sha256.Sum256([]byte("the signing key of " + name))
+		key := ed25519.NewKeyFromSeed(seed[:])
+		sum, err := (&jose.JSONWebKey{Key: key.Public()}).Thumbprint(crypto.SHA256)
+		if err != nil {
+			panic(err)
+		}
+		thumbprint := base64.RawURLEncoding.EncodeToString(sum)
+		s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: key},
+			(&jose.SignerOptions{EmbedJWK: true}).WithType("quorate-report+jws").WithHeader("kid", thumbprint))
+		if err != nil {
+			panic(err)
+		}
+		all[name] = signer{s, thumbprint}
+	}
+	return all
 }
 
 // PrimaryFails makes the primary fail domain control: what the remotes alone saw must never suffice.
@@ -166,7 +209,7 @@ func PrimaryFails(t testing.TB, e *mpic.Evidence) {
 // Silent makes a remote, by its place in the roster, give no answer.
 func Silent(e *mpic.Evidence, i int, state mpic.State) {
 	a := &e.Remotes[i]
-	a.State, a.Report, a.Signed = state, nil, ""
+	a.State, a.Report, a.Signed, a.Reply = state, nil, "", nil
 	a.Problem = &va.Problem{Code: "perspective." + state.String(), Detail: a.Perspective + " gave no answer"}
 }
 

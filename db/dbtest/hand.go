@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +19,8 @@ import (
 
 // Tables are those that hold records.
 func Tables() []string {
-	return []string{"log", "attempts", "perspectives", "reports", "decisions", "authorizations", "late_reports", "rrsets"}
+	return []string{"log", "attempts", "perspectives", "reports", "decisions", "authorizations", "reliances", "late_reports", "rrsets",
+		"permits", "permit_names", "certificates"}
 }
 
 func count(t testing.TB, g Engine, table string) int {
@@ -80,7 +82,7 @@ func closedStore(t *testing.T, g Engine) {
 	require.Zero(t, count(t, g, "decisions"))
 }
 
-// Populate leaves a row in each table: 1 is granted, with a late reply, 2 is refused, 3 a dry run, 4 open.
+// Populate leaves a row in each table: 1 is granted, with a late reply, a permit and a certificate, 2 is refused, 3 a dry run, 4 open.
 func Populate(t testing.TB, s *db.Store) {
 	t.Helper()
 	e := Evidence(t, Attempt("GRANTED", "example.com", mpic.Issuance))
@@ -95,6 +97,7 @@ func Populate(t testing.TB, s *db.Store) {
 	Record(t, s, Evidence(t, Attempt("DRY", "example.com", mpic.DryRun)))
 	_, err := s.Journal().Open(t.Context(), Attempt("OPEN", "example.com", mpic.Issuance), Roster())
 	require.NoError(t, err)
+	Issue(t, s, started.Add(10*time.Second), "example.com")
 }
 
 // eachHand runs a test with SQL by hand, in a transaction that is taken back.

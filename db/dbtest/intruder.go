@@ -1,0 +1,208 @@
+package dbtest
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/mpic"
+)
+
+// verify gives what does not hold.
+func verify(t testing.TB, s *db.Store) []db.Finding {
+	t.Helper()
+	var all []db.Finding
+	sum, err := s.Verify(t.Context(), db.VerifyConfig{Depth: db.DepthDecisions, Finding: func(f db.Finding) { all = append(all, f) }})
+	require.NoError(t, err)
+	require.Equal(t, len(all), sum.Findings)
+	return all
+}
+
+// keys are the columns that make up each table's key.
+var keys = map[string][]string{"log": {"leaf"}, "attempts": {"number"}, "perspectives": {"attempt", "name"}, "reports": {"attempt", "perspective"},
+	"decisions": {"attempt"}, "authorizations": {"attempt"}, "reliances": {"attempt"}, "late_reports": {"attempt", "perspective"}, "rrsets": {"sha256"},
+	"permits": {"number"}, "permit_names": {"permit", "name"}, "certificates": {"number"}}
+
+// intruder: REC-06. Every cell of every table is changed, every row removed, doubled and swapped, behind the back of guards, checks
+// and foreign keys; each time Verify finds it, and names the record.
+func intruder(t *testing.T, g Engine) {
+	Populate(t, g.Store)
+	e := Evidence(t, Attempt("SECOND", "example.com", mpic.Issuance))
+	Record(t, g.Store, e)
+	Issue(t, g.Store, started.Add(20*1e9), "example.com")
+	require.Empty(t, verify(t, g.Store), "nothing was changed yet")
+	for _, table := range Tables() {
+		for i, r := range stored(t, g, table) {
+			for column, value := range r {
+				t.Run(fmt.Sprintf("%s/%d/%s changed", table, i, column), func(t *testing.T) {
+					other := another(value)
+					set(t, g, table, r, row{column: other})
+					// A row that now looks like another of its own key is found by that key.
+					found := verify(t, g.Store)
+					set(t, g, table, r.with(row{column: other}), row{column: value})
+					requireFound(t, table, r, found)
+				})
+			}
+			t.Run(fmt.Sprintf("%s/%d removed", table, i), func(t *testing.T) {
+				where, args := r.key(table, 0)
+				exec(t, g, `DELETE FROM `+table+` WHERE `+where, args...)
+				found := verify(t, g.Store)
+				intrude(t, g, table, r)
+				requireFound(t, table, r, found)
+			})
+			t.Run(fmt.Sprintf("%s/%d doubled", table, i), func(t *testing.T) {
+				double := row{}
+				for _, column := range keys[table] {
+					double[column] = another(r[column])
+				}
+				for _, unique := range []string{"leaf", "id", "position", "fingerprint"} {
+					if v, there := r[unique]; there && double[unique] == nil {
+						double[unique] = another(v)
+					}
+				}
+				copied := r.with(double)
+				intrude(t, g, table, copied)
+				found := verify(t, g.Store)
+				where, args := copied.key(table, 0)
+				exec(t, g, `DELETE FROM `+table+` WHERE `+where, args...)
+				require.NotEmpty(t, found)
+			})
+		}
+	}
+	for _, table := range []string{"attempts", "decisions"} {
+		t.Run(table+" swapped", func(t *testing.T) {
+			all := stored(t, g, table)
+			a, b := all[0], all[2]
+			number := keys[table][0]
+			swap := func(a, b row) {
+				set(t, g, table, a, row{number: int64(-1)})
+				set(t, g, table, b, row{number: a[number]})
+				set(t, g, table, a.with(row{number: int64(-1)}), row{number: b[number]})
+			}
+			swap(a, b)
+			found := verify(t, g.Store)
+			swap(a.with(row{number: b[number]}), b.with(row{number: a[number]}))
+			requireFound(t, table, a, found)
+			requireFound(t, table, b, found)
+		})
+	}
+	require.Empty(t, verify(t, g.Store), "everything was put back")
+}
+
+// requireFound: the finding names the attempt, or for what belongs to none its own number.
+func requireFound(t *testing.T, table string, r row, found []db.Finding) {
+	t.Helper()
+	require.NotEmpty(t, found)
+	var number any
+	switch table {
+	case "log":
+		if r["kind"] == "permit" || r["kind"] == "certificate" {
+			return
+		}
+		number = r["subject"]
+	case "attempts":
+		number = r["number"]
+	case "rrsets", "permits", "permit_names", "certificates":
+		var text []string
+		for _, f := range found {
+			text = append(text, f.Detail)
+		}
+		name := fmt.Sprint(r[keys[table][0]])
+		if table != "rrsets" {
+			name = map[string]string{"permits": "permit ", "permit_names": "permit ", "certificates": "certificate "}[table] + name
+		}
+		all := strings.Join(text, "; ")
+		require.True(t, strings.Contains(all, name) || table == "permits" || strings.Contains(all, "of number "+fmt.Sprint(r[keys[table][0]])), all)
+		return
+	default:
+		number = r["attempt"]
+	}
+	for _, f := range found {
+		if f.Number == number.(int64) {
+			return
+		}
+	}
+	t.Errorf("nothing was found of record %v: %v", number, found)
+}
+
+// another gives a value of the same kind that is not the same.
+func another(v any) any {
+	switch v := v.(type) {
+	case int64:
+		return v + 100
+	case string:
+		if len(v) == 30 && strings.HasSuffix(v, "Z") { // a time stays one
+			return "2026-12-20T12:00:59.000000000Z"
+		}
+		if v == "" {
+			return "x"
+		}
+		return v[:len(v)-1] + map[bool]string{true: "0", false: "1"}[v[len(v)-1] == '1']
+	case []byte:
+		return append(slices.Clone(v), 'x')
+	case nil:
+		return "2026-12-20T12:00:58.000000000Z"
+	}
+	panic(fmt.Sprintf("%T", v))
+}
+
+// key gives the WHERE of a row's key.
+func (r row) key(table string, from int) (string, []any) {
+	var terms []string
+	var args []any
+	for _, column := range keys[table] {
+		args = append(args, r[column])
+		terms = append(terms, fmt.Sprintf("%s = $%d", column, from+len(args)))
+	}
+	return strings.Join(terms, " AND "), args
+}
+
+func stored(t testing.TB, g Engine, table string) []row {
+	t.Helper()
+	tx, err := g.Intruder.BeginTx(t.Context(), &sql.TxOptions{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback()) }()
+	return rows(t, tx, `SELECT * FROM `+table+` ORDER BY `+strings.Join(keys[table], ", "))
+}
+
+func set(t testing.TB, g Engine, table string, r row, values row) {
+	t.Helper()
+	var terms []string
+	var args []any
+	for _, column := range slices.Sorted(maps.Keys(values)) {
+		args = append(args, values[column])
+		terms = append(terms, fmt.Sprintf("%s = $%d", column, len(args)))
+	}
+	where, more := r.key(table, len(args))
+	exec(t, g, `UPDATE `+table+` SET `+strings.Join(terms, ", ")+` WHERE `+where, append(args, more...)...)
+}
+
+// exec changes exactly one row.
+func exec(t testing.TB, g Engine, query string, args ...any) {
+	t.Helper()
+	out, err := g.Intruder.ExecContext(t.Context(), query, args...)
+	require.NoError(t, err)
+	n, err := out.RowsAffected()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n, query)
+}
+
+func intrude(t testing.TB, g Engine, table string, r row) {
+	t.Helper()
+	tx, err := g.Intruder.BeginTx(t.Context(), &sql.TxOptions{})
+	require.NoError(t, err)
+	err = r.insert(tx, table)
+	if err != nil {
+		err = errors.Join(err, tx.Rollback())
+	} else {
+		err = tx.Commit()
+	}
+	require.NoError(t, err)
+}
