@@ -17,8 +17,8 @@ import (
 // DefaultInterval is how often a checkpoint is published while the log grows.
 const DefaultInterval = 10 * time.Second
 
-// ErrLog: the log is not the one that was signed last, so nothing more is recorded.
-var ErrLog = errors.New("db: the log is not the one that was signed last")
+// ErrLog: the log is not the one that this gate signed or committed to last, so nothing more is recorded.
+var ErrLog = errors.New("db: the log is not the one that was signed or committed to last")
 
 // PublisherConfig is what NewPublisher needs.
 type PublisherConfig struct {
@@ -101,6 +101,9 @@ func (p *Publisher) run() {
 
 // Publish signs the log as it stands, unless that was published already, has the witnesses cosign it, and keeps it.
 func (p *Publisher) Publish(ctx context.Context) error {
+	if err := p.shrunk(ctx); err != nil {
+		return err
+	}
 	prove := p.store.Prove(ctx)
 	newest, err := p.store.Checkpoint(ctx)
 	switch {
@@ -139,6 +142,21 @@ func (p *Publisher) Publish(ctx context.Context) error {
 		}
 	}
 	return p.store.keepCheckpoint(ctx, size, signed)
+}
+
+// shrunk finds a log that is smaller than what was signed: nothing can be proven of lines that are not there. The memory is read
+// first: the log only grows meanwhile.
+func (p *Publisher) shrunk(ctx context.Context) error {
+	last, _, remembered, err := p.config.Signer.Last()
+	if err != nil || !remembered {
+		return err
+	}
+	size, err := p.store.LogSize(ctx)
+	if err == nil && size < last.Size {
+		err = fmt.Errorf("%w: it has %d lines, and a checkpoint of %d was signed at %s", merkle.ErrRolledBack, size, last.Size,
+			last.Time.Format(time.RFC3339))
+	}
+	return err
 }
 
 // contradicts tells whether a witness's refusal means that the log is another one than it has seen: the one case that the signer's

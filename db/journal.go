@@ -97,7 +97,11 @@ func (s *Store) submit(ctx context.Context, do func(context.Context, *session) e
 	if halted := s.halted.Load(); halted != nil {
 		return *halted
 	}
-	return s.writer.submit(ctx, do)
+	err := s.writer.submit(ctx, do)
+	if errors.Is(err, ErrLog) {
+		s.halt(err)
+	}
+	return err
 }
 
 // Close writes, in one transaction, a closing row for each perspective, the decision and, when it is granted and for

@@ -128,7 +128,10 @@ func (l *lease) settle(ctx context.Context, limit time.Time) error {
 			return fmt.Errorf("closing the attempts of the gate %s: %w", gate, err)
 		}
 		err = l.store.submit(ctx, func(ctx context.Context, tx *session) error {
-			_, err := tx.exec(ctx, `UPDATE gates SET settled = 1 WHERE id = $1`, gate)
+			// It may have come back meanwhile, and opened another one: then its attempts are looked for again.
+			_, err := tx.exec(ctx, `UPDATE gates SET settled = 1 WHERE id = $1 AND lease_until < $2 AND NOT EXISTS
+				(SELECT 1 FROM attempts AS a WHERE a.gate = $1 AND NOT EXISTS (SELECT 1 FROM decisions AS d WHERE d.attempt = a.number))`,
+				gate, formatTime(limit))
 			return err
 		})
 		if err != nil {

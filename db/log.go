@@ -47,7 +47,7 @@ func (a *appender) mark() appender {
 func (a *appender) back(to appender) { *a = to }
 
 // begin takes the log's head for the transaction: whoever else writes waits until its end.
-func (s *session) begin(ctx context.Context, now time.Time) error {
+func (s *session) begin(ctx context.Context, now time.Time, acknowledged *merkle.Tree) error {
 	h := &s.head
 	err := s.scan(ctx, `UPDATE log_head SET size = size WHERE id = 1
 		RETURNING size, attempts, permits, certificates, removals, recorded_at`, nil,
@@ -68,17 +68,44 @@ func (s *session) begin(ctx context.Context, now time.Time) error {
 			s.at = last
 		}
 	}
-	if s.tree.Size() == h.size {
+	if err := s.continues(ctx, acknowledged); err != nil {
+		return err
+	}
+	if s.tree.Size() != h.size {
+		s.tree, err = s.load(ctx, h.size)
+	}
+	return err
+}
+
+// continues finds out that the log is not the one that this gate committed to last: behind a connection that was opened anew may
+// stand a backup, or a standby that did not have everything (REC-05).
+func (s *session) continues(ctx context.Context, acknowledged *merkle.Tree) error {
+	size := acknowledged.Size()
+	if s.head.size < size {
+		return fmt.Errorf("%w: it has %d lines, and %d were committed", ErrLog, s.head.size, size)
+	}
+	if s.continued || size == 0 {
 		return nil
 	}
-	s.tree, err = merkle.Load(h.size, func(leaf int64) ([]tlog.Hash, error) {
+	tree, err := s.load(ctx, size)
+	if err != nil {
+		return err
+	}
+	if tree.Root() != acknowledged.Root() {
+		return fmt.Errorf("%w: its first %d lines are not those that were committed", ErrLog, size)
+	}
+	s.continued = true
+	return nil
+}
+
+func (s *session) load(ctx context.Context, size int64) (merkle.Tree, error) {
+	return merkle.Load(size, func(leaf int64) ([]tlog.Hash, error) {
 		var stored []byte
 		if err := s.scan(ctx, `SELECT hashes FROM log WHERE leaf = $1`, []any{leaf}, &stored); err != nil {
 			return nil, err
 		}
 		return splitHashes(stored)
 	})
-	return err
 }
 
 // append adds a document to the log and gives its line's number. The row is written at the end of the transaction.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,8 @@ type postgres struct {
 	config *pgx.ConnConfig
 	// owner tells that the connection is the tables' owner's, for migrating.
 	owner bool
+	// unreplicated is set by a server that gave up waiting for its synchronous standby.
+	unreplicated *atomic.Bool
 }
 
 // parsePostgres reads a connection URL or keywords (libpq's form). password, if not empty, takes the place of one in it.
@@ -47,7 +50,7 @@ func parsePostgres(dsn, password string) (postgres, error) {
 	if password != "" {
 		c.Password = password
 	}
-	return postgres{config: c}, nil
+	return postgres{config: c, unreplicated: new(atomic.Bool)}, nil
 }
 
 func (e postgres) String() string {
@@ -73,21 +76,39 @@ func (e postgres) openWrites() (*sql.DB, error) {
 	c.RuntimeParams["lock_timeout"] = fmt.Sprint(lockTimeout.Milliseconds())
 	c.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(statementTimeout.Milliseconds())
 	c.RuntimeParams["synchronous_commit"] = "on"
+	c.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Routine == "SyncRepWaitForLSN" { // its text depends on lc_messages, and its code is that of any warning
+			e.unreplicated.Store(true)
+		}
+	}
 	return e.openPool(c, 1), nil
 }
 
+// afterCommit: when somebody cancels a commit that waits for the synchronous standby (pg_cancel_backend), the server answers that it
+// is committed, with a warning; a standby that is promoted then does not have it.
+func (e postgres) afterCommit() error {
+	if e.unreplicated.Swap(false) {
+		return errors.New("the server did not wait for its synchronous standby: the commit may be lost with the server (REC-05)")
+	}
+	return nil
+}
+
+// openReads: that a session only reads is set when it is connected. Before, "target_session_attrs=read-write" in the address, which
+// finds the primary among several servers, would take any of them for a standby.
 func (e postgres) openReads() (*sql.DB, error) {
 	c := e.config.Copy()
 	c.RuntimeParams["application_name"] = "quorate reader"
-	c.RuntimeParams["default_transaction_read_only"] = "on"
-	return e.openPool(c, readers), nil
+	return e.openPool(c, readers, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET default_transaction_read_only = on")
+		return err
+	})), nil
 }
 
-func (e postgres) openPool(c *pgx.ConnConfig, connections int) *sql.DB {
+func (e postgres) openPool(c *pgx.ConnConfig, connections int, options ...stdlib.OptionOpenDB) *sql.DB {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
 	}
-	pool := stdlib.OpenDB(*c)
+	pool := stdlib.OpenDB(*c, options...)
 	pool.SetMaxOpenConns(connections)
 	pool.SetMaxIdleConns(connections)
 	return pool

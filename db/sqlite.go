@@ -19,7 +19,22 @@ import (
 const readers = 8
 
 // sqlite is an embedded database in one file.
-type sqlite struct{ path string }
+type sqlite struct {
+	path string
+	// file is the one that was opened.
+	file fs.FileInfo
+}
+
+func openSQLite(path string, readOnly bool) (engine, error) {
+	if err := checkFile(path, readOnly); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("db: %w", err)
+	}
+	return sqlite{path, info}, nil
+}
 
 func (e sqlite) String() string         { return e.path }
 func (e sqlite) dialect() goose.Dialect { return goose.DialectSQLite3 }
@@ -28,6 +43,18 @@ func (e sqlite) migrates() bool         { return true }
 
 // conflict: a transaction takes SQLite's one write lock at its beginning, for which busy_timeout has waited already.
 func (e sqlite) conflict(error) bool { return false }
+
+// afterCommit finds out that the file was replaced or removed: what is written to the old one is lost when it is closed.
+func (e sqlite) afterCommit() error {
+	info, err := os.Stat(e.path)
+	if err == nil && !os.SameFile(info, e.file) {
+		err = fmt.Errorf("%s is another file than the one that was opened", e.path)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLog, err)
+	}
+	return nil
+}
 
 // dataSource gives the driver's name for a file. Pragmas count per connection, so they stand in the name:
 //   - foreign_keys, recursive_triggers: SQLite has both off unless told;

@@ -120,7 +120,7 @@ func (c Config) engine() (engine, error) {
 	case c.Postgres != "":
 		return parsePostgres(c.Postgres, c.PostgresPassword)
 	}
-	return sqlite{c.Path}, checkFile(c.Path, c.ReadOnly)
+	return openSQLite(c.Path, c.ReadOnly)
 }
 
 func (s *Store) openWriter(ctx context.Context, c Config) error {

@@ -41,6 +41,8 @@ type writer struct {
 	in      chan write
 	// open belongs to run; nil before the first transaction and after a fault.
 	open *session
+	// acknowledged is the log at the end of the last transaction that was committed.
+	acknowledged merkle.Tree
 
 	once sync.Once
 	quit chan struct{}
@@ -201,7 +203,7 @@ func (w *writer) attempt(ctx context.Context, do func(context.Context, *session)
 		w.forget(driver.ErrBadConn)
 		return err
 	}
-	if err = w.open.begin(ctx, w.now()); err == nil {
+	if err = w.open.begin(ctx, w.now(), &w.acknowledged); err == nil {
 		err = do(ctx, w.open)
 	}
 	if err == nil {
@@ -214,10 +216,15 @@ func (w *writer) attempt(ctx context.Context, do func(context.Context, *session)
 		}
 		return err
 	}
-	if err = tx.Commit(); err != nil {
-		w.forget(driver.ErrBadConn)
+	if err = tx.Commit(); err == nil {
+		err = w.engine.afterCommit()
 	}
-	return err
+	if err != nil {
+		w.forget(driver.ErrBadConn)
+		return err
+	}
+	w.acknowledged = w.open.tree.Clone()
+	return nil
 }
 
 // forget ends the session. With driver.ErrBadConn its connection is closed rather than used again.
@@ -236,6 +243,8 @@ func (w *writer) forget(reason error) {
 type session struct {
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt
+	// continued: the log was found to be the one that this gate had committed to before.
+	continued bool
 	appender
 }
 
