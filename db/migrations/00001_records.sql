@@ -76,6 +76,7 @@ CREATE INDEX attempts_identifier ON attempts (identifier, number);
 CREATE INDEX attempts_fqdn ON attempts (fqdn, number);
 CREATE INDEX attempts_account ON attempts (account_uri, number);
 CREATE INDEX attempts_caller ON attempts (caller, number);
+CREATE INDEX attempts_gate ON attempts (gate, number);
 CREATE INDEX attempts_started ON attempts (started_at);
 
 -- perspectives: one pending row per perspective, before the first packet (F3). The role is a field, never a guess from
