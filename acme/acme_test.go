@@ -66,6 +66,11 @@ func TestRFC8555_6_7_EachAreaHasAnErrorType(t *testing.T) {
 		"name.public-suffix":  RejectedIdentifier,
 		"request.token":       ServerInternal,
 		"request.token-age":   Malformed,
+		"permit.no-evidence":  Unauthorized,
+		"permit.expired":      Unauthorized,
+		"permit.caa-stale":    CAA,
+		"permit.caa-refused":  CAA,
+		"permit.clock":        ServerInternal,
 		"quorum.missed":       ServerInternal,
 		"perspective.silent":  ServerInternal,
 		"roster.too-few":      ServerInternal,
@@ -114,6 +119,25 @@ func TestARefusalSaysWhy(t *testing.T) {
 	require.NoError(t, json.Unmarshal(b, &read))
 	require.Equal(t, "urn:ietf:params:acme:error:serverInternal", read["type"])
 	require.Equal(t, float64(500), read["status"])
+}
+
+// TestARefusedPermitSaysWhyForEachName, and a granted one is told as a refusal.
+func TestARefusedPermitSaysWhyForEachName(t *testing.T) {
+	p := mpic.Permit{PermitRecord: mpic.PermitRecord{ID: "P1", Names: []mpic.PermitName{{Name: "a.example.com"},
+		{Name: "b.example.com", Problem: &va.Problem{Code: "permit.caa-refused", Detail: "CAA forbids"}},
+		{Name: "c.example.com", Problem: &va.Problem{Code: "permit.expired", Detail: "too old"}}}}}
+	require.Equal(t, Problem{Type: CAA, Status: 403, Code: "permit.caa-refused",
+		Detail: "no certificate may be issued, because of 2 of 3 names; the first: permit.caa-refused: CAA forbids (permit P1)",
+		Subproblems: []Problem{
+			{Type: CAA, Code: "permit.caa-refused", Detail: "permit.caa-refused: CAA forbids", Identifier: &Identifier{"dns", "b.example.com"}},
+			{Type: Unauthorized, Code: "permit.expired", Detail: "permit.expired: too old", Identifier: &Identifier{"dns", "c.example.com"}},
+		}}, RefusedPermit(p))
+	p.Names = p.Names[:1]
+	p.Outcome = mpic.OutcomeGranted
+	require.Equal(t, NotIssued(), RefusedPermit(p))
+	require.Equal(t, 500, NotIssued().Status)
+	p.Problem = &va.Problem{Code: "permit.duplicate", Detail: "twice"}
+	require.Equal(t, "permit.duplicate: twice (permit P1)", RefusedPermit(p).Detail)
 }
 
 // TestNoDecisionIsNoPass: who asks why must not be told that all is well, whatever it asks about.

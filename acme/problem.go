@@ -51,6 +51,8 @@ var types = map[string]ErrorType{
 	"caa": CAA, "caa.bogus": DNS, "caa.lookup": DNS,
 	"name":              RejectedIdentifier,
 	"request.token-age": Malformed, // the client waited for more than 30 days
+	// The account is not authorized for a name of the certificate (RFC 8555 section 7.4), or its owner no longer lets this CA issue.
+	"permit": Unauthorized, "permit.caa-stale": CAA, "permit.caa-refused": CAA, "permit.clock": ServerInternal,
 }
 
 // TypeOf gives the ACME type of a problem's code.
@@ -141,6 +143,44 @@ func firstRemote(views []mpic.View) (ErrorType, bool) {
 		}
 	}
 	return "", false
+}
+
+// RefusedPermit tells a client why no certificate may be issued: one subproblem for each name that lacks something (RFC 8555 section
+// 6.7.1). It answers for a granted permit too, with a refusal.
+func RefusedPermit(p mpic.Permit) Problem {
+	out := NotIssued()
+	var first *va.Problem
+	for _, n := range p.Names {
+		if n.Problem == nil {
+			continue
+		}
+		if first == nil {
+			first = n.Problem
+		}
+		out.Subproblems = append(out.Subproblems, from(n.Problem, &Identifier{Type: "dns", Value: n.Name}, ""))
+	}
+	switch {
+	case p.Problem != nil:
+		out.Type, out.Code, out.Detail = TypeOf(p.Problem.Code), p.Problem.Code, p.Problem.Code+": "+p.Problem.Detail
+	case first != nil:
+		out.Type, out.Code = TypeOf(first.Code), first.Code
+		out.Detail = fmt.Sprintf("no certificate may be issued, because of %d of %d names; the first: %s: %s", len(out.Subproblems),
+			len(p.Names), first.Code, first.Detail)
+	default:
+		return out
+	}
+	out.Status = out.Type.Status()
+	if p.ID != "" {
+		out.Detail += fmt.Sprintf(" (permit %s)", p.ID)
+	}
+	return out
+}
+
+// NotIssued is what a client is told when there is no certificate for a reason that is the CA's: permit, signature or link could not
+// be had or not be recorded (REC-05).
+func NotIssued() Problem {
+	return Problem{Type: ServerInternal, Status: ServerInternal.Status(), Code: "gate.unavailable",
+		Detail: "gate.unavailable: a certificate could not be issued with a record of it, so none is given out; please place a new order"}
 }
 
 func from(p *va.Problem, ident *Identifier, who string) Problem {

@@ -128,9 +128,7 @@ func (s *Server) claim(checked *reply, ch *core.Challenge, account *core.Account
 		return checked.refuse(internal("the challenge cannot be validated"))
 	}
 	if s.closed {
-		closing := internal("the server is going down")
-		closing.Status = http.StatusServiceUnavailable
-		return checked.refuse(closing)
+		return checked.refuse(closing())
 	}
 	// This Lock cannot wait for ever: see settleLate on Pebble's forgotten locks, which need an authorization that is not
 	// pending.

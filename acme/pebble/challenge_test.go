@@ -34,7 +34,6 @@ func flip(t testing.TB, jws, member string) string {
 //
 // Holds: F1
 func TestRFC8555_OnlyAGoodRequestBegins(t *testing.T) {
-	const ns = "urn:ietf:params:acme:error:"
 	type setup struct {
 		owner, other *client
 		ch           challenge

@@ -29,6 +29,7 @@ type site struct {
 	t    testing.TB
 	http *httptest.Server
 	logs *logs
+	desk *desk
 }
 
 type logs struct {
@@ -82,7 +83,8 @@ func startUnwatched(t testing.TB, validate validateFunc, change ...func(*Config)
 	for _, f := range change {
 		f(&c)
 	}
-	s, err := newServer(c, validate)
+	d := new(desk)
+	s, err := newServer(c, validate, d)
 	require.NoError(t, err)
 	h.Config.Handler = s
 	h.Config.ErrorLog = slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)
@@ -93,10 +95,10 @@ func startUnwatched(t testing.TB, validate validateFunc, change ...func(*Config)
 		defer cancel()
 		require.NoError(t, s.Close(ctx))
 	})
-	return &site{Server: s, t: t, http: h, logs: l}
+	return &site{Server: s, t: t, http: h, logs: l, desk: d}
 }
 
-// settled waits until every validation that was begun has its outcome in the store.
+// settled waits until every validation and issuance that was begun has its outcome in the store.
 func (s *site) settled() { s.work.Wait() }
 
 // client speaks ACME as raw JWS, so that it can also speak it wrongly.
@@ -161,6 +163,7 @@ type order struct {
 	Error          *problem
 	Authorizations []string
 	Finalize       string
+	Certificate    string
 	url            string
 }
 

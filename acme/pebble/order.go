@@ -9,6 +9,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/core"
 
 	"github.com/quorate/quorate/acme"
+	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
 )
 
@@ -26,26 +27,45 @@ func (s *Server) newOrder(r *http.Request, body []byte) *reply {
 	if order == nil {
 		return out.refuse(internal("the new order is not in the store"))
 	}
+	disarm(order)
 	order.RLock()
-	authorizations := order.AuthorizationObjects
+	authorizations, problem := order.AuthorizationObjects, unfulfillable(order)
 	order.RUnlock()
 
 	for _, authz := range authorizations {
-		authz.RLock()
-		problem := unfit(authz, order)
-		authz.RUnlock()
-		if problem != nil {
-			order.Lock()
-			order.Error = toPebble(*problem) // the order is invalid from the start
-			order.Unlock()
-			out.header.Del("Location")
-			return out.refuse(*problem)
+		if problem == nil {
+			authz.RLock()
+			problem = unfit(authz, order)
+			authz.RUnlock()
 		}
+	}
+	if problem != nil {
+		order.Lock()
+		order.Error = toPebble(*problem) // the order is invalid from the start
+		order.Unlock()
+		out.header.Del("Location")
+		return out.refuse(*problem)
 	}
 	for _, authz := range authorizations {
 		s.offer(authz, before)
 	}
 	return out
+}
+
+// unfulfillable tells why no certificate could come of an order, nil if one could (RFC 8555 section 7.4: what cannot be fulfilled as
+// specified is refused). Pebble would sign whatever times a client wants, before its permit or after.
+func unfulfillable(order *core.Order) *acme.Problem {
+	refuse := func(format string, args ...any) *acme.Problem {
+		p := malformed(0, format, args...)
+		return &p
+	}
+	switch {
+	case order.NotBefore != "" || order.NotAfter != "":
+		return refuse("the order says notBefore or notAfter; this CA sets both itself")
+	case len(order.Identifiers) > mpic.MaxPermitNames:
+		return refuse("the order has %d names; a certificate may have %d", len(order.Identifiers), mpic.MaxPermitNames)
+	}
+	return nil
 }
 
 // unfit tells why an order cannot stand with this authorization, nil if it can.

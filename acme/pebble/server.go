@@ -1,22 +1,31 @@
 // Package pebble is an ACME certification authority for the sandbox and the tests: Pebble, unchanged, with Quorate's
 // gate in the place of its VA.
 //
-// Pebble's front takes its own VA as a concrete type, so the gate stands before that front as an HTTP handler. All
-// requests go through to Pebble but one kind: a POST that tells a challenge to begin never reaches Pebble under the
+// Pebble's front takes its own VA as a concrete type, so the gate stands before that front as an HTTP handler. Three kinds of
+// requests are looked at; all others go through to Pebble.
+//
+// A POST that tells a challenge to begin never reaches Pebble under the
 // challenge's own path. It is put, with its body and its URL untouched, to a challenge of ours that is for ever
 // "processing". Pebble then checks nonce, signature, URL, account and body as for any other, and in the end refuses to
 // update a challenge in that status; this very refusal tells that everything before it was in order. Only then is the
 // client's challenge claimed, validated by the gate, and set, with its authorization and its order, in Pebble's store.
 //
 // So there is no way from a client's request to Pebble's own VA; should one appear, it has ports where nothing answers,
-// and its environment variable that makes everything valid keeps the server from starting. TestPebbleBehavesAsAssumed
-// holds what this relies on.
+// and its environment variable that makes everything valid keeps the server from starting.
+//
+// A new order is given a profile that the CA does not have, before any client knows the order: Pebble's front can have nothing
+// signed for it, by whatever request. A POST that finalizes an order goes to Pebble, which checks it and makes the order
+// "processing"; that this happened is what vouches for the request, nonce and CSR included. Only then is a permit
+// asked for, and only upon a permit that is on record is a copy of the order signed; the certificate is linked to the permit, and
+// then shown. So an unauthenticated request causes no permit, and each order at most one.
+//
+// TestPebbleBehavesAsAssumed holds what this relies on.
 //
 // Pebble is a test server: it keeps everything in memory, keeps the root's key there too, and trusts the Host header.
 // Do not put it where others can reach it.
 //
-// BUG: a client that deactivates an authorization after it had the order finalized and before the certificate is signed
-// makes Pebble forget a lock (ca.CompleteOrder), and the whole server stands still from the next look at it.
+// BUG: a client that deactivates an authorization in the moment between having the order finalized and Pebble's own, vain attempt to
+// have it signed makes Pebble forget a lock (ca.CompleteOrder), and the whole server stands still from the next look at it.
 package pebble
 
 import (
@@ -51,6 +60,7 @@ const DirectoryPath = wfe.DirectoryPath
 const (
 	accountPath   = "/my-account/"
 	newOrderPath  = "/order-plz"
+	finalizePath  = "/finalize-order/"
 	orderPath     = "/my-order/"
 	challengePath = "/chalZ/"
 )
@@ -66,6 +76,8 @@ type Config struct {
 	URL string
 	// Gate validates. It is a concrete type on purpose: nothing else can decide here (F1).
 	Gate *mpic.Coordinator
+	// Permits decide, before a certificate is signed, whether it may be: the gate's own. Likewise concrete, and required.
+	Permits *mpic.Permits
 	// Issuers are the CA's Issuer Domain Names, as the directory tells them to clients (RFC 8555 section 7.1.1,
 	// caaIdentities). What CAA is checked for is the gate's own configuration. One at least.
 	Issuers []string
@@ -75,15 +87,20 @@ type Config struct {
 	// outcome. It may be called concurrently, and delays the outcome while it runs. err is the gate's; result is then
 	// empty.
 	OnResult func(order string, request va.Request, result mpic.Result, err error)
+	// OnIssuance, if set, is called once for each order that was finalized, in the same way: after permit and link are durable, and
+	// before the client can see what came of it.
+	OnIssuance func(Issuance)
 }
 
 // Server is the ACME API, an http.Handler for an HTTPS listener.
 type Server struct {
-	base     *url.URL
-	log      *slog.Logger
-	onResult func(string, va.Request, mpic.Result, error)
-	// validate is Config.Gate's Validate. Tests of this package put another function here; nobody else can.
+	base       *url.URL
+	log        *slog.Logger
+	onResult   func(string, va.Request, mpic.Result, error)
+	onIssuance func(Issuance)
+	// validate is Config.Gate's Validate, permits Config.Permits. Tests of this package put others here; nobody else can.
 	validate validateFunc
+	permits  permits
 
 	store *db.MemoryStore
 	ca    *ca.CAImpl
@@ -109,10 +126,13 @@ func New(c Config) (*Server, error) {
 	if c.Gate == nil {
 		return nil, errors.New("pebble: there is no gate")
 	}
-	return newServer(c, c.Gate.Validate)
+	if c.Permits == nil {
+		return nil, errors.New("pebble: nothing makes permits, and without one nothing is issued")
+	}
+	return newServer(c, c.Gate.Validate, c.Permits)
 }
 
-func newServer(c Config, validate validateFunc) (*Server, error) {
+func newServer(c Config, validate validateFunc, permits permits) (*Server, error) {
 	base, err := parseBase(c.URL)
 	if err != nil {
 		return nil, err
@@ -130,13 +150,13 @@ func newServer(c Config, validate validateFunc) (*Server, error) {
 	logger := slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)
 	store := db.NewMemoryStore()
 	authority := ca.New(logger, store, "", "ecdsa", 0, 1,
-		map[string]ca.Profile{"default": {Description: "90 days", ValidityPeriod: 90 * 24 * 3600}})
+		map[string]ca.Profile{profile: {Description: "90 days", ValidityPeriod: 90 * 24 * 3600}})
 	// Nothing can listen on port 0. Pebble's VA is never asked; were it, it would find nobody and refuse.
 	deaf := pebbleva.New(logger, 0, 0, false, "127.0.0.1:0", store)
 	front := wfe.New(logger, store, deaf, authority, c.Issuers, false, false, 0, 0)
 
-	s := &Server{base: base, log: c.Logger, onResult: c.OnResult, validate: validate, store: store, ca: authority,
-		front: front.Handler(), offered: map[string]time.Time{}}
+	s := &Server{base: base, log: c.Logger, onResult: c.OnResult, onIssuance: c.OnIssuance, validate: validate, permits: permits,
+		store: store, ca: authority, front: front.Handler(), offered: map[string]time.Time{}}
 	s.witness = &core.Challenge{ID: "witness", Challenge: pebbleacme.Challenge{Status: pebbleacme.StatusProcessing},
 		Authz: &core.Authorization{ID: "witness", Order: &core.Order{ID: "witness"}}}
 	if _, err := store.AddChallenge(s.witness); err != nil {
@@ -179,7 +199,7 @@ func settleEnvironment() error {
 // Root gives the certificate of the root, which is new with each Server.
 func (s *Server) Root() *x509.Certificate { return s.ca.GetRootCert(0).Cert }
 
-// Close refuses further challenges and returns when the validations that run have been decided, recorded and made
+// Close refuses further challenges and finalizations, and returns when those that run have been decided, recorded and made
 // visible, or when ctx ends, whose error it then gives.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
@@ -194,7 +214,7 @@ func (s *Server) Close(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("pebble: validations are still running: %w", ctx.Err())
+		return fmt.Errorf("pebble: validations or issuances are still running: %w", ctx.Err())
 	}
 }
 
@@ -231,6 +251,8 @@ func (s *Server) answer(r *http.Request, body []byte) *reply {
 		return s.newOrder(r, body)
 	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, challengePath) && !isPostAsGet(body):
 		return s.begin(r, body)
+	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, finalizePath):
+		return s.finalize(r, body)
 	default:
 		return s.ask(r, body)
 	}

@@ -335,13 +335,17 @@ func TestConfigurationIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := good()
 			c.change(&cfg)
-			_, err := newServer(cfg, validate)
+			_, err := newServer(cfg, validate, new(desk))
 			require.ErrorContains(t, err, c.says)
 		})
 	}
 	_, err := New(good())
 	require.ErrorContains(t, err, "no gate")
-	_, err = newServer(good(), validate)
+	without := good()
+	without.Gate = new(mpic.Coordinator)
+	_, err = New(without)
+	require.ErrorContains(t, err, "nothing makes permits")
+	_, err = newServer(good(), validate, new(desk))
 	require.NoError(t, err)
 }
 
@@ -353,7 +357,7 @@ func TestF10_NothingIsValidWithoutValidation(t *testing.T) {
 		t.Run("PEBBLE_VA_ALWAYS_VALID="+v, func(t *testing.T) {
 			t.Setenv("PEBBLE_VA_ALWAYS_VALID", v)
 			_, err := newServer(Config{URL: "https://127.0.0.1:14000", Issuers: []string{"ca.quorate.test"}},
-				(&gate{sees: all}).Validate)
+				(&gate{sees: all}).Validate, new(desk))
 			require.ErrorContains(t, err, "PEBBLE_VA_ALWAYS_VALID")
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"net/http/httptest"
 	"net/netip"
@@ -66,7 +67,7 @@ type scene struct {
 	account acmeclient.Account
 }
 
-func newScene(t *testing.T, solvers func(*world.World) map[string]acmez.Solver) *scene {
+func newScene(t *testing.T, solvers func(*world.World) map[string]acmez.Solver, wrap ...func(mpic.Ledger) mpic.Ledger) *scene {
 	t.Helper()
 	w, err := world.New(world.Default())
 	require.NoError(t, err)
@@ -92,8 +93,17 @@ func newScene(t *testing.T, solvers func(*world.World) map[string]acmez.Solver) 
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, gate.Close(context.Background())) })
 
+	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	var ledger mpic.Ledger = records.Ledger()
+	for _, f := range wrap {
+		ledger = f(ledger)
+	}
+	permits, err := mpic.NewPermits(mpic.PermitsConfig{Coordinator: gate, Ledger: ledger, Signer: signer})
+	require.NoError(t, err)
+
 	h := httptest.NewUnstartedServer(nil)
-	server, err := pebble.New(pebble.Config{URL: "https://" + h.Listener.Addr().String(), Gate: gate, Issuers: c.Issuers})
+	server, err := pebble.New(pebble.Config{URL: "https://" + h.Listener.Addr().String(), Gate: gate, Permits: permits, Issuers: c.Issuers})
 	require.NoError(t, err)
 	h.Config.Handler = server
 	h.StartTLS()
@@ -129,11 +139,25 @@ func checker(t *testing.T, w *world.World, i int) *va.Checker {
 	return c
 }
 
-func (s *scene) obtain(name string) error {
+// finalize sends a CSR for the names of an order that is ready, and waits for its end.
+func (s *scene) finalize(order acmeclient.Order) (acmeclient.Order, error) {
 	s.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(s.t, err)
-	certs, err := s.client.ObtainCertificateForSANs(s.t.Context(), s.account, key, []string{name})
+	template := &x509.CertificateRequest{}
+	for _, ident := range order.Identifiers {
+		template.DNSNames = append(template.DNSNames, ident.Value)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	require.NoError(s.t, err)
+	return s.client.Client.FinalizeOrder(s.t.Context(), s.account, order, csr)
+}
+
+func (s *scene) obtain(names ...string) error {
+	s.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(s.t, err)
+	certs, err := s.client.ObtainCertificateForSANs(s.t.Context(), s.account, key, names)
 	if err == nil {
 		require.NotEmpty(s.t, certs[0].ChainPEM)
 	}

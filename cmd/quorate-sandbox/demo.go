@@ -166,10 +166,12 @@ func (sc scenario) unexpected(d mpic.Decision, issued bool) string {
 // toldText is what an ACME client shows to its user: the problem's type and its detail, without the subproblems.
 func toldText(err error) string {
 	var problem acme.Problem
-	if errors.As(err, &problem) {
-		return strings.TrimPrefix(problem.Type, "urn:ietf:params:acme:error:") + ": " + problem.Detail
+	if pointer := (*acme.Problem)(nil); errors.As(err, &pointer) { // an order's; an authorization's is a value
+		problem = *pointer
+	} else if !errors.As(err, &problem) {
+		return err.Error()
 	}
-	return err.Error()
+	return strings.TrimPrefix(problem.Type, "urn:ietf:params:acme:error:") + ": " + problem.Detail
 }
 
 // workDir gives the directory to work in, and what removes it if it is temporary.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,6 +73,7 @@ type sandbox struct {
 	roster  mpic.Roster
 	store   *db.Store
 	gateway *mpic.Coordinator
+	permits *mpic.Permits
 	// links are the connections to the remotes.
 	links []*perspective.Remote
 
@@ -182,12 +185,31 @@ func (s *sandbox) startGate(ctx context.Context) error {
 		}
 		s.links = append(s.links, link)
 	}
-	s.gateway, err = s.coordinator(s.roster, time.Now)
+	if s.gateway, err = s.coordinator(s.roster, s.store, time.Now); err != nil {
+		return err
+	}
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	if err := savePermitsKey(filepath.Join(s.dir, "permits-key.pem.pub"), key.Public()); err != nil {
+		return err
+	}
+	s.permits, err = mpic.NewPermits(mpic.PermitsConfig{Coordinator: s.gateway, Ledger: s.store.Ledger(), Signer: key, Logger: s.log})
 	return err
 }
 
+// savePermitsKey writes the public key that permits are verified with. The private one is this run's alone.
+func savePermitsKey(file string, key crypto.PublicKey) error {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644)
+}
+
 // coordinator makes a gate over the first of the remotes that a roster has.
-func (s *sandbox) coordinator(roster mpic.Roster, now func() time.Time) (*mpic.Coordinator, error) {
+func (s *sandbox) coordinator(roster mpic.Roster, store *db.Store, now func() time.Time) (*mpic.Coordinator, error) {
 	checker, err := s.doors.checker(roster.Primary.Name, sites[0].addr(), s.log)
 	if err != nil {
 		return nil, err
@@ -196,7 +218,7 @@ func (s *sandbox) coordinator(roster mpic.Roster, now func() time.Time) (*mpic.C
 	for i := range roster.Remotes {
 		remotes = append(remotes, s.links[i])
 	}
-	return mpic.New(mpic.Config{Roster: roster, Primary: checker, Remotes: remotes, Journal: s.store.Journal(), Issuers: []string{issuer},
+	return mpic.New(mpic.Config{Roster: roster, Primary: checker, Remotes: remotes, Journal: store.Journal(), Issuers: []string{issuer},
 		Software: software(), Logger: s.log, Now: now, Deadline: 10 * time.Second,
 		// A person looks at the table: it is worth a moment to have every perspective's view in it.
 		GrantGrace: time.Second, RefusalGrace: 4 * time.Second})
@@ -211,17 +233,18 @@ func (s *sandbox) startACME(context.Context) error {
 	if ip.IsUnspecified() {
 		ip = net.IPv4(127, 0, 0, 1)
 	}
-	cert, pool, pem, err := serverCertificate(ip)
+	cert, pool, text, err := serverCertificate(ip)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	s.roots, s.rootsFile = pool, filepath.Join(s.dir, "acme-tls.pem")
-	if err := os.WriteFile(s.rootsFile, pem, 0o644); err != nil {
+	if err := os.WriteFile(s.rootsFile, text, 0o644); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	base := "https://" + reachable(listener.Addr())
 	s.acmeURL = base + pebble.DirectoryPath
-	s.acme, err = pebble.New(pebble.Config{URL: base, Gate: s.gateway, Issuers: []string{issuer}, Logger: s.log, OnResult: s.results.add})
+	s.acme, err = pebble.New(pebble.Config{URL: base, Gate: s.gateway, Permits: s.permits, Issuers: []string{issuer}, Logger: s.log,
+		OnResult: s.results.add, OnIssuance: s.results.issued})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -273,11 +296,13 @@ func (s *sandbox) Close() error {
 
 // results collects what the gate decided, as the ACME front tells it.
 type results struct {
-	mu  sync.Mutex
-	all []mpic.Result
-	err error
-	// told, if set, is called with each result.
-	told func(va.Request, mpic.Result, error)
+	mu        sync.Mutex
+	all       []mpic.Result
+	issuances []pebble.Issuance
+	err       error
+	// told, if set, is called with each result; toldIssuance with what became of each order that was finalized.
+	told         func(va.Request, mpic.Result, error)
+	toldIssuance func(pebble.Issuance)
 }
 
 func (r *results) add(_ string, req va.Request, result mpic.Result, err error) {
@@ -294,11 +319,24 @@ func (r *results) add(_ string, req va.Request, result mpic.Result, err error) {
 	}
 }
 
+func (r *results) issued(i pebble.Issuance) {
+	r.mu.Lock()
+	told := r.toldIssuance
+	r.issuances = append(r.issuances, i)
+	if i.Err != nil {
+		r.err = errors.Join(r.err, fmt.Errorf("order %s: %w", i.Order, i.Err))
+	}
+	r.mu.Unlock()
+	if told != nil {
+		told(i)
+	}
+}
+
 // take gives what came since the last call.
-func (r *results) take() ([]mpic.Result, error) {
+func (r *results) take() ([]mpic.Result, []pebble.Issuance, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all, err := r.all, r.err
-	r.all, r.err = nil, nil
-	return all, err
+	all, issuances, err := r.all, r.issuances, r.err
+	r.all, r.issuances, r.err = nil, nil, nil
+	return all, issuances, err
 }

@@ -104,7 +104,7 @@ func BenchmarkValidation(b *testing.B) {
 		b.Run(fmt.Sprint("inflight=", inFlight), func(b *testing.B) {
 			s := start(b)
 			req := request(b, s, "www.example.org")
-			gate, err := s.coordinator(s.roster, time.Now)
+			gate, err := s.coordinator(s.roster, s.store, time.Now)
 			require.NoError(b, err)
 			defer func() { require.NoError(b, gate.Close(context.Background())) }()
 			left := atomic.Int64{}

@@ -97,7 +97,7 @@ func (sc scenario) run(ctx context.Context, s *sandbox, a *applicant) (result mp
 		return mpic.Result{}, false, nil, err
 	}
 	certificate, told := a.obtain(ctx, sc.name, sc.challenge, provide)
-	all, err := s.results.take()
+	all, _, err := s.results.take()
 	switch {
 	case err != nil:
 		return mpic.Result{}, false, told, err
@@ -202,7 +202,7 @@ func onTheDayOfFive(ctx context.Context, s *sandbox, a *applicant) (mpic.Result,
 	midnight := time.Date(2026, 12, 15, 0, 0, 0, 0, time.UTC)
 	now := midnight.Add(-time.Minute)
 	four := mpic.Roster{Primary: s.roster.Primary, Remotes: s.roster.Remotes[:4]}
-	gate, err := s.coordinator(four, func() time.Time { return now })
+	gate, err := s.coordinator(four, s.store, func() time.Time { return now })
 	if err != nil {
 		return mpic.Result{}, err
 	}
