@@ -56,6 +56,8 @@ type Config struct {
 	Subtree bool
 	// Software is the gate's program and version, for the record.
 	Software string
+	// Configuration is the SHA-256 of the gate's configuration file, in hexadecimal, for the record; empty for none.
+	Configuration string
 	// Now is the gate's clock. Default: time.Now.
 	Now func() time.Time
 	// Logger gets one line per attempt and one per fault, each with the attempt's identifier. Default: nothing is logged.
@@ -80,6 +82,7 @@ type Coordinator struct {
 	// check is the primary's Check. Tests of this package put another function here; nobody else can.
 	check func(context.Context, va.Probe) va.Report
 	slots chan struct{}
+	rules string
 
 	mu     sync.Mutex
 	closed bool
@@ -131,7 +134,7 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
 			"rules", p.Rules, "detail", p.Detail)
 	}
-	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight)}, nil
+	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest()}, nil
 }
 
 // validate gives all that is wrong, so that an operator mends it in one go.
@@ -261,9 +264,10 @@ func (c *Coordinator) prepare(kind Kind, caller string, req va.Request) (Evidenc
 	nonce := make([]byte, 16)
 	rand.Read(nonce) // crypto/rand.Read returns no error: it ends the program instead
 	e := Evidence{
-		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Subtree: c.config.Subtree, Probe: va.Probe{
-			Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
-			CAALookupFailure: c.config.CAALookupFailure, CAAAlone: kind.caaAlone()}},
+		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Rules: c.rules,
+			Configuration: c.config.Configuration, Subtree: c.config.Subtree, Probe: va.Probe{
+				Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
+				CAALookupFailure: c.config.CAALookupFailure, CAAAlone: kind.caaAlone()}},
 		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
 	}
 	if _, err := kind.MarshalText(); err != nil {

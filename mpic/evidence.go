@@ -69,6 +69,10 @@ type Attempt struct {
 	Caller string `json:"caller"`
 	// Software is the gate's program and version.
 	Software string `json:"software"`
+	// Rules is the SHA-256 of the rules that the program decides by (RulesDigest), Configuration that of the gate's configuration
+	// file; both in hexadecimal. Configuration is empty where the gate was not made from a file.
+	Rules         string `json:"rules_sha256"`
+	Configuration string `json:"configuration_sha256,omitempty"`
 	// Subtree is the gate's configuration: a dns-01 validation is good for the names below the one validated too (Granting).
 	Subtree bool `json:"subtree,omitempty"`
 	// Probe is what each perspective was sent; its Attempt field is the attempt's identifier.

@@ -2,6 +2,9 @@ package mpic
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -85,6 +88,16 @@ func Rules() []Rule {
 	rules = append(append(rules, reuseRules()...), sunsetRules()...)
 	slices.SortStableFunc(rules, func(a, b Rule) int { return cmp.Or(cmp.Compare(a.ID, b.ID), a.From.Compare(b.From)) })
 	return rules
+}
+
+// RulesDigest is the SHA-256, in hexadecimal, of the JSON of Rules: two records with one digest were decided by the same rules.
+func RulesDigest() string {
+	text, err := json.Marshal(Rules())
+	if err != nil { // texts and dates have a JSON form
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // Holds tells whether the rule holds at a time.

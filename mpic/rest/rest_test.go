@@ -41,10 +41,11 @@ func digestOf(b []byte) string {
 
 // gate is a Validator and the Records behind it, for tests: it hands back what the test puts in.
 type gate struct {
-	validate func(ctx context.Context, kind mpic.Kind, caller string, req va.Request) (mpic.Result, error)
-	records  map[string]Record
-	unready  error
-	broken   error
+	validate  func(ctx context.Context, kind mpic.Kind, caller string, req va.Request) (mpic.Result, error)
+	records   map[string]Record
+	unready   error
+	published string
+	broken    error
 
 	mu    sync.Mutex
 	asked []va.Request
@@ -73,6 +74,16 @@ func (g *gate) Record(_ context.Context, key string) (Record, error) {
 }
 
 func (g *gate) Ready(context.Context) error { return g.unready }
+
+func (g *gate) Checkpoint(context.Context) ([]byte, error) {
+	switch {
+	case g.broken != nil:
+		return nil, g.broken
+	case g.published == "":
+		return nil, ErrNotFound
+	}
+	return []byte(g.published), nil
+}
 
 // refusedResult is what Judge makes of an attempt without a roster: a real decision, which no test can make otherwise.
 func refusedResult(caller string, req va.Request) mpic.Result {
@@ -106,6 +117,19 @@ func newFixture(t *testing.T, g *gate, change func(*Config)) *fixture {
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)
 	return f
+}
+
+// The newest checkpoint is everybody's to read.
+//
+// Holds: REC-06
+func TestREC_06_TheCheckpointIsPublic(t *testing.T) {
+	g := &gate{published: "ca.example/quorate\n0\n\n"}
+	f := newFixture(t, g, nil)
+	r := f.do(f.client(), "GET", "/v1/checkpoint", "", nil)
+	require.Equal(t, 200, r.StatusCode)
+	require.Equal(t, g.published, r.text)
+	g.broken = errors.New("broken")
+	require.Equal(t, 503, f.do(f.client(), "GET", "/v1/checkpoint", "", nil).StatusCode)
 }
 
 func clientCertificate(t *testing.T) tls.Certificate {
@@ -295,6 +319,8 @@ func TestTransport(t *testing.T) {
 		"list":                {"GET", "/v1/validations", "", authorized, 405, "request.verb"},
 		"delete":              {"DELETE", "/v1/validations/1", "", authorized, 405, "request.verb"},
 		"post to one":         {"POST", "/v1/validations/1", good(nil), authorized, 405, "request.verb"},
+		"post a checkpoint":   {"POST", "/v1/checkpoint", "", nil, 405, "request.verb"},
+		"no checkpoint yet":   {"GET", "/v1/checkpoint", "", nil, 404, "record.not-found"},
 		"post to livez":       {"POST", "/livez", "", nil, 405, "request.verb"},
 		"no content type":     {"POST", "/v1/validations", good(nil), with("Content-Type", ""), 415, "request.content-type"},
 		"other content type":  {"POST", "/v1/validations", good(nil), with("Content-Type", "text/plain"), 415, "request.content-type"},

@@ -37,6 +37,8 @@ type Records interface {
 	Record(ctx context.Context, key string) (Record, error)
 	// Ready tells whether the records can be read.
 	Ready(ctx context.Context) error
+	// Checkpoint gives the newest signed checkpoint of the log, ErrNotFound where none was published.
+	Checkpoint(ctx context.Context) ([]byte, error)
 }
 
 // Record is one attempt as it is kept.
@@ -63,8 +65,11 @@ type Config struct {
 // bodyTimeout is how long a request's body may take to arrive.
 const bodyTimeout = 10 * time.Second
 
-// validations is the path of the collection.
-const validations = "/v1/validations"
+// validations is the path of the collection, checkpoint that of the log's newest checkpoint.
+const (
+	validations = "/v1/validations"
+	checkpoint  = "/v1/checkpoint"
+)
 
 // Server is the front's http.Handler. It is to be served over TLS with TLSConfig.
 type Server struct {
@@ -112,6 +117,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == "/livez" || path == "/readyz":
 		s.health(w, r, path)
+	case path == checkpoint:
+		s.checkpoint(w, r)
 	case path == validations:
 		s.authenticated(w, r, http.MethodPost, s.post)
 	case strings.HasPrefix(path, validations+"/") && !strings.Contains(path[len(validations)+1:], "/"):
@@ -122,7 +129,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if s.permits != nil {
 			there += "POST " + permits + ", GET " + permits + "/{id}, POST " + permits + "/{id}/certificate, "
 		}
-		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", there+"GET /livez and GET /readyz"))
+		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", there+"GET "+checkpoint+", GET /livez and GET /readyz"))
 	}
 }
 
@@ -145,6 +152,34 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if _, err := io.WriteString(w, "ok\n"); err != nil {
+		s.log.DebugContext(r.Context(), "writing an answer", "error", err)
+	}
+}
+
+// checkpoint gives the log's newest checkpoint to everybody: it tells how much was recorded, and binds the gate to it.
+func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		p := refusal(http.StatusMethodNotAllowed, "request.verb", checkpoint+" is read with GET")
+		p.allow = "GET, HEAD"
+		s.refuse(w, r, "", p)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	signed, err := s.records.Checkpoint(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.refuse(w, r, "", refusal(http.StatusNotFound, "record.not-found", "no checkpoint of the log was published"))
+		return
+	case err != nil:
+		s.log.ErrorContext(r.Context(), "the checkpoint could not be read", "error", err)
+		s.refuse(w, r, "", overload(http.StatusServiceUnavailable, "record.unreadable", "the checkpoint could not be read", 5))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if _, err := w.Write(signed); err != nil {
 		s.log.DebugContext(r.Context(), "writing an answer", "error", err)
 	}
 }

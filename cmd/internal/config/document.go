@@ -59,6 +59,14 @@ type document struct {
 
 // load reads a file into the struct that v points to, after its form was checked against that struct.
 func load(file string, v any) (*document, error) {
+	text, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	return parse(file, text, v)
+}
+
+func read(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -70,7 +78,7 @@ func load(file string, v any) (*document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	return parse(file, text, v)
+	return text, nil
 }
 
 func parse(file string, text []byte, v any) (*document, error) {
@@ -249,7 +257,9 @@ func (d *document) check(n ast.Node, field string, t reflect.Type) {
 func (d *document) checkKeys(m ast.MapNode, field string, t reflect.Type) {
 	known := map[string]reflect.Type{}
 	for i := range t.NumField() {
-		known[t.Field(i).Tag.Get("yaml")] = t.Field(i).Type
+		if tag := t.Field(i).Tag.Get("yaml"); tag != "-" {
+			known[tag] = t.Field(i).Type
+		}
 	}
 	for i := m.MapRange(); i.Next(); {
 		key := i.Key().GetToken()

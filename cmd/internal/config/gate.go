@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -44,6 +46,8 @@ type Gate struct {
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
 	Log           Log     `yaml:"log"`
+	// SHA256 is that of the file, in hexadecimal; it is no field of the file.
+	SHA256 string `yaml:"-"`
 }
 
 // Pair is a certificate and its private key: paths of PEM files.
@@ -178,12 +182,11 @@ func IssuerName(name string) bool { return len(name) <= 253 && issuerName.MatchS
 // LoadGate reads a gate's configuration. Paths in the result are absolute or relative to the working directory; in the
 // file they are relative to the file. The error has one Mistake for each thing that is wrong.
 func LoadGate(file string) (Gate, error) {
-	var g Gate
-	d, err := load(file, &g)
+	text, err := read(file)
 	if err != nil {
 		return Gate{}, err
 	}
-	return d.gate(g)
+	return ParseGate(file, text)
 }
 
 // ParseGate is LoadGate over a text that is already read; file stands in the mistakes and is what paths are relative to.
@@ -193,6 +196,8 @@ func ParseGate(file string, text []byte) (Gate, error) {
 	if err != nil {
 		return Gate{}, err
 	}
+	sum := sha256.Sum256(text)
+	g.SHA256 = hex.EncodeToString(sum[:])
 	return d.gate(g)
 }
 

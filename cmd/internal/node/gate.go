@@ -102,7 +102,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
+	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
 		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
@@ -275,6 +275,14 @@ func (g *Gate) close() error {
 type records struct{ store *db.Store }
 
 func (r records) Ready(ctx context.Context) error { return r.store.Ping(ctx) }
+
+func (r records) Checkpoint(ctx context.Context) ([]byte, error) {
+	c, err := r.store.Checkpoint(ctx)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, rest.ErrNotFound
+	}
+	return c.Note, err
+}
 
 func (r records) Record(ctx context.Context, key string) (rest.Record, error) {
 	stored, err := r.store.Attempt(ctx, key)
