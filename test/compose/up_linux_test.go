@@ -28,6 +28,8 @@ import (
 )
 
 // TestTheServicesRun starts what `docker compose up` would.
+//
+// Holds: REC-05, REC-06, MPIC-08
 func TestTheServicesRun(t *testing.T) { isolate(t, "TestTheServicesRunInside") }
 
 // TestTheSandboxIssues starts what `docker compose --profile sandbox up sandbox` would.
@@ -120,7 +122,6 @@ func (e *engine) changesNothing(user, file string) {
 	}
 }
 
-// Holds: REC-05, REC-06, MPIC-08
 func TestTheServicesRunInside(t *testing.T) {
 	if *inside == "" {
 		t.Skip("TestTheServicesRun runs this in a namespace")
