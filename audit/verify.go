@@ -69,6 +69,8 @@ type Verdict struct {
 	// Unproven are lookups without a usable answer and without records that show why: nobody answered, or a limit was reached.
 	// Nothing was granted upon them; no record can prove silence.
 	Unproven []Finding `json:"unproven"`
+	// Withheld are the things that nobody can work out again, because the tokens that they depend on were left out of the record.
+	Withheld []Finding `json:"withheld,omitempty"`
 	// Replies, Lookups and Octets are how many signed replies, lookups and octets of DNS messages and records were worked out
 	// again and hold.
 	Replies int `json:"replies"`
@@ -86,7 +88,11 @@ const skew = time.Minute
 // are the replies that came after it.
 func (a Auditor) Verify(e mpic.Evidence, decision json.RawMessage, late []mpic.Attestation) Verdict {
 	v := &verification{auditor: a, out: Verdict{Wrong: []Finding{}, Unproven: []Finding{}}, evidence: e}
-	if len(decision) > 0 {
+	switch {
+	case len(decision) == 0:
+	case withheld(e):
+		v.decisionWithheld(decision)
+	default:
 		v.decision(decision)
 	}
 	if e.Primary != nil {
@@ -139,6 +145,11 @@ func (v *verification) attestation(x mpic.Attestation) {
 	i := slices.IndexFunc(v.evidence.Roster.Remotes, func(m mpic.Member) bool { return m.Name == x.Perspective })
 	if i < 0 {
 		v.wrong(Signatures, x.Perspective, "", "the roster of the attempt has no such perspective")
+		return
+	}
+	if withheld(v.evidence) {
+		v.out.Withheld = append(v.out.Withheld, Finding{Signatures, x.Perspective, "", withheldDetail})
+		v.report(x.Perspective, x.Report)
 		return
 	}
 	problem := v.signature(x, v.evidence.Roster.Remotes[i])

@@ -1,7 +1,6 @@
 package db
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -74,18 +73,22 @@ type sealer struct {
 	digestsOnly bool
 }
 
-// seal makes the document of a value, in whose text each of the tokens is a commitment.
+// seal makes the document of a value, in whose text each of the tokens is a commitment, and so is each string that holds one in
+// another form. It refuses a text that would still show one.
 func (s sealer) seal(v any, tokens ...string) (document, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return document{}, fmt.Errorf("db: the record cannot be written as JSON: %w", err)
 	}
-	tokens = slices.DeleteFunc(tokens, func(t string) bool { return !maskable.MatchString(t) || !bytes.Contains(text, []byte(t)) })
-	if len(tokens) == 0 {
+	values := concealed(string(text), tokens)
+	if len(values) == 0 {
 		return pack(text, nil), nil
 	}
-	hidden := secrets{Salt: newSalt(), Values: tokens}
-	masked := hidden.mask(string(text), tokens)
+	hidden := secrets{Salt: newSalt(), Values: values}
+	masked := hidden.mask(string(text), values)
+	if slices.ContainsFunc(tokens, func(t string) bool { return maskable.MatchString(t) && exposes(masked, t) }) {
+		return document{}, errors.New("db: the record's text holds a token in a form that cannot be taken out")
+	}
 	if hidden.reveal(masked) != string(text) { // only a text that guessed the salt
 		return document{}, errors.New("db: the record's text holds its own commitments")
 	}
@@ -175,7 +178,7 @@ func (d Document) masked(text []byte, tokens ...string) ([]byte, error) {
 	if err := json.Unmarshal(d.Secrets, &s); err != nil {
 		return nil, fmt.Errorf("%w: what was taken out of the document cannot be read: %w", ErrDamaged, err)
 	}
-	return []byte(s.mask(string(text), tokens)), nil
+	return []byte(s.mask(string(text), concealed(string(text), tokens))), nil
 }
 
 // Withheld tells whether values were taken out of the document that are not kept beside it.
@@ -196,7 +199,7 @@ func (d Document) check(what string) error {
 func (d Document) decode(v any, what string) error {
 	text, err := d.Revealed()
 	if err == nil {
-		err = json.Unmarshal(text, v)
+		err = json.Unmarshal(readable(text), v)
 	}
 	if err != nil {
 		return fmt.Errorf("the document of the %s: %w", what, err)

@@ -52,7 +52,7 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 	}
 	x.out.record, x.out.judged = record, true
 	x.out.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
-	x.out.verdict.Wrong = append(x.out.verdict.Wrong, filed.times(record)...)
+	x.out.verdict.Wrong = append(x.out.verdict.Wrong, filed.Times(record)...)
 	return x.out
 }
 
@@ -179,9 +179,9 @@ func lateNeeds(r Record) []string {
 	return late.Needs()
 }
 
-// times holds the times that the log gives against those in the record: an attempt is recorded before its first packet, and a
+// Times holds the times that the log gives against those in the record: an attempt is recorded before its first packet, and a
 // decision when it was made.
-func (f Filed) times(r Record) []audit.Finding {
+func (f Filed) Times(r Record) []audit.Finding {
 	var all []audit.Finding
 	wrong := func(who, format string, args ...any) {
 		all = append(all, audit.Finding{Check: audit.Times, Perspective: who, Detail: fmt.Sprintf(format, args...)})

@@ -107,8 +107,25 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Summary, error) {
 	return out, nil
 }
 
-// where gives the end of the query, from WHERE on, and its arguments. Values never become part of the text.
+// where gives the end of the query, from WHERE on, and its arguments.
 func (f Filter) where() (string, []any, error) {
+	text, args, err := f.terms()
+	if err != nil {
+		return "", nil, err
+	}
+	limit := f.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if limit < 0 || limit > MaxLimit {
+		return "", nil, fmt.Errorf("a limit of %d: it must lie between 1 and %d", limit, MaxLimit)
+	}
+	args = append(args, limit)
+	return fmt.Sprintf("%s ORDER BY a.number DESC LIMIT $%d", text, len(args)), args, nil
+}
+
+// terms gives the WHERE, with " WHERE " in front where there is one, and its arguments. Values never become part of the text.
+func (f Filter) terms() (string, []any, error) {
 	var terms []string
 	var args []any
 	add := func(term string, value any) {
@@ -159,19 +176,10 @@ func (f Filter) where() (string, []any, error) {
 	if f.BeforeNumber != 0 {
 		add("a.number < $", f.BeforeNumber)
 	}
-	limit := f.Limit
-	if limit == 0 {
-		limit = DefaultLimit
+	if len(terms) == 0 {
+		return "", args, nil
 	}
-	if limit < 0 || limit > MaxLimit {
-		return "", nil, fmt.Errorf("a limit of %d: it must lie between 1 and %d", limit, MaxLimit)
-	}
-	var text string
-	if len(terms) > 0 {
-		text = " WHERE " + strings.Join(terms, " AND ")
-	}
-	args = append(args, limit)
-	return fmt.Sprintf("%s ORDER BY a.number DESC LIMIT $%d", text, len(args)), args, nil
+	return " WHERE " + strings.Join(terms, " AND "), args, nil
 }
 
 // CertificateKey gives a serial number or fingerprint the form of the records: lower case hexadecimal, without colons and, in a serial

@@ -84,9 +84,22 @@ func (v *verification) permits(ctx context.Context) error {
 	}, "permit_names", "permit")
 }
 
-// permitted works out again whether each name of a permit had its evidence: in scope, of this account, inside the reuse period of the
-// day, and CAA fresh (DCV-03, CAA-05, D5).
+// permitted is CheckPermit over the records of the database.
 func (v *verification) permitted(ctx context.Context, p mpic.PermitRecord, recorded time.Time, wrong func(string, ...any)) error {
+	for _, w := range CheckPermit(p, recorded, func(number int64) (mpic.Relied, error) { return v.reliance(ctx, number) }) {
+		wrong("%s", w)
+	}
+	return ctx.Err()
+}
+
+// ErrWithheld: what an attempt may be relied upon for cannot be worked out, because its tokens were taken out of the record.
+var ErrWithheld = errors.New("db: its tokens are withheld")
+
+// CheckPermit works out again whether each name of a granted permit had its evidence: in scope, of this account, inside the reuse
+// period of the day, and CAA fresh (DCV-03, CAA-05, D5). recorded is the time of its line in the log; reliance gives what an attempt
+// may be relied upon for, by its number. A name whose evidence is ErrWithheld is passed over. It returns what does not hold.
+func CheckPermit(p mpic.PermitRecord, recorded time.Time, reliance func(number int64) (mpic.Relied, error)) (all []string) {
+	wrong := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if p.Issued.After(recorded.Add(lateness)) || p.Issued.Before(recorded.Add(-lateness)) {
 		wrong("it was issued at %s, and recorded at %s", formatTime(p.Issued), formatTime(recorded))
 	}
@@ -100,31 +113,55 @@ func (v *verification) permitted(ctx context.Context, p mpic.PermitRecord, recor
 		}
 		var candidates []mpic.Relied
 		for _, number := range []int64{n.DCV.Number, n.CAA.Number} {
-			r, err := v.reliance(ctx, number)
-			if err != nil {
-				if ctx.Err() != nil {
-					return err
-				}
+			r, err := reliance(number)
+			if errors.Is(err, ErrWithheld) {
+				continue
+			} else if err != nil {
 				wrong("%s rests on record %d, on which nothing may rest: %v", n.Name, number, err)
 				continue
 			}
 			candidates = append(candidates, r)
 		}
-		if len(candidates) < 2 {
-			continue
-		}
-		// Issued is in whole seconds, and the evidence was good within that second.
-		at := p.Issued.Add(time.Second)
-		want := mpic.Wanted{Names: []string{n.Name}, Account: p.Account, Issuers: candidates[1].Issuers, At: at, Until: later(at, p.Expires)}
-		again := mpic.Rely(want, candidates)[0]
-		switch {
-		case again.Problem != nil:
-			wrong("%s: %s: %s", n.Name, again.Problem.Code, again.Problem.Detail)
-		case again.DCV.Number != n.DCV.Number || again.DCV.SHA256 != n.DCV.SHA256 || again.CAA.Number != n.CAA.Number || again.CAA.SHA256 != n.CAA.SHA256:
-			wrong("%s: it names other documents than those it rests on", n.Name)
+		if len(candidates) == 2 {
+			checkName(p, n, candidates, wrong)
 		}
 	}
-	return nil
+	return all
+}
+
+func checkName(p mpic.PermitRecord, n mpic.PermitName, candidates []mpic.Relied, wrong func(string, ...any)) {
+	// Issued is in whole seconds, and the evidence was good within that second.
+	at := p.Issued.Add(time.Second)
+	want := mpic.Wanted{Names: []string{n.Name}, Account: p.Account, Issuers: candidates[1].Issuers, At: at, Until: later(at, p.Expires)}
+	again := mpic.Rely(want, candidates)[0]
+	switch {
+	case again.Problem != nil:
+		wrong("%s: %s: %s", n.Name, again.Problem.Code, again.Problem.Detail)
+	case again.DCV.Number != n.DCV.Number || again.DCV.SHA256 != n.DCV.SHA256 || again.CAA.Number != n.CAA.Number || again.CAA.SHA256 != n.CAA.SHA256:
+		wrong("%s: it names other documents than those it rests on", n.Name)
+	}
+}
+
+// CheckCertificate holds a certificate against its permit again, and the time of linking against that of its line in the log.
+func CheckCertificate(c mpic.CertificateRecord, permit mpic.PermitRecord, recorded time.Time) (all []audit.Finding, err error) {
+	wrong := func(check audit.Check, format string, args ...any) {
+		all = append(all, audit.Finding{Check: check, Detail: fmt.Sprintf(format, args...)})
+	}
+	again, err := json.Marshal(mpic.MatchCertificate(permit, c.Caller, c.DER, c.Linked))
+	if err != nil {
+		return nil, err
+	}
+	said, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, said) {
+		wrong(audit.Reliance, "held against its permit again, it comes to something else than %s", c.Outcome)
+	}
+	if c.Linked.After(recorded.Add(lateness)) || c.Linked.Before(recorded.Add(-lateness)) {
+		wrong(audit.Times, "it was linked at %s, and recorded at %s", formatTime(c.Linked), formatTime(recorded))
+	}
+	return all, nil
 }
 
 func later(a, b time.Time) time.Time {
@@ -168,19 +205,12 @@ func (v *verification) certificates(ctx context.Context) error {
 		for _, f := range x.out.found {
 			wrong(f.Check, "%s", f.Detail)
 		}
-		again, err := json.Marshal(mpic.MatchCertificate(permit, c.Caller, c.DER, c.Linked))
+		found, err := CheckCertificate(c, permit, sheet.Entry.Recorded)
+		for _, f := range found {
+			wrong(f.Check, "%s", f.Detail)
+		}
 		if err != nil {
 			return err
-		}
-		said, err := json.Marshal(c)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(again, said) {
-			wrong(audit.Reliance, "held against its permit again, it comes to something else than %s", c.Outcome)
-		}
-		if c.Linked.After(sheet.Entry.Recorded.Add(lateness)) || c.Linked.Before(sheet.Entry.Recorded.Add(-lateness)) {
-			wrong(audit.Times, "it was linked at %s, and recorded at %s", formatTime(c.Linked), formatTime(sheet.Entry.Recorded))
 		}
 		return nil
 	}, "", "")

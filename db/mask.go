@@ -1,0 +1,155 @@
+package db
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// concealed gives the values that are taken out of a JSON text so that none of the tokens is left in it in any form: whole strings
+// that hold one in another form than its own (base64, hexadecimal, percent-encoding, escapes of JSON), and then the tokens that still
+// stand there as they are. The text is that of json.Marshal; the values are parts of it.
+func concealed(text string, tokens []string) []string {
+	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !maskable.MatchString(t) })
+	if len(tokens) == 0 {
+		return nil
+	}
+	var values []string
+	needles := make([][]string, len(tokens))
+	suspect := strings.Contains(text, "%") || strings.Contains(text, `\u`) || strings.Contains(text, `"eyJ`)
+	for i, t := range tokens {
+		needles[i] = forms(t)
+		suspect = suspect || slices.ContainsFunc(needles[i], func(n string) bool { return strings.Contains(text, n) })
+	}
+	rest := text
+	if suspect {
+		eachString(text, func(literal string) {
+			for i, t := range tokens {
+				// What stands there as it is, is masked by itself.
+				if holds(strings.ReplaceAll(literal, t, " "), t, needles[i], 3) && !slices.Contains(values, literal) {
+					values = append(values, literal)
+				}
+			}
+		})
+		// One string may be part of another: the longer one goes first.
+		slices.SortStableFunc(values, func(a, b string) int { return len(b) - len(a) })
+		for _, v := range values {
+			rest = strings.ReplaceAll(rest, v, "")
+		}
+	}
+	for _, t := range tokens {
+		if strings.Contains(rest, t) && !slices.Contains(values, t) {
+			values = append(values, t)
+		}
+	}
+	return values
+}
+
+// commitment is what stands in a text in the place of a value.
+var commitment = regexp.MustCompile(`^\[sha256:[0-9a-f]{64}\]$`)
+
+// taken is a signed reply that was taken out as a whole.
+var taken = regexp.MustCompile(`"signed":("\[sha256:[0-9a-f]{64}\]")`)
+
+// readable makes a text readable from which whole replies were taken: what is left of one is its state and its times.
+func readable(text []byte) []byte {
+	if !bytes.Contains(text, []byte(`"signed":"[sha256:`)) {
+		return text
+	}
+	return taken.ReplaceAll(text, []byte(`"withheld":$1`))
+}
+
+// exposes tells whether a token stands in a JSON text in any form.
+func exposes(text, token string) bool {
+	found := strings.Contains(text, token)
+	needles := forms(token)
+	eachString(text, func(literal string) { found = found || holds(literal, token, needles, 3) })
+	return found
+}
+
+// forms are the encodings of a token that a search can find: base64 at each of the three places that it can have in what is encoded,
+// and hexadecimal.
+func forms(token string) []string {
+	out := []string{hex.EncodeToString([]byte(token)), strings.ToUpper(hex.EncodeToString([]byte(token)))}
+	for shift := range 3 {
+		// The characters at both ends depend on the neighbours as well.
+		encoded := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + token))
+		first, whole := (shift*8+5)/6, (shift+len(token))*8/6
+		out = append(out, encoded[first:whole])
+	}
+	return out
+}
+
+// holds looks for a token in a string and in what it decodes to, so deep.
+func holds(s, token string, needles []string, depth int) bool {
+	if strings.Contains(s, token) || slices.ContainsFunc(needles, func(n string) bool { return strings.Contains(s, n) }) {
+		return true
+	}
+	if depth == 0 {
+		return false
+	}
+	if strings.Contains(s, `\`) {
+		var unescaped string
+		if json.Unmarshal([]byte(`"`+s+`"`), &unescaped) == nil && unescaped != s && holds(unescaped, token, needles, depth-1) {
+			return true
+		}
+	}
+	if strings.Contains(s, "%") {
+		if decoded := percentDecoded(s); decoded != s && holds(decoded, token, needles, depth-1) {
+			return true
+		}
+	}
+	if !strings.HasPrefix(s, "eyJ") { // a JWS begins so: what is encoded in its payload is encoded twice
+		return false
+	}
+	for part := range strings.SplitSeq(s, ".") {
+		decoded, _ := base64.RawURLEncoding.DecodeString(part) // as far as it goes: it may have been cut
+		if len(decoded) > 0 && holds(string(decoded), token, needles, depth-1) {
+			return true
+		}
+	}
+	return false
+}
+
+// percentDecoded decodes what is percent-encoded (RFC 3986 section 2.1), and leaves the rest.
+func percentDecoded(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if octet, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				b.Write(octet)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// eachString visits the strings of a JSON text as they are written, without their quotation marks.
+func eachString(text string, visit func(string)) {
+	for {
+		start := strings.IndexByte(text, '"')
+		if start < 0 {
+			return
+		}
+		text = text[start+1:]
+		end := 0
+		for end < len(text) && text[end] != '"' {
+			if text[end] == '\\' {
+				end++
+			}
+			end++
+		}
+		if end >= len(text) {
+			return
+		}
+		visit(text[:end])
+		text = text[end+1:]
+	}
+}
