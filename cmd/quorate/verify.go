@@ -167,24 +167,10 @@ func (v *verifying) everything(ctx context.Context, store *db.Store, settings db
 	if v.json {
 		v.line(map[string]any{"summary": sum})
 	} else {
-		v.print("the log has %d lines, root %s, and extends %d checkpoints%s\n", sum.Lines, sum.Root, sum.Checkpoints, cosigned(sum))
-		v.print("%d records (%d open), %d permits, %d certificates; %d signed replies and %d DNS answers proven from %s, %d lookups without proof\n",
-			sum.Records, sum.Open, sum.Permits, sum.Certificates, sum.Replies, sum.Lookups, size(int(sum.Octets)), sum.Unproven)
-		if sum.Findings == 0 {
-			v.print("%s\n", table.Paint(v.out.color, table.Green, "all of it holds"))
-		} else {
-			v.print("%s\n", table.Paint(v.out.color, table.Red, fmt.Sprintf("%d findings: NOT all of it holds", sum.Findings)))
-		}
+		v.print("%s", table.Verified(sum, v.out.color))
 	}
 	v.wrong = sum.Findings
 	return v.end()
-}
-
-func cosigned(sum db.Verified) string {
-	if sum.Cosigned == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", %d of them cosigned by a witness", sum.Cosigned)
 }
 
 func (v *verifying) print(format string, args ...any) {
@@ -290,11 +276,4 @@ func (p *progress) clear() {
 	if p.out != nil && !p.last.IsZero() {
 		fmt.Fprint(p.out, "\r\033[K")
 	}
-}
-
-func size(octets int) string {
-	if octets < 10<<10 {
-		return fmt.Sprintf("%d octets", octets)
-	}
-	return fmt.Sprintf("%d KiB", octets>>10)
 }

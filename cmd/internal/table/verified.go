@@ -1,0 +1,30 @@
+package table
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/quorate/quorate/db"
+)
+
+// Verified says in three lines what a verification of a whole database came to.
+func Verified(sum db.Verified, color bool) string {
+	var b strings.Builder
+	cosigned := ""
+	if sum.Cosigned > 0 {
+		cosigned = fmt.Sprintf(", %d of them cosigned by a witness", sum.Cosigned)
+	}
+	fmt.Fprintf(&b, "the log has %d lines, root %s, and extends %d checkpoints%s\n", sum.Lines, sum.Root, sum.Checkpoints, cosigned)
+	octets := fmt.Sprintf("%d octets", sum.Octets)
+	if sum.Octets >= 10<<10 {
+		octets = fmt.Sprintf("%d KiB", sum.Octets>>10)
+	}
+	fmt.Fprintf(&b, "%d records (%d open), %d permits, %d certificates; %d signed replies and %d DNS answers proven from %s, %d lookups without proof\n",
+		sum.Records, sum.Open, sum.Permits, sum.Certificates, sum.Replies, sum.Lookups, octets, sum.Unproven)
+	if sum.Findings == 0 {
+		fmt.Fprintln(&b, Paint(color, Green, "all of it holds"))
+	} else {
+		fmt.Fprintln(&b, Paint(color, Red, fmt.Sprintf("%d findings: NOT all of it holds", sum.Findings)))
+	}
+	return b.String()
+}
