@@ -77,7 +77,8 @@ CREATE INDEX attempts_fqdn ON attempts (fqdn, number);
 CREATE INDEX attempts_account ON attempts (account_uri, number);
 CREATE INDEX attempts_caller ON attempts (caller, number);
 CREATE INDEX attempts_gate ON attempts (gate, number);
-CREATE INDEX attempts_started ON attempts (started_at);
+-- What is asked of all attempts is in an index, because their rows are long.
+CREATE INDEX attempts_started ON attempts (started_at, number, kind, method, software);
 
 -- perspectives: one pending row per perspective, before the first packet (F3). The role is a field, never a guess from
 -- the order of rows (F2).
@@ -164,6 +165,8 @@ CREATE TABLE decisions (
         AND dcv_corroborated + dcv_allowed >= dcv_attempted))
 );
 
+CREATE INDEX decisions_figures ON decisions (attempt, outcome, policy, dcv_quorum, caa_quorum, caa_excused);
+
 -- authorizations: only ever beside a granted decision of the same attempt, for the same name, account and method.
 CREATE TABLE authorizations (
     attempt        BIGINT NOT NULL PRIMARY KEY,
@@ -231,6 +234,7 @@ CREATE TABLE permits (
     UNIQUE (number, outcome)
 );
 CREATE INDEX permits_account ON permits (account_uri, number);
+CREATE INDEX permits_issued ON permits (issued_at, number, outcome);
 
 -- permit_names: the names of a granted permit, each with its own evidence (D5): the authorization, and the attempt that
 -- checked CAA.
@@ -264,9 +268,11 @@ CREATE TABLE certificates (
     CHECK (outcome = 'refused' OR (not_before IS NOT NULL AND not_after IS NOT NULL)),
     UNIQUE (permit, fingerprint, outcome)
 );
+CREATE INDEX certificates_permit ON certificates (permit, number);
 CREATE INDEX certificates_fingerprint ON certificates (fingerprint);
 CREATE INDEX certificates_serial ON certificates (serial);
 CREATE INDEX certificates_not_after ON certificates (not_after);
+CREATE INDEX certificates_linked ON certificates (linked_at, number, outcome);
 
 -- removals: segments of the log whose documents were exported and removed when their time was over (REC-04). The lines of the
 -- log stay.
