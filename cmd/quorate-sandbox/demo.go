@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 	"golang.org/x/term"
 
+	"github.com/quorate/quorate/acme/pebble"
 	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
@@ -53,14 +55,13 @@ func (d demoCmd) Run(ctx context.Context) error {
 	}
 	used := s.memory()
 	if err == nil {
-		err = d.audit(ctx, s, p)
+		err = d.end(ctx, s, p)
 	}
 	err = errors.Join(err, s.Close(), remove())
 	p.line("")
 	p.line(fmt.Sprintf("%.1f s; %s", time.Since(started).Seconds(), used))
 	if d.Dir != "" {
 		p.line("records: " + productionBinary() + " audit list --database " + dir + "/journal.sqlite")
-		p.line("proofs:  " + productionBinary() + " audit verify --database " + dir + "/journal.sqlite --trust-anchor " + dir + "/root.anchor")
 	}
 	switch {
 	case err != nil:
@@ -72,6 +73,16 @@ func (d demoCmd) Run(ctx context.Context) error {
 		p.line(p.green(fmt.Sprintf("all %d outcomes were the expected ones: what had to be issued was, what had to be refused was", len(scenarios()))))
 		return nil
 	}
+}
+
+// end lets the gate finish, so that the records are complete, and has them verified.
+func (d demoCmd) end(ctx context.Context, s *sandbox, p printer) error {
+	ending, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	if err := s.quiet(ending); err != nil {
+		return err
+	}
+	return d.audit(ctx, s, p)
 }
 
 func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, err error) {
@@ -87,22 +98,17 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 		p.line(p.bold(fmt.Sprintf("%d. %s", i+1, sc.title)))
 		p.line("   " + sc.story)
 		p.line("")
-		result, issued, told, err := sc.run(ctx, s, a)
+		out, err := sc.run(ctx, s, a)
 		if err != nil {
 			return failed, fmt.Errorf("scenario %d, %s: %w", i+1, sc.title, err)
 		}
-		if err := table.Write(os.Stdout, table.Of(result), p.colour); err != nil {
+		if err := p.outcome(out); err != nil {
 			return failed, err
 		}
-		if told != nil {
-			for i, line := range table.Wrap(table.Clean(toldText(told)), 112) {
-				p.line([]string{"    ", "  the ACME client was told\n    "}[max(0, 1-i)] + line)
-			}
-		}
-		if wrong := sc.unexpected(result.Decision, issued); wrong != "" {
+		if wrong := sc.unexpected(out); wrong != "" {
 			failed++
 			p.line(p.red("  UNEXPECTED: " + wrong))
-		} else if issued {
+		} else if out.issued {
 			p.line(p.green("  issued, as it must be"))
 		} else {
 			p.line(p.green("  refused, as it must be: " + sc.code))
@@ -111,56 +117,123 @@ func (d demoCmd) play(ctx context.Context, s *sandbox, p printer) (failed int, e
 	return failed, nil
 }
 
-// audit works all records out again, as an auditor would with the world's trust anchor and nothing else.
+// outcome shows what came of a scenario.
+func (p printer) outcome(out outcome) error {
+	if out.result != nil {
+		if err := table.Write(os.Stdout, table.Of(*out.result), p.colour); err != nil {
+			return err
+		}
+	}
+	if out.issuance != nil {
+		p.line("  " + issuanceText(*out.issuance))
+	}
+	if out.permit != nil {
+		p.line("  " + permitText(*out.permit))
+		for _, n := range out.permit.Names {
+			if n.Problem != nil {
+				p.wrapped("  because "+n.Problem.Code, n.Problem.Detail)
+			}
+		}
+	}
+	if out.told != nil {
+		p.wrapped("  the ACME client was told", toldText(out.told))
+	}
+	return nil
+}
+
+// wrapped prints a text in lines of a terminal's width below its heading.
+func (p printer) wrapped(heading, text string) {
+	p.line(heading)
+	for _, line := range table.Wrap(table.Clean(text), 112) {
+		p.line("    " + line)
+	}
+}
+
+// permitText is a permit in one line.
+func permitText(p mpic.Permit) string {
+	var names []string
+	for _, n := range p.Names {
+		names = append(names, n.Name)
+	}
+	return fmt.Sprintf("permit %d %s for %s", p.Number, p.Outcome, table.Clean(strings.Join(names, ", ")))
+}
+
+// issuanceText is what became of an order that was finalized.
+func issuanceText(i pebble.Issuance) string {
+	switch {
+	case i.Certificate.Outcome != "":
+		return fmt.Sprintf("%s; certificate %s %s", permitText(i.Permit), i.Certificate.Serial, i.Certificate.Outcome)
+	case i.Err != nil:
+		return table.Clean(i.Err.Error())
+	}
+	return permitText(i.Permit)
+}
+
+// audit verifies everything on record, as an auditor would with the world's trust anchor, the logs' public keys and nothing else.
 func (d demoCmd) audit(ctx context.Context, s *sandbox, p printer) error {
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(s.doors.Anchors))
 	if err != nil {
 		return err
 	}
-	records, err := s.store.List(ctx, db.Filter{Limit: db.MaxLimit})
-	if err != nil {
-		return err
-	}
-	auditor, replies, lookups, octets := audit.Auditor{Anchors: anchors}, 0, 0, 0
-	for _, summary := range records {
-		r, err := s.store.Attempt(ctx, summary.ID)
+	p.line("")
+	p.line(p.bold("An auditor with nothing but the records, the log's public key and the DNS root's trust anchor verifies everything"))
+	for _, b := range s.books {
+		if err := b.publisher.Publish(ctx); err != nil {
+			return err
+		}
+		var found []string
+		sum, err := b.store.Verify(ctx, db.VerifyConfig{Auditor: audit.Auditor{Anchors: anchors}, LogKey: b.verifier(),
+			Finding: func(f db.Finding) {
+				found = append(found, fmt.Sprintf("record %d: %s: %s", f.Number, f.Check, f.Detail))
+			}})
 		if err != nil {
 			return err
 		}
-		v := auditor.Verify(r.Evidence, r.Decision, r.LateAttestations())
-		if !v.Holds() {
-			return fmt.Errorf("the record of %s does not hold: %v", r.Identifier, v.Wrong)
+		if d.Dir != "" { // a command to copy; without --dir what it is about is gone when it can be
+			p.line(b.verify(s.dir + "/root.anchor"))
 		}
-		replies, lookups, octets = replies+v.Replies, lookups+v.Lookups, octets+v.Octets
+		for line := range strings.Lines(table.Verified(sum, p.colour)) {
+			p.line("  " + strings.TrimSuffix(line, "\n"))
+		}
+		if sum.Findings > 0 {
+			return fmt.Errorf("the records in %s do not hold:\n%s", b.database, strings.Join(found, "\n"))
+		}
 	}
-	p.line("")
-	p.line(p.green(fmt.Sprintf("an auditor with nothing but the records and the root's trust anchor proves all of it again: %d records, %d signed\n"+
-		"replies, %d DNS answers, from %d KiB of messages", len(records), replies, lookups, octets>>10)))
 	return nil
 }
 
 // unexpected says how an outcome differs from what the scenario demands; empty when it does not.
-func (sc scenario) unexpected(d mpic.Decision, issued bool) string {
+func (sc scenario) unexpected(out outcome) string {
+	granted, codes := false, []string{}
 	switch {
-	case sc.code == "" && !d.Granted():
+	case out.permit != nil:
+		granted = out.permit.Outcome == mpic.OutcomeGranted
+		for _, n := range out.permit.Names {
+			if n.Problem != nil {
+				codes = append(codes, n.Problem.Code)
+			}
+		}
+	case out.result != nil:
+		granted = out.result.Decision.Granted()
+		for _, r := range out.result.Decision.Reasons() {
+			codes = append(codes, r.Code)
+		}
+	}
+	switch {
+	case sc.code == "" && !granted:
 		return "the gate refused"
-	case sc.code == "" && !issued:
+	case sc.code == "" && !out.issued:
 		return "the gate granted, and no certificate came"
 	case sc.code == "":
 		return ""
-	case issued:
+	case out.issued:
 		return "a certificate was issued"
-	case d.Granted():
+	case granted:
 		return "the gate granted"
+	case !slices.Contains(codes, sc.code):
+		return fmt.Sprintf("refused for %v, not for %s", codes, sc.code)
 	}
-	var codes []string
-	for _, r := range d.Reasons() {
-		if r.Code == sc.code {
-			return ""
-		}
-		codes = append(codes, r.Code)
-	}
-	return fmt.Sprintf("refused for %v, not for %s", codes, sc.code)
+	return ""
 }
 
 // toldText is what an ACME client shows to its user: the problem's type and its detail, without the subproblems.

@@ -66,11 +66,13 @@ type sandbox struct {
 	log     *slog.Logger
 	doors   doors
 
-	world   *world.World
-	gate    *perspective.Identity
-	keys    []perspective.Files // of the remotes, in the order of sites[1:]
-	agents  []*agent
-	roster  mpic.Roster
+	world  *world.World
+	gate   *perspective.Identity
+	keys   []perspective.Files // of the remotes, in the order of sites[1:]
+	agents []*agent
+	roster mpic.Roster
+	// books are all records: the first is the gate's, whose store is store.
+	books   []*book
 	store   *db.Store
 	gateway *mpic.Coordinator
 	permits *mpic.Permits
@@ -174,10 +176,11 @@ func freePort(addr string) (int, error) {
 }
 
 func (s *sandbox) startGate(ctx context.Context) error {
-	var err error
-	if s.store, err = db.Open(ctx, db.Config{Path: filepath.Join(s.dir, "journal.sqlite"), Logger: s.log}); err != nil {
+	records, err := s.openBook(ctx, "journal", time.Now)
+	if err != nil {
 		return err
 	}
+	s.store = records.store
 	for _, m := range s.roster.Remotes {
 		link, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: s.roster.Remotes, Identity: s.gate, Logger: s.log, Now: time.Now})
 		if err != nil {
@@ -263,10 +266,8 @@ func reachable(at net.Addr) string {
 	return addr.String()
 }
 
-// Close ends everything that newSandbox started, and waits for it.
-func (s *sandbox) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
+// quiet ends the ACME server and the gate, and returns when everything that they have begun is on record.
+func (s *sandbox) quiet(ctx context.Context) error {
 	var errs []error
 	if s.https != nil {
 		errs = append(errs, s.https.Close())
@@ -277,6 +278,17 @@ func (s *sandbox) Close() error {
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.Close(ctx))
 	}
+	return errors.Join(errs...)
+}
+
+// endTime is for how long what runs is waited for at the end.
+const endTime = 15 * time.Second
+
+// Close ends everything that newSandbox started, and waits for it.
+func (s *sandbox) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	errs := []error{s.quiet(ctx)}
 	for _, l := range s.links {
 		l.Close()
 	}
@@ -285,8 +297,8 @@ func (s *sandbox) Close() error {
 			errs = append(errs, a.stop())
 		}
 	}
-	if s.store != nil {
-		errs = append(errs, s.store.Close())
+	for _, b := range s.books {
+		errs = append(errs, b.close(ctx))
 	}
 	if s.world != nil {
 		errs = append(errs, s.world.Close())

@@ -1,17 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/acme/pebble"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/test/world"
@@ -30,8 +33,19 @@ type scenario struct {
 	prepare func(context.Context, *sandbox, *applicant) (undo func() error, err error)
 	// code is the problem code that must be the refusal's reason; empty when a certificate must be issued.
 	code string
-	// apply takes the place of the ACME client, where the gate itself is what the scenario is about.
+	// apply takes the place of the ACME client, where the gate itself is what the scenario is about; ask likewise, where it is a permit
+	// for names, and nothing is validated.
 	apply func(context.Context, *sandbox, *applicant) (mpic.Result, error)
+	ask   []string
+}
+
+// outcome is what came of a scenario. What it has not to do with is nil.
+type outcome struct {
+	result   *mpic.Result
+	issuance *pebble.Issuance
+	permit   *mpic.Permit
+	issued   bool
+	told     error // what the ACME client was told, if it was refused
 }
 
 // client is the prefix of one perspective, by its place in sites.
@@ -70,6 +84,8 @@ func scenarios() []scenario {
 			story: "The applicant controls the name; its owner lets only other-ca.example issue.", code: "caa.forbidden"},
 		{title: "Refused by the owner: CAA names another account of this CA", name: "blog.example.com", challenge: "http-01", prepare: caaForAnother("blog.example.com"),
 			story: "The record permits this CA, but only for the account of somebody else (RFC 8657, accounturi).", code: "caa.account"},
+		{title: "Attack: a certificate for more than was validated", ask: []string{"shop.example.com", "*.shop.example.com"},
+			story: "The account of the first application has shown control of shop.example.com by http-01. That is good for no wildcard.", code: "permit.scope"},
 		{title: "Attack: two perspectives answer with each other's key", name: "shop.example.com", challenge: "http-01", prepare: swapKeys(1, 4),
 			story: "A mis-wired load balancer, or a stolen key: what they say may be true, but it is not theirs to say.", code: "quorum.missed"},
 		{title: "Mistake of the operator: fewer perspectives than the day's rule asks", name: "shop.example.com", challenge: "http-01", apply: onTheDayOfFive,
@@ -77,11 +93,15 @@ func scenarios() []scenario {
 	}
 }
 
-// run carries the scenario out, and gives the gate's result. problem is what the ACME client was told, if it was refused.
-func (sc scenario) run(ctx context.Context, s *sandbox, a *applicant) (result mpic.Result, issued bool, problem error, err error) {
-	if sc.apply != nil {
-		result, err = sc.apply(ctx, s, a)
-		return result, false, nil, err
+// run carries the scenario out.
+func (sc scenario) run(ctx context.Context, s *sandbox, a *applicant) (out outcome, err error) {
+	switch {
+	case sc.apply != nil:
+		result, err := sc.apply(ctx, s, a)
+		return outcome{result: &result}, err
+	case sc.ask != nil:
+		permit, err := s.permits.Permit(ctx, "sandbox:demo", a.uri(), sc.ask)
+		return outcome{permit: &permit}, err
 	}
 	if sc.prepare != nil {
 		undo, failed := sc.prepare(ctx, s, a)
@@ -89,24 +109,30 @@ func (sc scenario) run(ctx context.Context, s *sandbox, a *applicant) (result mp
 			defer func() { err = errors.Join(err, undo()) }()
 		}
 		if failed != nil {
-			return mpic.Result{}, false, nil, fmt.Errorf("preparing: %w", failed)
+			return out, fmt.Errorf("preparing: %w", failed)
 		}
 	}
 	provide, err := s.solver(sc.challenge, sc.clients)
 	if err != nil {
-		return mpic.Result{}, false, nil, err
+		return out, err
 	}
 	certificate, told := a.obtain(ctx, sc.name, sc.challenge, provide)
-	all, _, err := s.results.take()
+	results, issuances, err := s.results.take()
 	switch {
 	case err != nil:
-		return mpic.Result{}, false, told, err
-	case len(all) != 1:
-		return mpic.Result{}, false, told, fmt.Errorf("%d attempts were made for one application (%w)", len(all), told)
+		return out, err
+	case len(results) != 1:
+		return out, fmt.Errorf("%d attempts were made for one application (%w)", len(results), told)
 	case told == nil && !slices.Equal(certificate.DNSNames, []string{sc.name}):
-		return all[0], false, nil, fmt.Errorf("the certificate is for %v", certificate.DNSNames)
+		return out, fmt.Errorf("the certificate is for %v", certificate.DNSNames)
+	case told == nil && (len(issuances) != 1 || !bytes.Equal(issuances[0].Certificate.DER, certificate.Raw)):
+		return out, fmt.Errorf("the certificate is not the one that was linked to a permit (%d orders were finalized)", len(issuances))
 	}
-	return all[0], told == nil, told, nil
+	out = outcome{result: &results[0], issued: told == nil, told: told}
+	if len(issuances) > 0 {
+		out.issuance = &issuances[0]
+	}
+	return out, nil
 }
 
 // solver provides challenges in the world: to everybody, or to some clients only.
@@ -197,18 +223,26 @@ func swapKeys(one, two int) func(context.Context, *sandbox, *applicant) (func() 
 	}
 }
 
-// onTheDayOfFive runs a gate with four remotes over midnight to 2026-12-15 (MPIC-02). The request comes as from an RA.
+// onTheDayOfFive runs a gate with four remotes over midnight to 2026-12-15 (MPIC-02), with records of its own that are kept by the
+// same clock. The request comes as from an RA.
 func onTheDayOfFive(ctx context.Context, s *sandbox, a *applicant) (mpic.Result, error) {
 	midnight := time.Date(2026, 12, 15, 0, 0, 0, 0, time.UTC)
-	now := midnight.Add(-time.Minute)
-	four := mpic.Roster{Primary: s.roster.Primary, Remotes: s.roster.Remotes[:4]}
-	gate, err := s.coordinator(four, s.store, func() time.Time { return now })
+	var clock atomic.Pointer[time.Time]
+	set := func(t time.Time) { clock.Store(&t) }
+	now := func() time.Time { return *clock.Load() }
+	set(midnight.Add(-time.Minute))
+	records, err := s.openBook(ctx, "december", now)
 	if err != nil {
 		return mpic.Result{}, err
 	}
-	now = midnight.Add(time.Second)
+	four := mpic.Roster{Primary: s.roster.Primary, Remotes: s.roster.Remotes[:4]}
+	gate, err := s.coordinator(four, records.store, now)
+	if err != nil {
+		return mpic.Result{}, err
+	}
+	set(midnight.Add(time.Second))
 	const token = "gDwTdhGVTQWPVxpFLNQtWg8fKcvTnxYx7l1Z0q5m3bc"
 	result, err := gate.Validate(ctx, mpic.Issuance, "sandbox:demo", va.Request{Identifier: "shop.example.com", Method: va.HTTP01,
-		Token: token, KeyAuthorization: token + ".LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ", TokenCreated: now, AccountURI: a.uri()})
+		Token: token, KeyAuthorization: token + ".LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ", TokenCreated: now(), AccountURI: a.uri()})
 	return result, errors.Join(err, gate.Close(ctx))
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/acme/pebble"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
@@ -44,6 +45,8 @@ type state struct {
 	DNSPort     uint16 `json:"dns_port"`
 	RootHints   string `json:"root_hints"`
 	TrustAnchor string `json:"trust_anchor"`
+	// LogKey is the public key of the records' log.
+	LogKey string `json:"log_key"`
 }
 
 // Run keeps the world running until ctx ends.
@@ -77,7 +80,8 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 	defer func() { _ = records.Close() }()
 	st := state{Directory: s.acmeURL, CA: s.rootsFile, Records: "http://" + reachable(listener.Addr()), HTTPAddress: "127.0.0.1",
 		HTTPPort: s.doors.HTTPPort, TLSPort: s.doors.TLSPort, Journal: s.dir + "/journal.sqlite",
-		DNSPort: s.doors.DNSPort, RootHints: s.dir + "/root.hints", TrustAnchor: s.dir + "/root.anchor"}
+		DNSPort: s.doors.DNSPort, RootHints: s.dir + "/root.hints", TrustAnchor: s.dir + "/root.anchor",
+		LogKey: s.books[0].key}
 	s.results.mu.Lock()
 	s.results.told = func(req va.Request, result mpic.Result, err error) {
 		if err != nil {
@@ -86,8 +90,9 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 		}
 		_ = table.Write(os.Stdout, table.Of(result), false) // the record is the truth, this is for who watches
 	}
+	s.results.toldIssuance = func(i pebble.Issuance) { p.line("  " + issuanceText(i)) }
 	s.results.mu.Unlock()
-	p.line(instructions(st))
+	p.line(instructions(st, s.books[0].verify(st.TrustAnchor)))
 	if u.State != "" {
 		text, err := json.MarshalIndent(st, "", "  ")
 		if err != nil {
@@ -105,10 +110,10 @@ func (u upCmd) serve(ctx context.Context, s *sandbox, p printer) error {
 	return nil
 }
 
-func instructions(st state) string {
+func instructions(st state, verify string) string {
 	return strings.NewReplacer("{quorate}", productionBinary(), "{dir}", st.Directory, "{ca}", st.CA, "{records}", st.Records, "{addr}", st.HTTPAddress,
 		"{http}", fmt.Sprint(st.HTTPPort), "{tls}", fmt.Sprint(st.TLSPort), "{journal}", st.Journal,
-		"{dns}", fmt.Sprint(st.DNSPort), "{hints}", st.RootHints, "{anchor}", st.TrustAnchor).Replace(`
+		"{dns}", fmt.Sprint(st.DNSPort), "{hints}", st.RootHints, "{anchor}", st.TrustAnchor, "{verify}", verify).Replace(`
 The sandbox runs. here.example.com and every name below it stand at {addr}: http-01 is looked for at port {http},
 tls-alpn-01 at port {tls}. DNS records are set below {records} (docs/sandbox.md).
 
@@ -132,6 +137,9 @@ a CAA record that refuses:
 what was decided, and why:
   {quorate} audit list --database {journal}
   {quorate} audit show 1 --database {journal}
+
+that nothing of it was changed, and all of it holds:
+  {verify}
 
 a lookup, with its chain of trust:
   {quorate} resolve shop.example.com A --allow-reserved --port {dns} \

@@ -7,7 +7,7 @@ import (
 	"github.com/quorate/quorate/db"
 )
 
-// Verified says in three lines what a verification of a whole database came to.
+// Verified says in four lines what a verification of a whole database came to.
 func Verified(sum db.Verified, color bool) string {
 	var b strings.Builder
 	cosigned := ""
@@ -19,8 +19,8 @@ func Verified(sum db.Verified, color bool) string {
 	if sum.Octets >= 10<<10 {
 		octets = fmt.Sprintf("%d KiB", sum.Octets>>10)
 	}
-	fmt.Fprintf(&b, "%d records (%d open), %d permits, %d certificates; %d signed replies and %d DNS answers proven from %s, %d lookups without proof\n",
-		sum.Records, sum.Open, sum.Permits, sum.Certificates, sum.Replies, sum.Lookups, octets, sum.Unproven)
+	fmt.Fprintf(&b, "%d records (%d open), %d permits, %d certificates\n", sum.Records, sum.Open, sum.Permits, sum.Certificates)
+	fmt.Fprintf(&b, "%d signed replies and %d DNS answers proven from %s, %d lookups without proof\n", sum.Replies, sum.Lookups, octets, sum.Unproven)
 	if sum.Findings == 0 {
 		fmt.Fprintln(&b, Paint(color, Green, "all of it holds"))
 	} else {

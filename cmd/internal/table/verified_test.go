@@ -11,7 +11,7 @@ import (
 func TestVerified(t *testing.T) {
 	sum := db.Verified{Lines: 9, Root: "ROOT=", Checkpoints: 2, Records: 3, Open: 1, Permits: 2, Certificates: 1, Replies: 10, Lookups: 40, Octets: 900}
 	require.Equal(t, "the log has 9 lines, root ROOT=, and extends 2 checkpoints\n"+
-		"3 records (1 open), 2 permits, 1 certificates; 10 signed replies and 40 DNS answers proven from 900 octets, 0 lookups without proof\n"+
+		"3 records (1 open), 2 permits, 1 certificates\n10 signed replies and 40 DNS answers proven from 900 octets, 0 lookups without proof\n"+
 		"all of it holds\n", Verified(sum, false))
 	sum.Findings, sum.Cosigned, sum.Octets = 2, 1, 20<<10
 	require.Contains(t, Verified(sum, true), "\x1b[31m2 findings: NOT all of it holds")
