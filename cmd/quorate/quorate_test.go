@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 				os.WriteFile(filepath.Join(env.WorkDir, "root.hints"), []byte(hints.String()), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "anchor.txt"), []byte(w.AnchorText()+"\n"), 0o600))
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "diagnose": diagnose, "post": post, "asra": asRA, "stranger": stranger, "monitor": monitor, "pointing": pointing},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "diagnose": diagnose, "post": post, "asra": asRA, "keep": keep, "stranger": stranger, "monitor": monitor, "pointing": pointing},
 	})
 }
 

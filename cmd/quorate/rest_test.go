@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -41,6 +42,18 @@ func post(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := io.ReadAll(response.Body)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("reply"), fmt.Appendf(nil, "%s\n%s", response.Status, text), 0o600))
+}
+
+// keep puts what a regular expression's group matches in the file "reply" into an environment variable: keep NAME EXPRESSION
+func keep(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: keep NAME EXPRESSION")
+	}
+	match := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("reply"))
+	if len(match) != 2 {
+		ts.Fatalf("the reply has no %s:\n%s", args[1], ts.ReadFile("reply"))
+	}
+	ts.Setenv(args[0], match[1])
 }
 
 // stranger connects to a perspective without a key that it knows, and is not let in (MPIC-08): stranger LOG
