@@ -22,9 +22,13 @@ import (
 )
 
 type auditCmd struct {
-	List   listCmd   `cmd:"" help:"List records, the newest first."`
-	Show   showCmd   `cmd:"" help:"Show one record: what each perspective saw, and why it was enough or not."`
-	Verify verifyCmd `cmd:"" help:"Work records out again: signatures, decisions, and DNSSEC from the octets of the messages."`
+	List     listCmd     `cmd:"" help:"List records, the newest first."`
+	Show     showCmd     `cmd:"" help:"Show one record: what each perspective saw, and why it was enough or not."`
+	Verify   verifyCmd   `cmd:"" help:"Work records out again: signatures, decisions, and DNSSEC from the octets of the messages."`
+	Report   reportCmd   `cmd:"" help:"Figures of a period: attempts, quorums, refusals, CAA, reuse, and certificates without a record."`
+	Affected affectedCmd `cmd:"" help:"List the certificates that relied on a perspective, program, method, policy or period."`
+	Sample   sampleCmd   `cmd:"" help:"Draw a random sample that anybody can repeat from a published seed."`
+	Simulate simulateCmd `cmd:"" help:"Tell what the rules of another day would have decided."`
 }
 
 // recordsFlags say where the records are. They are opened for reading alone, also beside a running gate.
