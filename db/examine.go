@@ -29,7 +29,7 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 		return x.out
 	}
 	if v.config.Depth == DepthLog {
-		if err := filed.check(); err != nil {
+		if err := filed.Check(); err != nil {
 			x.found(audit.Log, "%v", err)
 		}
 		return x.out
@@ -87,8 +87,8 @@ func (f *folder) filed() (Filed, error) {
 	return out, nil
 }
 
-// check holds the documents against their lines.
-func (f Filed) check() error {
+// Check holds the documents against their lines.
+func (f Filed) Check() error {
 	if err := f.Intent.check("attempt", merkle.Intent, f.Number); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (f Filed) check() error {
 // Read checks the documents against their lines of the log, and decodes them. The DNS records come from f.Sets, where they are there.
 // What the columns of tables add to a record is made of the documents too.
 func (f Filed) Read() (Record, error) {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
 		return Record{}, err
 	}
 	r := Record{Opening: f.Intent.Document, Closing: f.Decision.Document}

@@ -65,9 +65,13 @@ func readable(text []byte) []byte {
 
 // exposes tells whether a token stands in a JSON text in any form.
 func exposes(text, token string) bool {
-	found := strings.Contains(text, token)
 	needles := forms(token)
-	eachString(text, func(literal string) { found = found || holds(literal, token, needles, 3) })
+	found := holds(text, token, needles, 0)
+	eachString(text, func(literal string) {
+		if !found && (strings.ContainsAny(literal, `\%`) || strings.HasPrefix(literal, "eyJ")) {
+			found = holds(literal, token, needles, 3)
+		}
+	})
 	return found
 }
 

@@ -77,6 +77,8 @@ type Verified struct {
 	Replies      int   `json:"replies"`
 	Lookups      int   `json:"lookups"`
 	Unproven     int   `json:"unproven"`
+	// Withheld are the records of which not all could be judged again, because their tokens are withheld.
+	Withheld int64 `json:"withheld,omitempty"`
 	// Octets are those of the DNS messages and records that proofs were made from.
 	Octets   int64 `json:"octets"`
 	Findings int   `json:"findings"`
@@ -368,6 +370,9 @@ func (v *verification) take(r examined) {
 		}
 		v.sum.Replies, v.sum.Lookups = v.sum.Replies+r.verdict.Replies, v.sum.Lookups+r.verdict.Lookups
 		v.sum.Unproven, v.sum.Octets = v.sum.Unproven+len(r.verdict.Unproven), v.sum.Octets+int64(r.verdict.Octets)
+		if len(r.verdict.Withheld) > 0 {
+			v.sum.Withheld++
+		}
 		if v.config.Record != nil {
 			v.config.Record(r.record, r.verdict)
 		}

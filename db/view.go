@@ -2,10 +2,12 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -378,3 +380,83 @@ func (f Filed) Concealed(r *Record) error {
 	}
 	return nil
 }
+
+// Relying is a permit that rests on an attempt, with the SHA-256 fingerprints of its certificates.
+type Relying struct {
+	Permit       int64
+	Certificates []string
+}
+
+// Relying gives, by attempt, the permits that rest on it for DCV or for CAA, in order.
+func (v *View) Relying(ctx context.Context, attempts []int64) (map[int64][]Relying, error) {
+	marks, args := list(attempts)
+	rows, err := v.scan.rows(ctx, `SELECT attempt AS number, permit FROM permit_names WHERE attempt IN (`+marks+`)
+		UNION SELECT caa_attempt AS number, permit FROM permit_names WHERE caa_attempt IN (`+marks+`) ORDER BY 1, 2`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("db: view: %w", err)
+	}
+	var permits []int64
+	for _, r := range rows {
+		permits = append(permits, r.int("permit"))
+	}
+	slices.Sort(permits)
+	issued := map[int64][]string{}
+	for part := range slices.Chunk(slices.Compact(permits), Batch) {
+		marks, args := list(part)
+		rows, err := v.scan.rows(ctx, `SELECT permit, fingerprint FROM certificates WHERE permit IN (`+marks+`) ORDER BY number`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("db: view: %w", err)
+		}
+		for _, r := range rows {
+			issued[r.int("permit")] = append(issued[r.int("permit")], r.text("fingerprint"))
+		}
+	}
+	out := map[int64][]Relying{}
+	for _, r := range rows {
+		out[r.int("number")] = append(out[r.int("number")], Relying{r.int("permit"), issued[r.int("permit")]})
+	}
+	return out, nil
+}
+
+// Closings gives each perspective's part in a record, worked out from its documents: the primary first, then the remotes in the
+// roster's order. While the attempt is open they have no outcome.
+func (r *Record) Closings() ([]Perspective, error) {
+	members := append([]mpic.Member{r.Evidence.Roster.Primary}, r.Evidence.Roster.Remotes...)
+	out := make([]Perspective, len(members))
+	var closed []closedReport
+	if r.Outcome != StillOpen {
+		var d mpic.RecordedDecision
+		err := json.Unmarshal(r.Decision, &d)
+		if err == nil {
+			closed, err = closedReports(r.Evidence, d)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for i, m := range members {
+		out[i] = Perspective{Name: m.Name, Role: mpic.RemoteRole, Region: m.Place.Region, State: "pending"}
+		if i == 0 {
+			out[i].Role = mpic.Primary
+		}
+		if closed != nil {
+			c := closed[i]
+			out[i].State, out[i].DCV, out[i].CAA, out[i].DCVCode, out[i].CAACode = c.state, c.dcv, c.caa, c.dcvCode, c.caaCode
+			out[i].Asked, out[i].Closed = c.asked, c.closed
+		}
+	}
+	return out, nil
+}
+
+// Validated gives what the decision says was validated; zero while the attempt is open.
+func (r *Record) Validated() (s mpic.Subject, err error) {
+	if len(r.Decision) == 0 {
+		return s, nil
+	}
+	var d mpic.RecordedDecision
+	err = json.Unmarshal(r.Decision, &d)
+	return d.Validated, err
+}
+
+// DecidedAt gives when the decision was made, by the gate's clock; zero while the attempt is open.
+func (r *Record) DecidedAt() time.Time { return r.decided }
