@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench compliance differential speed badnetwork clean
+.PHONY: help build demo up test race lint fuzz bench compliance differential speed badnetwork crash clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ proofs: ## each stored proof of the resolver's tests, worked out by a second imp
 	@mkdir -p .cache && rm -f .cache/proofs.jsonl
 	$(GO) test -count=1 ./va/resolver -proofs $(CURDIR)/.cache/proofs.jsonl
 	/usr/bin/python3 test/second/verify.py .cache/proofs.jsonl
+
+# A test that runs with -write leaves its part of the results there.
+crash: ## a thousand gates killed on each engine, servers killed under load, faults: test/crash/results.md, in half an hour
+	rm -rf .cache/crash && mkdir -p .cache/crash
+	$(GO) test ./test/crash -count=1 -v -timeout 90m -kills 1000 -pairs 40 -failovers 10 -write $(CURDIR)/.cache/crash
+	cat test/crash/results.head.md .cache/crash/*.md > test/crash/results.md
 
 clean:
 	rm -rf bin .cache

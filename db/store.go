@@ -190,8 +190,11 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Ping tells whether the database can be read, for a readiness check.
+// Ping tells whether the database can be read, and records written as far as is known, for a readiness check.
 func (s *Store) Ping(ctx context.Context) error {
+	if halted := s.halted.Load(); halted != nil {
+		return *halted
+	}
 	var one int
 	if err := s.reads.QueryRowContext(ctx, "SELECT 1 FROM attempts UNION SELECT 1").Scan(&one); err != nil {
 		return fmt.Errorf("db: %w", err)

@@ -138,8 +138,12 @@ func (w *writer) commit(batch []write) {
 		}
 		return nil
 	})
-	if err != nil && ctx.Err() == nil {
-		err = w.transact(ctx, func(ctx context.Context, tx *session) error { return eachAlone(ctx, tx, batch, results) })
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrLog) {
+		again := w.transact(ctx, func(ctx context.Context, tx *session) error { return eachAlone(ctx, tx, batch, results) })
+		if again != nil && ctx.Err() != nil { // the time was over, and the first error says what took it
+			again = fmt.Errorf("%w (after: %w)", again, err)
+		}
+		err = again
 	}
 	w.metrics.transaction(len(batch), err, time.Since(began))
 	if err != nil {
@@ -179,8 +183,13 @@ func eachAlone(ctx context.Context, tx *session, batch []write, results []error)
 
 // transact runs do in one transaction, again where it failed only because of others beside it.
 func (w *writer) transact(ctx context.Context, do func(context.Context, *session) error) error {
+	var before error
 	for try := 1; ; try++ {
 		err := w.attempt(ctx, do)
+		if err != nil && before != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w (after: %w)", err, before)
+		}
+		before = err
 		if err == nil || try == tries || ctx.Err() != nil || !w.engine.conflict(err) {
 			return err
 		}

@@ -96,7 +96,7 @@ func TestChild(t *testing.T) {
 	for w := range inFlight {
 		wg.Go(func() {
 			for i := 0; ; i++ {
-				if err := work(t, s.Journal(), fmt.Sprintf("%s-%d-%d", g.Name, w, i), i+w); err != nil {
+				if err := work(t, s.Journal(), say, fmt.Sprintf("%s-%d-%d", g.Name, w, i), i+w); err != nil {
 					say(failed, err.Error())
 					return
 				}
@@ -118,6 +118,9 @@ func TestChild(t *testing.T) {
 // say writes one line. Lines shorter than a pipe's buffer do not mix.
 func say(word, rest string) { fmt.Println(word, strings.ReplaceAll(rest, "\n", "; ")) }
 
+// speaker takes down what a gate is about to do, and what was acknowledged.
+type speaker func(word, rest string)
+
 // evidence is of an attempt that Judge grants unless its kind is 2. One of kind 3 waits for the reply of its last remote in vain.
 func evidence(t testing.TB, id string, kind int) (e mpic.Evidence, late mpic.Attestation) {
 	e = dbtest.Evidence(t, dbtest.Attempt(id, "example.com", mpic.Issuance))
@@ -132,7 +135,7 @@ func evidence(t testing.TB, id string, kind int) (e mpic.Evidence, late mpic.Att
 }
 
 // work is one attempt from its intent to its end. The identifier tells what Judge will make of it.
-func work(t testing.TB, j mpic.Journal, id string, i int) error {
+func work(t testing.TB, j mpic.Journal, say speaker, id string, i int) error {
 	kind := i % 4
 	if kind == 2 {
 		id = "no-" + id
@@ -141,13 +144,13 @@ func work(t testing.TB, j mpic.Journal, id string, i int) error {
 	say(opening, id)
 	number, err := j.Open(t.Context(), e.Attempt, e.Roster)
 	if err != nil {
-		return unless(err, id, "the lease of this gate is over")
+		return unless(say, err, id, "the lease of this gate is over")
 	}
 	say(opened, fmt.Sprint(id, " ", number))
 	d := mpic.Judge(e)
 	say(closing, id)
 	if err := j.Close(t.Context(), e, d); err != nil {
-		return unless(err, id, db.ErrDecided.Error())
+		return unless(say, err, id, db.ErrDecided.Error())
 	}
 	say(map[bool]string{true: granted, false: refused}[d.Granted()], id)
 	if kind == 3 {
@@ -161,7 +164,7 @@ func work(t testing.TB, j mpic.Journal, id string, i int) error {
 }
 
 // unless: a gate that was slower than its lease on a loaded machine is told no, which is as it should be.
-func unless(err error, id, text string) error {
+func unless(say speaker, err error, id, text string) error {
 	if !strings.Contains(err.Error(), text) {
 		return err
 	}

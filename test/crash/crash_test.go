@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,7 +141,7 @@ func report(t testing.TB, part, text string) {
 	t.Helper()
 	t.Log("\n" + text)
 	if *write != "" && !t.Failed() {
-		require.NoError(t, os.WriteFile(filepath.Join(*write, part+".md"), []byte(text+"\n"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(*write, part+".md"), []byte(strings.TrimSuffix(text, "\n")+"\n\n"), 0o644))
 	}
 }
 
