@@ -1,14 +1,9 @@
 package db_test
 
 import (
-	"bufio"
 	"database/sql"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,99 +12,6 @@ import (
 	"github.com/quorate/quorate/db/dbtest"
 	"github.com/quorate/quorate/mpic"
 )
-
-// crashPath names, for a child of the test, the database that it writes to until it is killed.
-const crashPath = "QUORATE_TEST_CRASH_PATH"
-
-// TestCrashChild is the child's program: attempts without end by eight at once, a line for each that was acknowledged.
-func TestCrashChild(t *testing.T) {
-	path := os.Getenv(crashPath)
-	if path == "" {
-		t.Skip("runs only as a child of TestREC_05_KilledInTheMiddle")
-	}
-	s := openStore(t, path)
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
-				e := dbtest.Evidence(t, dbtest.Attempt(id, "example.com", mpic.Issuance))
-				if i%3 == 2 {
-					dbtest.PrimaryFails(t, &e)
-				}
-				if _, err := s.Journal().Open(t.Context(), e.Attempt, e.Roster); err != nil {
-					fmt.Println("error", err)
-					return
-				}
-				fmt.Println("opened", id)
-				d := mpic.Judge(e)
-				if err := s.Journal().Close(t.Context(), e, d); err != nil {
-					fmt.Println("error", err)
-					return
-				}
-				fmt.Println(map[bool]string{true: "granted", false: "refused"}[d.Granted()], id)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// killed runs the child on a database, kills it after some lines, and gives what it had acknowledged.
-func killed(t *testing.T, path string, after int) map[string]db.Outcome {
-	t.Helper()
-	child := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
-	child.Env = append(os.Environ(), crashPath+"="+path)
-	out, err := child.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, child.Start())
-	acknowledged := map[string]db.Outcome{}
-	lines := bufio.NewScanner(out)
-	for n := 0; lines.Scan(); n++ {
-		if n == after {
-			require.NoError(t, child.Process.Kill()) // SIGKILL; what it had still said is read to its end
-		}
-		word, id, _ := strings.Cut(lines.Text(), " ")
-		switch word {
-		case "opened":
-			acknowledged[id] = db.StillOpen
-		case "granted", "refused":
-			acknowledged[id] = db.Outcome(word)
-		default:
-			t.Errorf("the child says %q", lines.Text())
-		}
-	}
-	require.ErrorContains(t, child.Wait(), "killed")
-	return acknowledged
-}
-
-// Holds: REC-05, F3, F4
-func TestREC_05_KilledInTheMiddle(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "records.db")
-	all := map[string]db.Outcome{}
-	for round := range 6 {
-		for id, outcome := range killed(t, path, 20+37*round) {
-			all[id] = outcome
-		}
-		s, err := db.Open(t.Context(), db.Config{Path: path})
-		require.NoError(t, err)
-		dbtest.Whole(t, s)
-		for id, outcome := range all {
-			r, err := s.Attempt(t.Context(), id)
-			require.NoError(t, err, "an acknowledged attempt is lost")
-			if outcome != db.StillOpen {
-				require.Equal(t, outcome, r.Outcome, "an acknowledged decision is lost")
-			}
-		}
-		open, err := s.List(t.Context(), db.Filter{Outcome: db.StillOpen, Limit: db.MaxLimit})
-		require.NoError(t, err)
-		for _, o := range open {
-			require.Contains(t, []db.Outcome{"", db.StillOpen}, all[o.ID])
-		}
-		require.NoError(t, s.Close())
-		consistent(t, path)
-	}
-	require.Greater(t, len(all), 100)
-}
 
 // consistent asks the tables themselves.
 func consistent(t *testing.T, path string) {
