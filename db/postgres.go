@@ -35,8 +35,8 @@ const (
 // postgres is a database on a server.
 type postgres struct {
 	config *pgx.ConnConfig
-	// owner tells that the connection is the tables' owner's, for migrating.
-	owner bool
+	// owner tells that the connection is the tables' owner's, for migrating; retention that it is to remove what is due.
+	owner, retention bool
 	// unreplicated is set by a server that gave up waiting for its synchronous standby.
 	unreplicated *atomic.Bool
 }
@@ -133,8 +133,8 @@ func (e postgres) claim(ctx context.Context, writes *sql.DB) (alone bool, releas
 	for _, table := range tableNames() {
 		var may sql.NullString
 		const held = `SELECT string_agg(p, ', ') FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) AS p
-			WHERE has_table_privilege(current_user, $1, p)`
-		if err := writes.QueryRowContext(ctx, held, table).Scan(&may); err != nil {
+			WHERE has_table_privilege(current_user, $1, p) AND NOT (p = 'DELETE' AND $2)`
+		if err := writes.QueryRowContext(ctx, held, table, e.retention).Scan(&may); err != nil {
 			return false, nil, err
 		}
 		if may.Valid {

@@ -14,8 +14,8 @@ import (
 // nothing could rely on them any more (REC-04).
 const RetentionYears = 2
 
-// SegmentLines is what the length of a removed segment is a multiple of, in lines of the log.
-const SegmentLines = 1024
+// DefaultSegment is what the length of a removed segment is a multiple of, in lines of the log.
+const DefaultSegment = 1024
 
 // Due is a segment of the log whose records may be removed: all lines from First on and below Past.
 type Due struct {
@@ -45,7 +45,7 @@ type Removed struct {
 
 // Due finds the oldest segment whose records may all be removed: two years have passed since the last certificate that relies on one
 // of them expired, since each permit and each possibility of reuse ended, and since each record was made. limit is how many lines a
-// segment has at most, a multiple of SegmentLines; 0 for any.
+// segment has at most; 0 for any.
 func (s *Store) Due(ctx context.Context, limit int64) (Due, error) {
 	now := s.now().UTC().Round(0)
 	d := Due{At: now}
@@ -68,7 +68,7 @@ func (s *Store) Due(ctx context.Context, limit int64) (Due, error) {
 	if limit > 0 {
 		d.Past = min(d.Past, d.First+limit)
 	}
-	d.Past -= (d.Past - d.First) % SegmentLines
+	d.Past -= (d.Past - d.First) % s.segment
 	return d, nil
 }
 

@@ -9,6 +9,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -49,6 +50,10 @@ type Config struct {
 	// TokenDigests keeps tokens as salted digests alone. What is then lost: nobody can judge a decision again that was made of
 	// a token, and no reply's signature over one can be verified again.
 	TokenDigests bool
+	// Retention opens the store to remove what is due (Remove), on Postgres as a user with RetentionRole.
+	Retention bool
+	// SegmentLines is what the length of a removed segment is a multiple of, in lines of the log. Default (0): 1024.
+	SegmentLines int64
 	// Software is the gate's program and version, for its lease.
 	Software string
 	// Lease is how long a gate that has fallen silent keeps its open attempts to itself; on SQLite a dead gate's are known at once.
@@ -68,7 +73,9 @@ type Store struct {
 	log    *slog.Logger
 	engine engine
 	sealer sealer
-	reads  *sql.DB
+	// segment is Config's SegmentLines.
+	segment int64
+	reads   *sql.DB
 	writer *writer // nil when the store is open for reading only
 	lease  *lease  // likewise
 	known  known
@@ -110,7 +117,7 @@ func newStore(c *Config) (*Store, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	e, err := c.engine()
-	return &Store{now: c.Now, log: c.Logger, engine: e, sealer: sealer{digestsOnly: c.TokenDigests}}, err
+	return &Store{now: c.Now, log: c.Logger, engine: e, sealer: sealer{digestsOnly: c.TokenDigests}, segment: cmp.Or(c.SegmentLines, DefaultSegment)}, err
 }
 
 func (c Config) engine() (engine, error) {
@@ -118,7 +125,9 @@ func (c Config) engine() (engine, error) {
 	case (c.Path == "") == (c.Postgres == ""):
 		return nil, errors.New("db: the database is either a file or on a server, and one of the two has to be named")
 	case c.Postgres != "":
-		return parsePostgres(c.Postgres, c.PostgresPassword)
+		e, err := parsePostgres(c.Postgres, c.PostgresPassword)
+		e.retention = c.Retention
+		return e, err
 	}
 	return openSQLite(c.Path, c.ReadOnly)
 }
