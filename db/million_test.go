@@ -152,7 +152,11 @@ func measure(t *testing.T, s *db.Store, n int) {
 	} {
 		start, found := time.Now(), 0
 		require.NoError(t, s.Affected(t.Context(), q.c, func(db.Affected) error { found++; return nil }))
-		t.Logf("affected by %-34s %8d certificates %8.2f s", q.name, found, time.Since(start).Seconds())
+		full := time.Since(start)
+		start, links := time.Now(), 0
+		require.NoError(t, s.AffectedLinks(t.Context(), q.c, func(db.Affected) error { links++; return nil }))
+		require.Equal(t, found, links)
+		t.Logf("affected by %-34s %8d certificates %8.2f s, links alone %8.2f s", q.name, found, full.Seconds(), time.Since(start).Seconds())
 	}
 	start := time.Now()
 	p, err := s.Population(t.Context(), db.Period{}, nil)

@@ -91,7 +91,7 @@ func (c affectedCmd) Run(ctx context.Context, out console) (err error) {
 			err = list.writeIncident()
 		}
 	case c.Links:
-		err = store.Affected(ctx, criteria, list.link)
+		err = store.AffectedLinks(ctx, criteria, list.link)
 	case c.JSON:
 		err = store.Affected(ctx, criteria, list.line)
 	default:
