@@ -229,7 +229,7 @@ func (v *View) Filed(ctx context.Context, numbers []int64) ([]Filed, error) {
 		{`SELECT r.attempt, r.perspective, r.leaf, r.document, r.sha256, r.secrets` + logged + ` FROM late_reports AS r LEFT JOIN log AS l ON l.leaf = r.leaf
 			WHERE r.attempt IN (`, func(f *folder, r stored) { f.late = append(f.late, r) }, "attempt"},
 	} {
-		rows, err := v.scan.rows(ctx, part.query+marks+`) ORDER BY leaf`, args...)
+		rows, err := v.scan.rows(ctx, part.query+marks+`) ORDER BY l.leaf`, args...)
 		if err != nil {
 			return nil, fmt.Errorf("db: view: %w", err)
 		}

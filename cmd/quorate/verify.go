@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/db/bundle"
 	"github.com/quorate/quorate/va/dnssec"
 )
 
@@ -31,6 +32,7 @@ type verifyCmd struct {
 	Checkpoint  []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"A signed checkpoint that you hold from elsewhere: the log must extend it. May be repeated."`
 	Witness     []string `placeholder:"KEY" sep:"none" help:"The verifier key of a witness whose cosignatures are looked for. May be repeated."`
 	TrustAnchor []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"Trust anchors from a zone file of DS or DNSKEY records, instead of the IANA root's. May be repeated."`
+	Bundle      string   `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"A file that quorate audit export wrote, instead of a database. It needs --log-key and nothing else."`
 	All         bool     `help:"Print a line for each record, not only for those that do not hold."`
 	recordsFlags
 }
@@ -57,16 +59,42 @@ func (c verifyCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
+	run := &verifying{out: out, json: c.JSON, all: c.All || len(c.Records) > 0}
+	if c.Bundle != "" {
+		return c.bundle(ctx, run, settings)
+	}
 	store, err := c.open(ctx)
 	if err != nil {
 		return status{exitFailure, err}
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	run := &verifying{out: out, json: c.JSON, all: c.All || len(c.Records) > 0}
 	if len(c.Records) > 0 {
 		return run.some(ctx, store, settings.Auditor, c.Records)
 	}
-	return run.everything(ctx, store, settings)
+	return run.everything(settings, func(s db.VerifyConfig) (db.Verified, error) { return store.Verify(ctx, s) })
+}
+
+// bundle verifies a file.
+func (c verifyCmd) bundle(ctx context.Context, run *verifying, settings db.VerifyConfig) (err error) {
+	switch {
+	case len(c.Records) > 0:
+		return errors.New("--bundle is verified as a whole: name no records")
+	case settings.LogKey == nil:
+		return errors.New("--bundle needs --log-key: the key of the log's signer, which you were given before")
+	}
+	file, err := os.Open(c.Bundle)
+	if err != nil {
+		return status{exitFailure, err}
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return status{exitFailure, err}
+	}
+	return run.everything(settings, func(s db.VerifyConfig) (db.Verified, error) {
+		sum, _, err := bundle.Verify(ctx, file, info.Size(), s)
+		return sum, err
+	})
 }
 
 // settings reads what the auditor brings along.
@@ -144,8 +172,8 @@ func (v *verifying) some(ctx context.Context, store *db.Store, auditor audit.Aud
 	return v.end()
 }
 
-// everything verifies the database.
-func (v *verifying) everything(ctx context.Context, store *db.Store, settings db.VerifyConfig) error {
+// everything verifies a database or a bundle.
+func (v *verifying) everything(settings db.VerifyConfig, verify func(db.VerifyConfig) (db.Verified, error)) error {
 	progress := newProgress(v.out.stderr, "records")
 	settings.Progress = progress.show
 	settings.Finding = func(f db.Finding) {
@@ -159,7 +187,7 @@ func (v *verifying) everything(ctx context.Context, store *db.Store, settings db
 			}
 		}
 	}
-	sum, err := store.Verify(ctx, settings)
+	sum, err := verify(settings)
 	progress.clear()
 	if err != nil {
 		return status{exitFailure, err}
@@ -219,6 +247,9 @@ func (v *verifying) record(r db.Record, found audit.Verdict) {
 	v.print("%s: %s; %d signed replies, %d lookups proven, %d without proof\n", name, word, found.Replies, found.Lookups, len(found.Unproven))
 	for _, f := range found.Wrong {
 		v.list(table.Red, "  "+string(f.Check), f)
+	}
+	for _, f := range found.Withheld {
+		v.list(table.Yellow, "  "+string(f.Check), f)
 	}
 	for _, f := range found.Unproven {
 		v.list(table.Yellow, "  "+string(f.Check), f)

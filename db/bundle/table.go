@@ -179,11 +179,12 @@ func line(f db.Filed, relying []db.Relying) (l Line, err error) {
 	}
 	l = Line{Number: r.Number, Attempt: r.ID, Kind: r.Kind.String(), Started: stamp(r.Started), Decided: stamp(r.DecidedAt()), Caller: r.Caller,
 		Software: r.Software, Identifier: r.Identifier, AuthorizationDomainName: subject.AuthorizationDomainName, Derivation: subject.Derivation,
-		Queried: subject.Queried, Scope: string(subject.Scope), Method: r.Method.String(), Section: r.Method.Section(), Requirements: subject.Requirements,
+		Queried: subject.Queried, Method: r.Method.String(), Section: r.Method.Section(), Requirements: subject.Requirements,
 		AccountURI: r.AccountURI, Outcome: string(r.Outcome), Policy: r.Policy, DCVQuorum: r.DCVQuorum, CAAQuorum: r.CAAQuorum,
 		Reasons: append([]string{}, r.Reasons...), LateReplies: len(r.Late), Permits: []int64{}, Certificates: []string{},
 		Intent: LineLog{f.Intent.Leaf, stamp(f.Intent.Entry.Recorded), f.Intent.SHA256}}
 	if subject.ReusableUntil != nil {
+		l.Scope = subject.Scope.String()
 		l.ReusableUntil = stamp(*subject.ReusableUntil)
 	}
 	if relied, err := r.Reliable(); err == nil {
