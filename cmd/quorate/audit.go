@@ -41,18 +41,24 @@ type recordsFlags struct {
 }
 
 func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
-	records := db.Config{Path: f.Database, Postgres: f.Postgres}
-	if f.Config != "" {
-		g, err := config.LoadGate(f.Config)
-		if err != nil {
-			return nil, err
-		}
-		if records, err = node.RecordsConfig(g.Journal); err != nil {
-			return nil, err
-		}
+	records, err := f.config()
+	if err != nil {
+		return nil, err
 	}
 	records.ReadOnly = true
 	return db.Open(ctx, records)
+}
+
+// config says where the records are.
+func (f recordsFlags) config() (db.Config, error) {
+	if f.Config == "" {
+		return db.Config{Path: f.Database, Postgres: f.Postgres}, nil
+	}
+	g, err := config.LoadGate(f.Config)
+	if err != nil {
+		return db.Config{}, err
+	}
+	return node.RecordsConfig(g.Journal)
 }
 
 // filterFlags pick attempts.

@@ -302,6 +302,9 @@ func words(f db.Filter) map[string]string {
 	if f.BeforeNumber != 0 {
 		add("before", strconv.FormatInt(f.BeforeNumber, 10))
 	}
+	if f.BeforeLeaf != 0 {
+		add("before_leaf", strconv.FormatInt(f.BeforeLeaf, 10))
+	}
 	return out
 }
 
