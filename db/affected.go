@@ -132,10 +132,20 @@ func (v *scan) pick(ctx context.Context, c Criteria) (p picked, err error) {
 	}
 	switch {
 	case c.Counted:
-		if p.dcv, err = v.set(ctx, `SELECT attempt FROM reports WHERE perspective = $1 AND dcv = 'pass'`+base.span("attempt"), c.Perspective); err != nil {
-			return p, err
-		}
-		if p.caa, err = v.set(ctx, `SELECT attempt FROM reports WHERE perspective = $1 AND caa = 'pass'`+base.span("attempt"), c.Perspective); err != nil {
+		p = picked{&numbers{}, &numbers{}}
+		err := v.query(ctx, `SELECT attempt, dcv, caa FROM reports WHERE perspective = $1`+base.span("attempt"), []any{c.Perspective}, func(rows *sql.Rows) error {
+			var attempt int64
+			var dcv, caa string
+			err := rows.Scan(&attempt, &dcv, &caa)
+			if dcv == va.Pass.String() {
+				p.dcv.add(attempt)
+			}
+			if caa == va.Pass.String() {
+				p.caa.add(attempt)
+			}
+			return err
+		})
+		if err != nil {
 			return p, err
 		}
 		p = picked{base.and(p.dcv), base.and(p.caa)}
