@@ -180,8 +180,9 @@ func consistent(t testing.TB, all []part, m bundle.Manifest) []byte {
 	}
 	sum := sha256.Sum256([]byte(sums.String()))
 	m.SumsSHA256, m.Files = hex.EncodeToString(sum[:]), int64(len(kept))
-	text, err := json.Marshal(m)
+	text, err := json.MarshalIndent(m, "", "  ")
 	require.NoError(t, err)
+	text = append(text, '\n')
 	return pack(t, append(kept, part{"SHA256SUMS", []byte(sums.String())}, part{"manifest.json", text}))
 }
 

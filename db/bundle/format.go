@@ -308,12 +308,24 @@ func words(f db.Filter) map[string]string {
 	return out
 }
 
+// text is the manifest as it stands in a bundle.
+func (m Manifest) text() ([]byte, error) {
+	text, err := json.MarshalIndent(m, "", "  ")
+	return append(text, '\n'), err
+}
+
 // readManifest refuses what it does not know.
 func readManifest(text []byte) (m Manifest, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err = d.Decode(&m); err == nil && d.More() {
 		err = errors.New("there is more than one object")
+	}
+	if err == nil {
+		var again []byte
+		if again, err = m.text(); err == nil && !bytes.Equal(again, text) {
+			err = errors.New("it is not set as this program sets it")
+		}
 	}
 	if err == nil && m.Format != Version {
 		err = fmt.Errorf("its format is %q, and this program reads %q", m.Format, Version)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -434,11 +433,10 @@ func (w *writer) end(context.Context) error {
 		return err
 	}
 	w.manifest.SumsSHA256 = hex.EncodeToString(w.sumsHash.Sum(nil))
-	text, err := json.MarshalIndent(w.manifest, "", "  ")
+	text, err := w.manifest.text()
 	if err != nil {
 		return err
 	}
-	text = append(text, '\n')
 	if err := w.member(manifestName, int64(len(text)), bytes.NewReader(text)); err != nil {
 		return err
 	}
