@@ -756,3 +756,32 @@ func TestCellsAreNoFormulas(t *testing.T) {
 	}
 	require.Equal(t, []string{"'=1+2", "'+1", "'-1", "'@x", "'\tx", "acct:1"}, got)
 }
+
+// What is due is exported, proven, then removed: the log stays whole without it, and the bundle holds as before.
+//
+// Holds: REC-04
+func TestREC_04_WhatWasRemovedIsInTheExport(t *testing.T) {
+	calendar := dbtest.NewCalendar()
+	s := sqlite(t, func(c *db.Config) { c.Now, c.SegmentLines = calendar.Now, 5 })
+	w := populate(t, s)
+	calendar.Set(created.AddDate(5, 0, 0))
+	due, err := s.Due(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, []int64{0, 5}, []int64{due.First, due.Past}, "the open attempt ends what is due")
+	file, m := w.export(t, bundle.Config{Selection: bundle.Selection{Filter: db.Filter{BeforeLeaf: due.Past}}})
+	require.Equal(t, "1-2", m.Selected)
+	_, found := w.verify(t, file)
+	require.Empty(t, found)
+	removed, err := s.Remove(t.Context(), db.Removed{Due: due, Export: fmt.Sprintf("%x", sha256.Sum256(file)), Proven: calendar.Now(), By: "test"})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, removed.Rows["attempts"], "the first attempt's certificate is beyond the segment")
+	_, err = s.Attempt(t.Context(), "REFUSED")
+	require.ErrorIs(t, err, db.ErrNotFound)
+	var all []db.Finding
+	_, err = s.Verify(t.Context(), db.VerifyConfig{Depth: db.DepthDecisions, LogKey: w.key, Held: [][]byte{w.early},
+		Finding: func(f db.Finding) { all = append(all, f) }})
+	require.NoError(t, err)
+	require.Empty(t, all)
+	_, found = w.verify(t, file)
+	require.Empty(t, found)
+}
