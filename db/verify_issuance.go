@@ -63,7 +63,7 @@ func (v *verification) permits(ctx context.Context) error {
 			wrong(audit.Log, "%v", err)
 			return nil
 		}
-		if v.config.Depth == DepthLog {
+		if v.config.Depth == DepthLog || sheet.Leaf < v.before {
 			return nil
 		}
 		var p mpic.PermitRecord
@@ -184,7 +184,7 @@ func (v *verification) certificates(ctx context.Context) error {
 			wrong(audit.Log, "%v", err)
 			return nil
 		}
-		if v.config.Depth == DepthLog {
+		if v.config.Depth == DepthLog || sheet.Leaf < v.before {
 			return nil
 		}
 		var c mpic.CertificateRecord

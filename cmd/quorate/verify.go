@@ -30,6 +30,7 @@ type verifyCmd struct {
 	Depth       string   `enum:"log,decisions,dnssec" default:"dnssec" help:"How deep: log (the log and the documents' digests), decisions (signatures, decisions, columns and reliance too), dnssec (every DNS answer too). Default: ${default}."`
 	LogKey      string   `type:"existingfile" placeholder:"FILE" help:"The public key of the log's signer, log.key.pub: the signatures of checkpoints are verified."`
 	Checkpoint  []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"A signed checkpoint that you hold from elsewhere: the log must extend it. May be repeated."`
+	Verified    string   `type:"existingfile" placeholder:"FILE" help:"A signed checkpoint up to which you have verified everything before: the documents below it are only held against the log, which shows that they are the same."`
 	Witness     []string `placeholder:"KEY" sep:"none" help:"The verifier key of a witness whose cosignatures are looked for. May be repeated."`
 	TrustAnchor []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"Trust anchors from a zone file of DS or DNSKEY records, instead of the IANA root's. May be repeated."`
 	Bundle      string   `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"A file that quorate audit export wrote, instead of a database. It needs --log-key and nothing else."`
@@ -114,6 +115,14 @@ func (c verifyCmd) settings() (s db.VerifyConfig, err error) {
 			return s, fmt.Errorf("--witness %s: %w", text, err)
 		}
 		s.Witnesses = append(s.Witnesses, w)
+	}
+	if c.Verified != "" {
+		if s.LogKey == nil {
+			return s, errors.New("--verified needs --log-key: a checkpoint without a verified signature shows nothing")
+		}
+		if s.Verified, err = os.ReadFile(filepath.Clean(c.Verified)); err != nil {
+			return s, fmt.Errorf("--verified: %w", err)
+		}
 	}
 	for _, file := range c.Checkpoint {
 		signed, err := os.ReadFile(filepath.Clean(file))
