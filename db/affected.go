@@ -108,7 +108,10 @@ func (s *Store) findAffected(ctx context.Context, c Criteria, documents bool, ea
 func (s *Store) viewing(ctx context.Context, what string, do func(*scan) error) error {
 	v, err := s.newScan(ctx)
 	if err == nil {
-		err = errors.Join(do(v), v.close())
+		if err = v.bounded(ctx); err == nil {
+			err = do(v)
+		}
+		err = errors.Join(err, v.close())
 	}
 	if err != nil {
 		return fmt.Errorf("db: %s: %w", what, err)

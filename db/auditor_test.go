@@ -315,6 +315,25 @@ func TestAffectedListsWhatIsDamagedToo(t *testing.T) {
 	require.Equal(t, 1, damaged)
 }
 
+// A number that nobody can have reached is refused, before any set has room for it.
+//
+// Holds: REC-06
+func TestPopulationsOfImpossibleNumbersAreRefused(t *testing.T) {
+	g := engine(t)
+	population(t, g)
+	hand := g.Hands["as the shell"]
+	for _, statement := range []string{`DROP TRIGGER permit_names_no_update`, `UPDATE permit_names SET caa_attempt = 9000000000000000000 WHERE permit = 5`} {
+		_, err := hand.Exec(statement)
+		require.NoError(t, err)
+	}
+	err := g.Store.Affected(t.Context(), db.Criteria{}, func(db.Affected) error { return nil })
+	require.ErrorIs(t, err, db.ErrDamaged)
+	_, err = g.Store.Population(t.Context(), db.Period{}, nil)
+	require.ErrorIs(t, err, db.ErrDamaged)
+	_, err = g.Store.Simulate(t.Context(), db.Criteria{}, dbtest.Started(), nil)
+	require.ErrorIs(t, err, db.ErrDamaged)
+}
+
 // Holds: DCV-03, CAA-05
 func TestAffectedAuthorizationsAreThoseStillOfUse(t *testing.T) {
 	onBoth(t, func(t *testing.T, g dbtest.Engine) {
