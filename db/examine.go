@@ -250,7 +250,9 @@ func (x *examination) rows(r Record) {
 	}
 	x.sameRows("reports", "perspective", reports, f.reports)
 	x.sameRows("authorizations", "attempt", authorizations, f.authorizations)
-	x.sameRows("reliances", "attempt", reliances, f.reliances)
+	if !r.Withheld() { // then nobody can tell what it may be relied upon for
+		x.sameRows("reliances", "attempt", reliances, f.reliances)
+	}
 }
 
 // sameRows compares rows by a key.

@@ -563,6 +563,14 @@ func TestREC_04_WithoutSecretsNothingShowsATokenAndTheHashesHold(t *testing.T) {
 		_, found := w.verify(t, consistent(t, all, m))
 		require.NotEmpty(t, found)
 	}
+	// So does a permit: the digest that it names is the evidence's.
+	all := unpack(t, file)
+	less := slices.DeleteFunc(all, func(p part) bool { return strings.HasPrefix(p.name, "attempts/5/") })
+	fewer := m
+	fewer.Selected = "1-4,6"
+	fewer.Counts.Attempts--
+	_, found = w.verify(t, consistent(t, less, fewer))
+	require.Contains(t, strings.Join(found, "\n"), "example.org rests on record 5, on which nothing may rest")
 	record(t, "attempts/1/decision.json.zst")
 	record(t, "attempts/1/decision.proof")
 }
@@ -657,6 +665,13 @@ func TestREC_04_TokenDigestsAreInNoBundle(t *testing.T) {
 	_, err := bundle.Write(t.Context(), s, &out, bundle.Config{Unsigned: true, Created: created})
 	require.NoError(t, err)
 	require.Empty(t, traces(t, out.Bytes()))
+
+	// The database verifies as far as it goes, permits upon such evidence too.
+	dbtest.Issue(t, s, dbtest.Clock()().Add(20*time.Second), "example.com")
+	sum, err := s.Verify(t.Context(), db.VerifyConfig{Depth: db.DepthDecisions, Finding: func(f db.Finding) { t.Errorf("%+v", f) }})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, sum.Withheld)
+	require.EqualValues(t, 1, sum.Permits)
 }
 
 // Holds: REC-06
