@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/quorate/quorate/db"
@@ -137,22 +136,11 @@ func readLines(ctx context.Context, view *db.View, numbers []int64) ([]Line, err
 		return nil, err
 	}
 	lines, errs := make([]Line, len(filed)), make([]error, len(filed))
-	next := make(chan int)
-	var group sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		group.Go(func() {
-			for i := range next {
-				if lines[i], errs[i] = line(filed[i], relying[filed[i].Number]); errs[i] != nil {
-					errs[i] = fmt.Errorf("record %d: %w", filed[i].Number, errs[i])
-				}
-			}
-		})
-	}
-	for i := range filed {
-		next <- i
-	}
-	close(next)
-	group.Wait()
+	parallel(runtime.GOMAXPROCS(0), len(filed), func(i int) {
+		if lines[i], errs[i] = line(filed[i], relying[filed[i].Number]); errs[i] != nil {
+			errs[i] = fmt.Errorf("record %d: %w", filed[i].Number, errs[i])
+		}
+	})
 	return lines, errors.Join(errs...)
 }
 
