@@ -13,3 +13,6 @@ func (s *Store) OnWriter(ctx context.Context, query string) (value string, err e
 
 // Readers gives the connections that read.
 func (s *Store) Readers() *sql.DB { return s.reads }
+
+// KeptSince is keptSince.
+var KeptSince = keptSince

@@ -58,7 +58,7 @@ func (s *Store) Due(ctx context.Context, limit int64) (Due, error) {
 	}
 	for _, kept := range keptFrom {
 		var leaf sql.NullInt64
-		if err := s.reads.QueryRowContext(ctx, kept, formatTime(now.AddDate(-RetentionYears, 0, 0))).Scan(&leaf); err != nil {
+		if err := s.reads.QueryRowContext(ctx, kept, formatTime(keptSince(now))).Scan(&leaf); err != nil {
 			return d, fmt.Errorf("db: due: %w", err)
 		}
 		if leaf.Valid {
@@ -70,6 +70,16 @@ func (s *Store) Due(ctx context.Context, limit int64) (Due, error) {
 	}
 	d.Past -= (d.Past - d.First) % s.segment
 	return d, nil
+}
+
+// keptSince gives the time two years before another: what ended by then was kept for two years. 29 February has no counterpart then, and 1 March
+// is not two years ago yet.
+func keptSince(at time.Time) time.Time {
+	since := at.AddDate(-RetentionYears, 0, 0)
+	if since.Day() != at.Day() {
+		return time.Date(since.Year(), since.Month(), since.Day(), 0, 0, 0, 0, time.UTC).Add(-time.Nanosecond)
+	}
+	return since
 }
 
 // keptFrom give the first line of which each kind of record must be kept, where $1 is the day two years ago.

@@ -3,6 +3,7 @@ package db_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -45,4 +46,22 @@ func TestREC_04_RetentionOnPostgres(t *testing.T) {
 	})
 	_, err = pgHand(t, server.DSN("retention", name)).Exec(`DELETE FROM perspectives WHERE attempt = 7`)
 	require.ErrorContains(t, err, "REC-04", "a removal on record covers only its segment")
+}
+
+// On 29 February two years have not passed since any moment of 1 March.
+//
+// Holds: REC-04
+func TestREC_04_TwoYearsBeforeALeapDay(t *testing.T) {
+	for _, c := range []struct{ name, at, since string }{
+		{"an ordinary day", "2028-03-10T12:00:00Z", "2026-03-10T12:00:00Z"},
+		{"a leap day", "2028-02-29T12:00:00Z", "2026-02-28T23:59:59.999999999Z"},
+		{"the day after", "2028-03-01T12:00:00Z", "2026-03-01T12:00:00Z"},
+		{"two years after a leap day", "2030-02-28T12:00:00Z", "2028-02-28T12:00:00Z"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at, err := time.Parse(time.RFC3339, c.at)
+			require.NoError(t, err)
+			require.Equal(t, c.since, db.KeptSince(at).Format(time.RFC3339Nano))
+		})
+	}
 }
