@@ -215,7 +215,8 @@ func sqliteGuards() string {
 	return b.String()
 }
 
-// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows.
+// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows. Their
+// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
 func postgresGuards() string {
 	var b strings.Builder
 	b.WriteString("-- +goose Up\n")
@@ -234,7 +235,7 @@ func postgresGuards() string {
 	}
 	for _, p := range order {
 		name := p.table + "_before_" + strings.ToLower(p.on)
-		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql AS $guard$\nBEGIN\n", name)
+		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $guard$\nBEGIN\n", name)
 		for _, g := range conditions[p] {
 			fmt.Fprintf(&b, "    IF %s THEN\n        RAISE EXCEPTION '%s: %s' USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = '%s_%s';\n    END IF;\n",
 				g.refuse, g.table, quoted(g.why), g.table, g.name)
