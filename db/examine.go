@@ -17,7 +17,10 @@ import (
 
 // examine works one attempt out: documents against the log, columns against documents, and the record itself.
 func (v *verification) examine(ctx context.Context, f *folder) examined {
-	x := examination{out: examined{there: f.attempt != nil}, folder: f}
+	x := examination{out: examined{there: f.attempt != nil, seen: f.documents(v.sum.Removed)}, folder: f}
+	if f.broken > 0 {
+		x.found(audit.Rows, "%d rows have a number that is no whole one", f.broken)
+	}
 	if f.attempt == nil {
 		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.reliances)+len(f.late)+
 			map[bool]int{true: 1}[f.decision != nil])
@@ -63,6 +66,25 @@ type examination struct {
 
 func (x *examination) found(check audit.Check, format string, args ...any) {
 	x.out.found = append(x.out.found, Finding{x.folder.number, audit.Finding{Check: check, Detail: fmt.Sprintf(format, args...)}})
+}
+
+// documents counts those from a line of the log on.
+func (f *folder) documents(first int64) map[merkle.Kind]int64 {
+	n := map[merkle.Kind]int64{}
+	if f.attempt == nil {
+		return n
+	}
+	count := func(kind merkle.Kind, all ...stored) {
+		for _, r := range all {
+			if r != nil && r.int("leaf") >= first {
+				n[kind]++
+			}
+		}
+	}
+	count(merkle.Intent, f.attempt)
+	count(merkle.Decision, f.decision)
+	count(merkle.LateReply, f.late...)
+	return n
 }
 
 // filed gives the documents of a folder with their lines.

@@ -122,6 +122,8 @@ type folder struct {
 	perspectives, reports, authorizations []stored
 	reliances                             []stored
 	late                                  []stored
+	// broken counts rows whose number is no whole one, which SQLite keeps in an integer's column.
+	broken int
 }
 
 // folders reads the attempts with numbers from first on and below past. Rows of an attempt that is not there come in a folder
@@ -163,6 +165,10 @@ func (s *scan) folders(ctx context.Context, first, past int64) ([]*folder, error
 			return nil, err
 		}
 		for _, r := range rows {
+			if fraction, ok := r[part.key].(float64); ok {
+				at(int64(fraction)).broken++
+				continue
+			}
 			part.keep(at(r.int(part.key)), r)
 		}
 	}

@@ -101,8 +101,9 @@ func (s *Store) Verify(ctx context.Context, c VerifyConfig) (Verified, error) {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
 	c.Auditor.SkipProofs = c.Depth != DepthProofs
-	v := &verification{store: s, scan: view, config: c, lines: map[merkle.Kind]int64{}, sets: setCache{store: s}}
-	for _, step := range []func(context.Context) error{v.head, v.log, v.records, v.permits, v.certificates, v.removals, v.strays, v.rrsets} {
+	v := &verification{store: s, scan: view, config: c, lines: map[merkle.Kind]int64{}, seen: map[merkle.Kind]int64{}, counts: map[merkle.Kind]int64{},
+		roots: map[int64]string{}, sets: setCache{store: s}}
+	for _, step := range []func(context.Context) error{v.removals, v.head, v.log, v.records, v.permits, v.certificates, v.strays, v.rrsets} {
 		if err = step(ctx); err != nil {
 			break
 		}
@@ -119,12 +120,20 @@ type verification struct {
 	config VerifyConfig
 	sum    Verified
 	sets   setCache
-	// lines counts the lines of each kind from Removed on.
-	lines  map[merkle.Kind]int64
-	relied reliedCache
+	// lines counts the lines of each kind from Removed on, seen the documents there that were held against theirs.
+	lines, seen map[merkle.Kind]int64
+	// counts are the lines of each kind, all of them: numbers beyond are nobody's.
+	counts map[merkle.Kind]int64
+	// removed are the lines of the removals that hold.
+	removed []int64
+	// roots are those that removals say the log had, by its size.
+	roots map[int64]string
+	// recorded is the time that the log's head says the last line is of.
+	recorded string
+	relied   reliedCache
 	// before is the size of the log up to which everything was verified before.
 	before int64
-	// numbers is the highest number of an attempt.
+	// numbers is the highest number that an attempt can have.
 	numbers int64
 }
 
@@ -147,18 +156,17 @@ func (v *verification) head(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the log's head: %w", err)
 	}
-	if err := v.scan.one(ctx, `SELECT coalesce(max(past_leaf), 0) FROM removals`, nil, &v.sum.Removed); err != nil {
-		return err
-	}
 	for _, c := range []struct {
-		name, query string
-		says        int64
+		name  string
+		kind  merkle.Kind
+		query string
+		says  int64
 	}{
-		{"line of the log", `SELECT coalesce(max(leaf) + 1, 0), count(*) FROM log`, h.size},
-		{"attempt", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'intent'`, h.attempts},
-		{"permit", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'permit'`, h.permits},
-		{"certificate", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'certificate'`, h.certificates},
-		{"removal", `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'removal'`, h.removals},
+		{"line of the log", "", `SELECT coalesce(max(leaf) + 1, 0), count(*) FROM log`, h.size},
+		{"attempt", merkle.Intent, `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'intent'`, h.attempts},
+		{"permit", merkle.Permit, `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'permit'`, h.permits},
+		{"certificate", merkle.Certificate, `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'certificate'`, h.certificates},
+		{"removal", merkle.Removal, `SELECT coalesce(max(subject), 0), count(*) FROM log WHERE kind = 'removal'`, h.removals},
 	} {
 		var highest, count int64
 		if err := v.scan.one(ctx, c.query, nil, &highest, &count); err != nil {
@@ -167,9 +175,10 @@ func (v *verification) head(ctx context.Context) error {
 		if highest != c.says || count != c.says { // F4
 			v.found(0, audit.Log, "the head counts to %s %d, and the log has %d of them up to number %d", c.name, c.says, count, highest)
 		}
+		v.counts[c.kind] = count
 	}
-	v.sum.Lines = h.size
-	return v.scan.one(ctx, `SELECT coalesce(max(number), 0) FROM attempts`, nil, &v.numbers)
+	v.sum.Lines, v.recorded, v.numbers = h.size, h.recorded, v.counts[merkle.Intent]
+	return nil
 }
 
 // held is a signed checkpoint with where it comes from.
@@ -233,6 +242,9 @@ func (v *verification) log(ctx context.Context) error {
 		}
 	}
 	v.sum.Root = tree.Root().String()
+	if v.recorded != last {
+		v.found(0, audit.Log, "the head says that the last line of the log is of %q, and it is of %q", v.recorded, last)
+	}
 	for size := range due {
 		if size > tree.Size() {
 			for _, h := range due[size] {
@@ -293,8 +305,11 @@ func (v *verification) opened(signed []byte) (root string, size int64, err error
 	return c.Root.String(), c.Size, err
 }
 
-// compare holds the checkpoints of the tree's size against it.
+// compare holds the checkpoints of the tree's size against it, and what a removal says of it.
 func (v *verification) compare(due map[int64][]held, tree merkle.Tree) {
+	if root, ok := v.roots[tree.Size()]; ok && root != tree.Root().String() {
+		v.found(0, audit.Log, "a removal says that the log had another root at %d lines", tree.Size())
+	}
 	for _, h := range due[tree.Size()] {
 		root, _, err := v.opened(h.signed)
 		if err != nil || root != tree.Root().String() {
@@ -351,8 +366,10 @@ func (v *verification) records(ctx context.Context) error {
 
 // examined is what came of one attempt.
 type examined struct {
-	found   []Finding
-	there   bool
+	found []Finding
+	there bool
+	// seen counts the documents from the end of the removed lines on.
+	seen    map[merkle.Kind]int64
 	record  Record
 	verdict audit.Verdict
 	judged  bool
@@ -367,6 +384,9 @@ func (v *verification) take(r examined) {
 	}
 	if r.there {
 		v.sum.Records++
+	}
+	for kind, n := range r.seen {
+		v.seen[kind] += n
 	}
 	for _, f := range r.found {
 		v.report(f)
@@ -416,13 +436,28 @@ func (v *verification) strays(ctx context.Context) error {
 		}
 	}
 	for _, kind := range []struct {
-		kind         merkle.Kind
-		table, count string
-	}{{merkle.Intent, "attempts", ""}, {merkle.Decision, "decisions", ""}, {merkle.LateReply, "late_reports", ""}, {merkle.Permit, "permits", ""},
-		{merkle.Certificate, "certificates", ""}, {merkle.Removal, "removals", ""}} {
+		kind          merkle.Kind
+		table, number string
+	}{{merkle.Intent, "attempts", "number"}, {merkle.Decision, "decisions", "attempt"}, {merkle.LateReply, "late_reports", "attempt"},
+		{merkle.Permit, "permits", "number"}, {merkle.Certificate, "certificates", "number"}, {merkle.Removal, "removals", "number"}} {
+		if kind.number == "number" {
+			if err := v.misnumbered(ctx, kind.table, kind.kind); err != nil {
+				return err
+			}
+		}
 		var count int64
 		if err := v.scan.one(ctx, `SELECT count(*) FROM `+kind.table+` WHERE leaf >= $1`, []any{v.sum.Removed}, &count); err != nil {
 			return err
+		}
+		if kind.kind == merkle.Removal {
+			for _, leaf := range v.removed {
+				if leaf >= v.sum.Removed {
+					v.seen[kind.kind]++
+				}
+			}
+		}
+		if v.seen[kind.kind] != v.lines[kind.kind] { // a row whose number is none is not come upon
+			v.found(0, audit.Log, "%s has documents for %d lines of the log under their numbers, and there are %d", kind.table, v.seen[kind.kind], v.lines[kind.kind])
 		}
 		if count == v.lines[kind.kind] {
 			continue // each row has a line of its own, so that none is left over
@@ -441,6 +476,18 @@ func (v *verification) strays(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// misnumbered finds rows with a number that none of its kind has.
+func (v *verification) misnumbered(ctx context.Context, table string, kind merkle.Kind) error {
+	rows, err := v.scan.rows(ctx, `SELECT t.number, t.leaf, l.kind, l.subject FROM `+table+` AS t LEFT JOIN log AS l ON l.leaf = t.leaf
+		WHERE t.number < 1 OR t.number > $1 ORDER BY t.number LIMIT 100`, v.counts[kind])
+	for _, r := range rows {
+		e := merkle.Entry{Kind: merkle.Kind(r.text("kind")), Subject: r.int("subject")}
+		v.found(aboutAttempt(e), audit.Rows, "%s has the number %d, which none has; by its line of the log, %d, it is %s %d", table, r.int("number"), r.int("leaf"),
+			e.Kind, e.Subject)
+	}
+	return err
 }
 
 // rrsets holds each stored set against its digest, and finds those that no document names.

@@ -52,7 +52,7 @@ func (v *verification) reliance(ctx context.Context, number int64) (mpic.Relied,
 
 // permits holds each permit against its line, its rows and its evidence.
 func (v *verification) permits(ctx context.Context) error {
-	return v.pages(ctx, "permits", func(r stored, names []stored) error {
+	return v.pages(ctx, "permits", merkle.Permit, func(r stored, names []stored) error {
 		v.sum.Permits++
 		number := r.int("number")
 		wrong := func(check audit.Check, format string, args ...any) {
@@ -180,7 +180,7 @@ func later(a, b time.Time) time.Time {
 
 // certificates holds each certificate against its line, its rows and its permit.
 func (v *verification) certificates(ctx context.Context) error {
-	return v.pages(ctx, "certificates", func(r stored, _ []stored) error {
+	return v.pages(ctx, "certificates", merkle.Certificate, func(r stored, _ []stored) error {
 		v.sum.Certificates++
 		number := r.int("number")
 		wrong := func(check audit.Check, format string, args ...any) {
@@ -223,26 +223,56 @@ func (v *verification) certificates(ctx context.Context) error {
 	}, "", "")
 }
 
-// removals are read by whoever removes; here their documents are held against the log.
+// removals come first: what they say was removed is not looked for. Each must follow the one before, say in its columns what its
+// document says, and have taken nothing before its time (REC-04).
 func (v *verification) removals(ctx context.Context) error {
-	return v.pages(ctx, "removals", func(r stored, _ []stored) error {
+	rows, err := v.scan.rows(ctx, `SELECT t.*`+logged+` FROM removals AS t LEFT JOIN log AS l ON l.leaf = t.leaf ORDER BY t.number`)
+	if err != nil {
+		return err
+	}
+	for i, r := range rows {
 		number := r.int("number")
 		sheet, err := r.sheet()
-		if err = errors.Join(err, sheet.check("removal", merkle.Removal, number)); err != nil {
-			v.found(0, audit.Log, "removal %d: %v", number, err)
+		var said Removed
+		if err = errors.Join(err, sheet.check("removal", merkle.Removal, number)); err == nil {
+			err = sheet.decode(&said, "removal")
 		}
-		return nil
-	}, "", "")
+		if err != nil {
+			v.found(0, audit.Log, "removal %d: %v", number, err)
+			continue
+		}
+		x := examination{folder: &folder{}}
+		x.same(removalRow(number, sheet.Leaf, said, sheet.Entry.Recorded, document{bytes: sheet.Bytes, sha256: sheet.SHA256}), r)
+		if number != int64(i+1) || said.First != v.sum.Removed || said.Empty() || said.Past > sheet.Leaf {
+			x.found(audit.Log, "it is of the lines from %d and below %d, and those from %d on were next", said.First, said.Past, v.sum.Removed)
+		}
+		var newest string
+		if err := v.scan.one(ctx, `SELECT coalesce(max(recorded_at), '') FROM log WHERE leaf >= $1 AND leaf < $2 AND kind <> 'removal'`,
+			[]any{said.First, said.Past}, &newest); err != nil {
+			return err
+		}
+		// The records' own times are within lateness of their lines'.
+		if at := said.At; at.After(sheet.Entry.Recorded.Add(2*lateness)) || at.Before(sheet.Entry.Recorded.Add(-2*lateness)) ||
+			newest > formatTime(keptSince(at).Add(2*lateness)) {
+			x.found(audit.Times, "it was due at %s, recorded at %s, and took what was recorded until %s", formatTime(at), formatTime(sheet.Entry.Recorded), newest)
+		}
+		for _, f := range x.out.found {
+			v.found(0, f.Check, "removal %d: %s", number, f.Detail)
+		}
+		if len(x.out.found) > 0 {
+			continue // nothing is taken for removed because of it
+		}
+		v.sum.Removed, v.roots[said.Past] = said.Past, said.Root
+		v.removed = append(v.removed, sheet.Leaf)
+	}
+	return nil
 }
 
 // pages reads a table with numbers and its lines of the log, in the order of the numbers, and with it the rows of another that
 // belong to each; those that belong to none are found too.
-func (v *verification) pages(ctx context.Context, table string, each func(r stored, children []stored) error, children, key string) error {
+func (v *verification) pages(ctx context.Context, table string, kind merkle.Kind, each func(r stored, children []stored) error, children, key string) error {
 	const page = 500
-	var highest int64
-	if err := v.scan.one(ctx, `SELECT coalesce(max(number), 0) FROM `+table, nil, &highest); err != nil {
-		return err
-	}
+	highest := v.counts[kind]
 	for first := int64(1); first <= highest; first += page {
 		rows, err := v.scan.rows(ctx, `SELECT t.*`+logged+` FROM `+table+` AS t LEFT JOIN log AS l ON l.leaf = t.leaf
 			WHERE t.number >= $1 AND t.number < $2 ORDER BY t.number`, first, first+page)
@@ -260,6 +290,9 @@ func (v *verification) pages(ctx context.Context, table string, each func(r stor
 			}
 		}
 		for _, r := range rows {
+			if _, whole := r["number"].(int64); whole && r.int("leaf") >= v.sum.Removed {
+				v.seen[kind]++
+			}
 			if err := each(r, belong[r.int("number")]); err != nil {
 				return err
 			}

@@ -52,6 +52,7 @@ func Run(t *testing.T, open func(t testing.TB) Engine) {
 		"a permit by hand needs its evidence":             handPermits,
 		"what was changed behind our back is found":       intruder,
 		"changes behind_our_back below what was verified": verifiedBefore,
+		"rows hidden behind_our_back are found":           hidden,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
