@@ -235,3 +235,46 @@ func TestAWarmMemoryIsOfItsTimeAnchorsAndLimits(t *testing.T) {
 		})
 	}
 }
+
+// Holds: DCV-05, REC-04
+func TestAWarmMemoryIsNoAnchorBeforeItBegins(t *testing.T) {
+	s := newShared(t)
+	algorithms := dnssec.DefaultAlgorithms()
+	limits, err := dnssec.Limits{}.Complete()
+	require.NoError(t, err)
+	for name, begins := range map[string]time.Time{"whole": now.Add(-time.Hour), "not whole": now.Add(-time.Hour - time.Millisecond)} {
+		t.Run(name, func(t *testing.T) {
+			m := dnssec.NewMemory(algorithms, 0)
+			p := dnssec.Prover{Anchors: []dnssec.Anchor{s.anchors(t, 0)[0].Since(begins)}, Algorithms: algorithms, Limits: limits}
+			require.Contains(t, s.prove(trial{p, now, s.stages, s.sets}, m), "and the chain of trust holds")
+			require.Contains(t, s.prove(trial{p, now.Add(-time.Hour), s.stages, s.sets}, m), "and the chain of trust holds")
+			require.Contains(t, s.prove(trial{p, now.Add(-time.Hour - time.Second), s.stages, s.sets}, m), "no key of . matches")
+		})
+	}
+}
+
+// A stage whose result would be another at another time is not remembered, and so nothing may be remembered of what builds on it.
+//
+// Holds: DCV-05, REC-04
+func TestNothingIsRememberedUponWhatIsNot(t *testing.T) {
+	s, stranger := newShared(t), p256(t, ".")
+	algorithms := dnssec.DefaultAlgorithms()
+	limits, err := dnssec.Limits{}.Complete()
+	require.NoError(t, err)
+	anchor, err := dnssec.NewAnchor(stranger.key.ToDS(dns.SHA256))
+	require.NoError(t, err)
+	later := s.anchors(t, 1)[0].Since(now.Add(time.Hour)) // an anchor that does not count yet
+	set := []dns.RR{stranger.key}
+	_, verdict := verifier(t).Keys(dnssec.Group(append(set, stranger.sign(set, nil)))[0], dnssec.FromAnchors([]dnssec.Anchor{anchor}, "."))
+	theirs := trial{dnssec.Prover{Anchors: []dnssec.Anchor{anchor, later}, Algorithms: algorithms, Limits: limits}, now, slices.Clone(s.stages), s.sets}
+	theirs.stages[0].Records = verdict.Proof.Stages(now, s.sets)[0].Records
+
+	m := dnssec.NewMemory(algorithms, 0)
+	ours := trial{dnssec.Prover{Anchors: []dnssec.Anchor{s.anchors(t, 0)[0], later}, Algorithms: algorithms, Limits: limits}, now, s.stages, s.sets}
+	for range 2 {
+		require.Contains(t, s.prove(ours, m), "and the chain of trust holds")
+	}
+	got := s.prove(theirs, m)
+	require.Contains(t, got, "the stage before comes to bogus", "the keys of another root signed no delegation of com.")
+	require.Equal(t, s.prove(theirs, nil), got)
+}
