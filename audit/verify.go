@@ -31,6 +31,20 @@ type Auditor struct {
 	Memory *dnssec.Memory
 }
 
+// ForRun gives the auditor for a run over many records: with a memory, unless it has one or proves nothing.
+func (a Auditor) ForRun() Auditor {
+	if a.SkipProofs {
+		return a
+	}
+	if a.Anchors == nil {
+		a.Anchors = dnssec.RootAnchors()
+	}
+	if a.Memory == nil {
+		a.Memory = dnssec.NewMemory(a.Algorithms, 0)
+	}
+	return a
+}
+
 // Check is what was worked out.
 type Check string
 

@@ -98,9 +98,7 @@ func (s *Store) Verify(ctx context.Context, c VerifyConfig) (Verified, error) {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
 	c.Auditor.SkipProofs = c.Depth != DepthProofs
-	if c.Auditor.Memory == nil && !c.Auditor.SkipProofs {
-		c.Auditor.Memory = dnssec.NewMemory(c.Auditor.Algorithms, 0)
-	}
+	c.Auditor = c.Auditor.ForRun()
 	v := &verification{store: s, scan: view, config: c, lines: map[merkle.Kind]int64{}, sets: setCache{store: s}}
 	for _, step := range []func(context.Context) error{v.head, v.log, v.records, v.permits, v.certificates, v.removals, v.strays, v.rrsets} {
 		if err = step(ctx); err != nil {
