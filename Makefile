@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench compliance differential speed badnetwork crash clean
+.PHONY: help build demo up test race lint fuzz bench compliance differential speed badnetwork crash population scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ speed: ## lookups beside Unbound's, and what attacks cost: docs/performance.md (
 
 badnetwork: ## lookups beside Debian's Unbound in bad networks, in six minutes: test/badnetwork/results.md
 	$(GO) test ./test/badnetwork -count=1 -run Table -table -v -timeout 20m
+
+POPULATION ?= 100000
+population: ## how long the auditor's questions take over POPULATION records, on both engines
+	$(GO) test ./db -run PopulationsOfSize -population $(POPULATION) -v -count=1 -timeout 2h
+
+SCALE ?= 10000
+scale: ## SCALE records with real evidence, made, recorded and verified at each depth
+	$(GO) run ./test/scale -n $(SCALE)
 
 proofs: ## each stored proof of the resolver's tests, worked out by a second implementation; needs Debian's dnspython
 	@mkdir -p .cache && rm -f .cache/proofs.jsonl

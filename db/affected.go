@@ -77,6 +77,16 @@ type Affected struct {
 // Affected gives each certificate that relied on a record that c picks, in the order of the certificates' numbers and from one goroutine.
 // It reads one view of the database; memory does not grow with what is found.
 func (s *Store) Affected(ctx context.Context, c Criteria, each func(Affected) error) error {
+	return s.findAffected(ctx, c, true, each)
+}
+
+// AffectedLinks is Affected without Names, Precertificate and DER, and several times as quick: a document is read only where the certificate
+// might have none of the names that count.
+func (s *Store) AffectedLinks(ctx context.Context, c Criteria, each func(Affected) error) error {
+	return s.findAffected(ctx, c, false, each)
+}
+
+func (s *Store) findAffected(ctx context.Context, c Criteria, documents bool, each func(Affected) error) error {
 	return s.viewing(ctx, "affected", func(v *scan) error {
 		picked, err := v.pick(ctx, c)
 		if err != nil {
@@ -90,7 +100,7 @@ func (s *Store) Affected(ctx context.Context, c Criteria, each func(Affected) er
 		if err != nil {
 			return err
 		}
-		return v.affected(ctx, issued, picked, each)
+		return v.affected(ctx, issued, picked, documents, each)
 	})
 }
 
@@ -98,7 +108,10 @@ func (s *Store) Affected(ctx context.Context, c Criteria, each func(Affected) er
 func (s *Store) viewing(ctx context.Context, what string, do func(*scan) error) error {
 	v, err := s.newScan(ctx)
 	if err == nil {
-		err = errors.Join(do(v), v.close())
+		if err = v.bounded(ctx); err == nil {
+			err = do(v)
+		}
+		err = errors.Join(err, v.close())
 	}
 	if err != nil {
 		return fmt.Errorf("db: %s: %w", what, err)
@@ -122,10 +135,20 @@ func (v *scan) pick(ctx context.Context, c Criteria) (p picked, err error) {
 	}
 	switch {
 	case c.Counted:
-		if p.dcv, err = v.set(ctx, `SELECT attempt FROM reports WHERE perspective = $1 AND dcv = 'pass'`+base.span("attempt"), c.Perspective); err != nil {
-			return p, err
-		}
-		if p.caa, err = v.set(ctx, `SELECT attempt FROM reports WHERE perspective = $1 AND caa = 'pass'`+base.span("attempt"), c.Perspective); err != nil {
+		p = picked{&numbers{}, &numbers{}}
+		err := v.query(ctx, `SELECT attempt, dcv, caa FROM reports WHERE perspective = $1`+base.span("attempt"), []any{c.Perspective}, func(rows *sql.Rows) error {
+			var attempt int64
+			var dcv, caa string
+			err := rows.Scan(&attempt, &dcv, &caa)
+			if dcv == va.Pass.String() {
+				p.dcv.add(attempt)
+			}
+			if caa == va.Pass.String() {
+				p.caa.add(attempt)
+			}
+			return err
+		})
+		if err != nil {
 			return p, err
 		}
 		p = picked{base.and(p.dcv), base.and(p.caa)}
@@ -295,7 +318,7 @@ func (v *scan) certificatesOf(ctx context.Context, permits *numbers) (*numbers, 
 
 // affected reads the certificates, some at a time, and leaves out those whose own names rest on nothing that was picked: a certificate
 // may have fewer names than its permit. While some are worked out, the next are read.
-func (v *scan) affected(ctx context.Context, issued *numbers, p picked, each func(Affected) error) error {
+func (v *scan) affected(ctx context.Context, issued *numbers, p picked, documents bool, each func(Affected) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type batch struct {
@@ -306,7 +329,7 @@ func (v *scan) affected(ctx context.Context, issued *numbers, p picked, each fun
 	go func() {
 		defer close(batches)
 		for some := range issued.chunks(chunk) {
-			of, err := v.issued(ctx, some)
+			of, err := v.issued(ctx, some, p, documents)
 			select {
 			case batches <- batch{of, err}:
 			case <-ctx.Done():
@@ -359,16 +382,23 @@ type relying struct {
 	dcv, caa int64
 }
 
-func (v *scan) issued(ctx context.Context, some []int64) ([]raw, error) {
-	rows, err := v.tx.QueryContext(ctx, `SELECT number, leaf, permit, outcome, fingerprint, serial, issuer, not_before, not_after, linked_at, document, sha256
-		FROM certificates WHERE `+within("number", some)+` ORDER BY number`)
+// issued reads certificates with the names of their permits; without documents where the names tell enough.
+func (v *scan) issued(ctx context.Context, some []int64, p picked, documents bool) ([]raw, error) {
+	columns := `number, leaf, permit, outcome, fingerprint, serial, issuer, not_before, not_after, linked_at, sha256`
+	if documents {
+		columns += `, document`
+	}
+	rows, err := v.tx.QueryContext(ctx, `SELECT `+columns+` FROM certificates WHERE `+within("number", some)+` ORDER BY number`)
 	if err != nil {
 		return nil, err
 	}
 	var permits []int64
 	all, err := collect(rows, func(rows *sql.Rows) (r raw, err error) {
-		err = rows.Scan(&r.Number, &r.doc.Leaf, &r.Permit, &r.Outcome, &r.Fingerprint, &r.Serial, &r.Issuer, &r.notBefore, &r.notAfter, &r.linked,
-			&r.doc.Bytes, &r.doc.SHA256)
+		into := []any{&r.Number, &r.doc.Leaf, &r.Permit, &r.Outcome, &r.Fingerprint, &r.Serial, &r.Issuer, &r.notBefore, &r.notAfter, &r.linked, &r.doc.SHA256}
+		if documents {
+			into = append(into, &r.doc.Bytes)
+		}
+		err = rows.Scan(into...)
 		permits = append(permits, r.Permit)
 		return r, err
 	})
@@ -377,10 +407,25 @@ func (v *scan) issued(ctx context.Context, some []int64) ([]raw, error) {
 	}
 	slices.Sort(permits)
 	names, err := v.relying(ctx, slices.Compact(permits))
+	if err != nil {
+		return nil, err
+	}
 	for i := range all {
 		all[i].names = names[all[i].Permit]
+		if !documents && !all[i].certain(p) {
+			one, err := v.issued(ctx, []int64{all[i].Number}, p, true)
+			if err != nil {
+				return nil, err
+			}
+			all[i] = one[0]
+		}
 	}
-	return all, err
+	return all, nil
+}
+
+// certain tells that each name of the permit rests on what was picked, so that a certificate of any of them does.
+func (r raw) certain(p picked) bool {
+	return !slices.ContainsFunc(r.names, func(n relying) bool { return !p.dcv.has(n.dcv) && !p.caa.has(n.caa) })
 }
 
 // relying gives the names of permits.
@@ -420,9 +465,11 @@ func workOut(all []raw, p picked) []Affected {
 func (r raw) workOut(p picked) Affected {
 	a := r.Affected
 	var said mpic.CertificateRecord
-	err := r.doc.check("certificate")
-	if err == nil {
-		err = r.doc.decode(&said, "certificate")
+	var err error
+	if r.doc.Bytes != nil {
+		if err = r.doc.check("certificate"); err == nil {
+			err = r.doc.decode(&said, "certificate")
+		}
 	}
 	var errs []error
 	for _, t := range []struct {
@@ -439,8 +486,8 @@ func (r raw) workOut(p picked) Affected {
 	a.Names, a.Precertificate, a.DER = said.Names, said.Precertificate, said.DER
 	slices.SortFunc(r.names, func(x, y relying) int { return strings.Compare(x.name, y.name) })
 	for _, n := range r.names {
-		// One that cannot be read has no names of its own, and may have all of the permit's.
-		if len(a.Names) > 0 && !slices.Contains(a.Names, n.name) {
+		// One that cannot be read, or does not match its permit, may rest on any of the permit's names.
+		if a.Outcome == mpic.OutcomeLinked && len(a.Names) > 0 && !slices.Contains(a.Names, n.name) {
 			continue
 		}
 		if p.dcv.has(n.dcv) {

@@ -28,7 +28,7 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 		x.found(audit.Log, "%v", err)
 		return x.out
 	}
-	if v.config.Depth == DepthLog {
+	if v.config.Depth == DepthLog || filed.below(v.before) {
 		if err := filed.Check(); err != nil {
 			x.found(audit.Log, "%v", err)
 		}
@@ -85,6 +85,14 @@ func (f *folder) filed() (Filed, error) {
 		out.Late = append(out.Late, s)
 	}
 	return out, nil
+}
+
+// below tells whether the record is decided, and all of its documents stand below a line of the log.
+func (f Filed) below(line int64) bool {
+	if f.Decision.SHA256 == "" || f.Decision.Leaf >= line || f.Intent.Leaf >= line {
+		return false
+	}
+	return !slices.ContainsFunc(f.Late, func(s Sheet) bool { return s.Leaf >= line })
 }
 
 // Check holds the documents against their lines.
@@ -242,7 +250,9 @@ func (x *examination) rows(r Record) {
 	}
 	x.sameRows("reports", "perspective", reports, f.reports)
 	x.sameRows("authorizations", "attempt", authorizations, f.authorizations)
-	x.sameRows("reliances", "attempt", reliances, f.reliances)
+	if !r.Withheld() { // then nobody can tell what it may be relied upon for
+		x.sameRows("reliances", "attempt", reliances, f.reliances)
+	}
 }
 
 // sameRows compares rows by a key.

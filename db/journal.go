@@ -60,8 +60,7 @@ type lateReply struct {
 }
 
 // Open writes the attempt and one pending row for each perspective of the roster (REC-01, F3), and returns the record's
-// number, the next one of a gapless sequence (F4). A second attempt with one identifier is refused. It refuses to write with
-// ErrLease where this gate's lease was lost.
+// number, the next one of a gapless sequence (F4). A second attempt with one identifier is refused.
 func (j *Journal) Open(ctx context.Context, attempt mpic.Attempt, roster mpic.Roster) (int64, error) {
 	if j.store.writer == nil {
 		return 0, ErrReadOnly

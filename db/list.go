@@ -70,6 +70,8 @@ type Filter struct {
 	Certificate string
 	// Code is one of the reasons of a refusal.
 	Code string
+	// BeforeLeaf gives attempts whose intent stands below this line of the log.
+	BeforeLeaf int64
 	// BeforeNumber gives records with a lower number only: the last number of a page asks for the next page.
 	BeforeNumber int64
 	// Limit is at most MaxLimit; DefaultLimit when zero.
@@ -172,6 +174,9 @@ func (f Filter) terms() (string, []any, error) {
 	}
 	if f.Code != "" {
 		add("' ' || d.reasons || ' ' LIKE '% ' || $ || ' %'", f.Code)
+	}
+	if f.BeforeLeaf != 0 {
+		add("a.leaf < $", f.BeforeLeaf)
 	}
 	if f.BeforeNumber != 0 {
 		add("a.number < $", f.BeforeNumber)

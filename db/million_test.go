@@ -89,7 +89,7 @@ func multiply(t *testing.T, s *db.Store, hand *sql.DB, unguarded string, n int) 
 		const form = "2006-01-02T15:04:05.000000000Z"
 		exec(`INSERT INTO hours VALUES ($1, $2, $3)`, h, at.Format(form), at.Add(time.Minute).Format(form))
 	}
-	seq := fmt.Sprintf(`WITH RECURSIVE seq (x) AS (SELECT 3 UNION ALL SELECT x + 1 FROM seq WHERE x < %d) `, n)
+	seq := fmt.Sprintf(`WITH RECURSIVE seq (x) AS (SELECT CAST(3 AS BIGINT) UNION ALL SELECT x + 1 FROM seq WHERE x < %d) `, n)
 	hour := fmt.Sprintf("JOIN hours ON hours.h = x * %d / %d", buckets, n)
 	// base is the real record: 2 for each fourth, else 1.
 	base := "CASE WHEN x % 4 = 0 THEN 2 ELSE 1 END"
@@ -152,7 +152,16 @@ func measure(t *testing.T, s *db.Store, n int) {
 	} {
 		start, found := time.Now(), 0
 		require.NoError(t, s.Affected(t.Context(), q.c, func(db.Affected) error { found++; return nil }))
-		t.Logf("affected by %-34s %8d certificates %8.2f s", q.name, found, time.Since(start).Seconds())
+		full := time.Since(start)
+		start, links := time.Now(), 0
+		require.NoError(t, s.AffectedLinks(t.Context(), q.c, func(db.Affected) error { links++; return nil }))
+		require.Equal(t, found, links)
+		t.Logf("affected by %-34s %8d certificates %8.2f s, links alone %8.2f s", q.name, found, full.Seconds(), time.Since(start).Seconds())
+	}
+	if n <= 10_000 { // each record's document is read
+		start, found := time.Now(), 0
+		require.NoError(t, s.AffectedLinks(t.Context(), db.Criteria{PerspectiveSoftware: "quorate/test"}, func(db.Affected) error { found++; return nil }))
+		t.Logf("affected by a perspective's software, all %21d certificates %8.2f s", found, time.Since(start).Seconds())
 	}
 	start := time.Now()
 	p, err := s.Population(t.Context(), db.Period{}, nil)

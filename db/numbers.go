@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -101,4 +102,23 @@ func within(column string, all []int64) string {
 		texts[i] = strconv.FormatInt(n, 10)
 	}
 	return column + " IN (" + strings.Join(texts, ", ") + ")"
+}
+
+// maxNumber bounds the numbers that a set holds: they are gapless, and a set of them all takes a gigabyte at that.
+const maxNumber = 1 << 33
+
+// bounded refuses a database with numbers that nobody can have reached: somebody wrote them, so that who reads runs out of memory.
+func (s *scan) bounded(ctx context.Context) error {
+	for _, c := range []struct{ table, column string }{{"attempts", "number"}, {"perspectives", "attempt"}, {"reports", "attempt"}, {"decisions", "attempt"},
+		{"reliances", "attempt"}, {"permits", "number"}, {"permit_names", "permit"}, {"permit_names", "attempt"}, {"permit_names", "caa_attempt"},
+		{"certificates", "number"}, {"certificates", "permit"}} {
+		var most int64
+		if err := s.one(ctx, `SELECT coalesce(max(`+c.column+`), 0) FROM `+c.table, nil, &most); err != nil {
+			return err
+		}
+		if most > maxNumber {
+			return fmt.Errorf("%w: %s has the number %d, and numbers count from 1 without a gap", ErrDamaged, c.table, most)
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/quorate/quorate/audit/merkle"
@@ -54,6 +55,27 @@ func (l *Ledger) Evidence(ctx context.Context, account string, names []string) (
 		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// Confirm works out again, from the documents of the record, what an attempt may be relied upon for. ErrDamaged where they do not
+// say so: somebody has changed a row.
+func (l *Ledger) Confirm(ctx context.Context, r mpic.Relied) error {
+	record, err := l.store.Attempt(ctx, strconv.FormatInt(r.Number, 10))
+	if err != nil {
+		return err
+	}
+	again, err := record.Reliable()
+	if errors.Is(err, ErrWithheld) { // tokens are kept as digests: what a row says beyond this, nobody can work out again
+		if r.Number == again.Number && r.SHA256 == again.SHA256 && r.Account == again.Account && r.Identifier == again.Identifier {
+			return nil
+		}
+	} else if err != nil {
+		return fmt.Errorf("db: record %d: %w", r.Number, err)
+	}
+	if err != nil || !r.NoMoreThan(again) {
+		return fmt.Errorf("%w: record %d may not be relied upon for what its row says", ErrDamaged, r.Number)
+	}
+	return nil
 }
 
 // RecordPermit keeps a permit, granted or refused. A second one of the same identifier is refused.

@@ -91,7 +91,8 @@ var keptFrom = []string{
 var removal = []struct{ table, where string }{
 	{"certificates", `leaf < $1`},
 	{"permit_names", `permit IN (SELECT number FROM permits AS p WHERE p.leaf < $1 AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.permit = p.number))`},
-	{"permits", `leaf < $1 AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.permit = permits.number)`},
+	// A refused permit rests on nothing, so that no export of attempts has it: it stays.
+	{"permits", `leaf < $1 AND outcome = 'granted' AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.permit = permits.number)`},
 	{"late_reports", `leaf < $1`},
 	{"authorizations", finished("authorizations.attempt")},
 	{"reliances", finished("reliances.attempt")},

@@ -168,18 +168,3 @@ func (s *scan) folders(ctx context.Context, first, past int64) ([]*folder, error
 	}
 	return all, nil
 }
-
-// sets reads DNS records by their digests; those that are missing are left out.
-func (s *scan) sets(ctx context.Context, sums []string) (dnssec.Sets, error) {
-	sets := dnssec.Sets{}
-	for _, sum := range sums {
-		var octets []byte
-		err := s.one(ctx, `SELECT octets FROM rrsets WHERE sha256 = $1`, []any{sum}, &octets)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, err
-		} else if err == nil {
-			sets[sum] = octets
-		}
-	}
-	return sets, nil
-}

@@ -122,10 +122,14 @@ func TestREC_06_SQLiteReplacesNoRow(t *testing.T) {
 
 func dump(t testing.TB, pool *sql.DB, table string) []string {
 	t.Helper()
-	rows, err := pool.Query(`SELECT rowid || ' ' || sha256 FROM ` + table)
-	if table == "perspectives" || table == "authorizations" || table == "reports" {
-		rows, err = pool.Query(`SELECT rowid || ' ' || attempt FROM ` + table)
+	column := "sha256"
+	switch table {
+	case "perspectives", "authorizations", "reports", "reliances":
+		column = "attempt"
+	case "permit_names":
+		column = "permit"
 	}
+	rows, err := pool.Query(`SELECT rowid || ' ' || ` + column + ` FROM ` + table)
 	require.NoError(t, err)
 	defer rows.Close()
 	var out []string

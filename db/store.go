@@ -76,9 +76,9 @@ type Store struct {
 	// segment is Config's SegmentLines.
 	segment int64
 	reads   *sql.DB
-	writer *writer // nil when the store is open for reading only
-	lease  *lease  // likewise
-	known  known
+	writer  *writer // nil when the store is open for reading only
+	lease   *lease  // likewise
+	known   known
 	// halted is set once the log was found to be another one than was signed.
 	halted atomic.Pointer[error]
 }

@@ -41,6 +41,9 @@ type VerifyConfig struct {
 	Witnesses []*merkle.WitnessVerifier
 	// Held are signed checkpoints that the auditor has from elsewhere: a log that does not extend them was changed.
 	Held [][]byte
+	// Verified is a signed checkpoint up to which the auditor has verified everything before. Where the log extends it, the documents
+	// below it are still the same, so that they are only held against their lines; their columns are not compared again.
+	Verified []byte
 	// Workers is how many records are worked on at a time. Default (0): one for each processor.
 	Workers int
 	// Finding gets what does not hold, in the order of the records' numbers and from one goroutine.
@@ -120,6 +123,8 @@ type verification struct {
 	// lines counts the lines of each kind from Removed on.
 	lines  map[merkle.Kind]int64
 	relied reliedCache
+	// before is the size of the log up to which everything was verified before.
+	before int64
 	// numbers is the highest number of an attempt.
 	numbers int64
 }
@@ -172,6 +177,8 @@ func (v *verification) head(ctx context.Context) error {
 type held struct {
 	from   string
 	signed []byte
+	// verified tells that it is VerifyConfig.Verified.
+	verified bool
 }
 
 // log reads all lines, and compares the tree with what is stored of it and with every checkpoint.
@@ -253,19 +260,22 @@ func (v *verification) checkpoints(ctx context.Context) (map[int64][]held, error
 		return nil, err
 	}
 	due := map[int64][]held{}
-	add := func(from string, signed []byte, stored int64) {
+	add := func(from string, signed []byte, stored int64, verified bool) {
 		_, size, err := v.opened(signed)
 		if err != nil || stored >= 0 && size != stored {
 			v.found(0, audit.Log, "%s is none of this log: %v", from, errors.Join(err, fmt.Errorf("it is of size %d", size)))
 			return
 		}
-		due[size] = append(due[size], held{from, signed})
+		due[size] = append(due[size], held{from, signed, verified})
 	}
 	for _, r := range rows {
-		add(fmt.Sprintf("the published checkpoint of size %d", r.int("size")), r.bytes("note"), r.int("size"))
+		add(fmt.Sprintf("the published checkpoint of size %d", r.int("size")), r.bytes("note"), r.int("size"), false)
 	}
 	for i, signed := range v.config.Held {
-		add(fmt.Sprintf("the auditor's checkpoint %d", i+1), signed, -1)
+		add(fmt.Sprintf("the auditor's checkpoint %d", i+1), signed, -1, false)
+	}
+	if v.config.Verified != nil {
+		add("the checkpoint that was verified before", v.config.Verified, -1, true)
 	}
 	return due, nil
 }
@@ -293,6 +303,9 @@ func (v *verification) compare(due map[int64][]held, tree merkle.Tree) {
 			continue
 		}
 		v.sum.Checkpoints++
+		if h.verified {
+			v.before = tree.Size()
+		}
 	}
 }
 
@@ -444,7 +457,7 @@ func (v *verification) rrsets(ctx context.Context) error {
 			switch {
 			case digest(r.bytes("octets")) != last:
 				v.found(0, audit.Record, "the DNS records %s have another digest", last)
-			case v.config.Depth != DepthLog && v.sum.Removed == 0 && !v.sets.named[last]:
+			case v.config.Depth != DepthLog && v.sum.Removed == 0 && v.before == 0 && !v.sets.named[last]:
 				v.found(0, audit.Rows, "the DNS records %s belong to no document", last)
 			}
 		}

@@ -42,9 +42,9 @@ func (v *verification) reliance(ctx context.Context, number int64) (mpic.Relied,
 	if err != nil {
 		return mpic.Relied{}, err
 	}
-	r, ok := mpic.Reliable(record.Evidence, mpic.Judge(record.Evidence), number, record.Closing.SHA256)
-	if !ok {
-		return mpic.Relied{}, fmt.Errorf("%w: nothing may rest on record %d", ErrMismatch, number)
+	r, err := record.Reliable()
+	if err != nil {
+		return r, err
 	}
 	v.relied.keep(r)
 	return r, nil
@@ -63,7 +63,7 @@ func (v *verification) permits(ctx context.Context) error {
 			wrong(audit.Log, "%v", err)
 			return nil
 		}
-		if v.config.Depth == DepthLog {
+		if v.config.Depth == DepthLog || sheet.Leaf < v.before {
 			return nil
 		}
 		var p mpic.PermitRecord
@@ -97,7 +97,8 @@ var ErrWithheld = errors.New("db: its tokens are withheld")
 
 // CheckPermit works out again whether each name of a granted permit had its evidence: in scope, of this account, inside the reuse
 // period of the day, and CAA fresh (DCV-03, CAA-05, D5). recorded is the time of its line in the log; reliance gives what an attempt
-// may be relied upon for, by its number. A name whose evidence is ErrWithheld is passed over. It returns what does not hold.
+// may be relied upon for, by its number. Of evidence that is ErrWithheld only
+// account and digest are compared. It returns what does not hold.
 func CheckPermit(p mpic.PermitRecord, recorded time.Time, reliance func(number int64) (mpic.Relied, error)) (all []string) {
 	wrong := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if p.Issued.After(recorded.Add(lateness)) || p.Issued.Before(recorded.Add(-lateness)) {
@@ -112,15 +113,21 @@ func CheckPermit(p mpic.PermitRecord, recorded time.Time, reliance func(number i
 			continue
 		}
 		var candidates []mpic.Relied
-		for _, number := range []int64{n.DCV.Number, n.CAA.Number} {
-			r, err := reliance(number)
-			if errors.Is(err, ErrWithheld) {
-				continue
-			} else if err != nil {
-				wrong("%s rests on record %d, on which nothing may rest: %v", n.Name, number, err)
-				continue
+		for _, on := range []struct {
+			number int64
+			sha256 string
+		}{{n.DCV.Number, n.DCV.SHA256}, {n.CAA.Number, n.CAA.SHA256}} {
+			r, err := reliance(on.number)
+			switch {
+			case errors.Is(err, ErrWithheld):
+				if r.SHA256 != on.sha256 || r.Account != p.Account {
+					wrong("%s rests on record %d, which is of another account, or another document", n.Name, on.number)
+				}
+			case err != nil:
+				wrong("%s rests on record %d, on which nothing may rest: %v", n.Name, on.number, err)
+			default:
+				candidates = append(candidates, r)
 			}
-			candidates = append(candidates, r)
 		}
 		if len(candidates) == 2 {
 			checkName(p, n, candidates, wrong)
@@ -184,7 +191,7 @@ func (v *verification) certificates(ctx context.Context) error {
 			wrong(audit.Log, "%v", err)
 			return nil
 		}
-		if v.config.Depth == DepthLog {
+		if v.config.Depth == DepthLog || sheet.Leaf < v.before {
 			return nil
 		}
 		var c mpic.CertificateRecord

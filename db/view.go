@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -229,7 +228,7 @@ func (v *View) Filed(ctx context.Context, numbers []int64) ([]Filed, error) {
 		{`SELECT r.attempt, r.perspective, r.leaf, r.document, r.sha256, r.secrets` + logged + ` FROM late_reports AS r LEFT JOIN log AS l ON l.leaf = r.leaf
 			WHERE r.attempt IN (`, func(f *folder, r stored) { f.late = append(f.late, r) }, "attempt"},
 	} {
-		rows, err := v.scan.rows(ctx, part.query+marks+`) ORDER BY leaf`, args...)
+		rows, err := v.scan.rows(ctx, part.query+marks+`) ORDER BY l.leaf`, args...)
 		if err != nil {
 			return nil, fmt.Errorf("db: view: %w", err)
 		}
@@ -335,14 +334,14 @@ func (r *Record) Needs() []string { return append(r.Evidence.Needs(), lateNeeds(
 // Supply gives the record the DNS records that its proofs rest on.
 func (r *Record) Supply(sets dnssec.Sets) error { return r.supply(sets) }
 
-// Reliable gives what an attempt may be relied upon for, worked out from its record; ErrMismatch where that is nothing, and
-// ErrWithheld where nobody can tell.
+// Reliable gives what an attempt may be relied upon for, worked out from its record; ErrMismatch where that is nothing. With
+// ErrWithheld comes what stands in the record all the same: number, digest, account and name of a granted attempt.
 func (r *Record) Reliable() (mpic.Relied, error) {
-	if r.Withheld() {
-		return mpic.Relied{}, ErrWithheld
+	if r.Outcome != Granted {
+		return mpic.Relied{}, fmt.Errorf("%w: record %d is %s", ErrMismatch, r.Number, r.Outcome)
 	}
-	if r.Outcome == StillOpen {
-		return mpic.Relied{}, errors.Join(ErrMismatch, fmt.Errorf("record %d is open", r.Number))
+	if r.Withheld() {
+		return mpic.Relied{Number: r.Number, SHA256: r.Closing.SHA256, Account: r.AccountURI, Identifier: r.Identifier}, ErrWithheld
 	}
 	relied, ok := mpic.Reliable(r.Evidence, mpic.Judge(r.Evidence), r.Number, r.Closing.SHA256)
 	if !ok {

@@ -205,13 +205,14 @@ func (w *writer) attempt(ctx context.Context, do func(context.Context, *session)
 		if err != nil {
 			return err
 		}
-		w.open = &session{conn: conn, statements: map[string]*sql.Stmt{}}
+		w.open = &session{conn: conn, prepares: w.engine.prepares(), statements: map[string]*sql.Stmt{}}
 	}
 	tx, err := w.open.conn.BeginTx(ctx, nil)
 	if err != nil {
 		w.forget(driver.ErrBadConn)
 		return err
 	}
+	w.open.tx = tx
 	if err = w.open.begin(ctx, w.now(), &w.acknowledged); err == nil {
 		err = do(ctx, w.open)
 	}
@@ -250,7 +251,12 @@ func (w *writer) forget(reason error) {
 // session is the writer's connection with the statements that it has prepared: to prepare them costs more than to run
 // them, since each carries the guards' text. Inside transact all of it runs in the transaction, which holds the log's head.
 type session struct {
-	conn       *sql.Conn
+	conn *sql.Conn
+	// tx is the transaction that goes on.
+	tx *sql.Tx
+	// prepares: the driver prepares. Then statements run on tx: one that runs on conn beside it and finds the connection broken waits
+	// until tx is over before it says so (database/sql), which is until the time is up.
+	prepares   bool
 	statements map[string]*sql.Stmt
 	// continued: the log was found to be the one that this gate had committed to before.
 	continued bool
@@ -270,6 +276,9 @@ func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) 
 }
 
 func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if s.prepares {
+		return s.tx.ExecContext(ctx, query, args...)
+	}
 	st, err := s.prepare(ctx, query)
 	if err != nil {
 		return nil, err
@@ -279,6 +288,9 @@ func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Resu
 
 // scan reads the one row of a query; sql.ErrNoRows when there is none.
 func (s *session) scan(ctx context.Context, query string, args []any, into ...any) error {
+	if s.prepares {
+		return s.tx.QueryRowContext(ctx, query, args...).Scan(into...)
+	}
 	st, err := s.prepare(ctx, query)
 	if err != nil {
 		return err

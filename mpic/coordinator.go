@@ -207,7 +207,7 @@ func validIssuer(name string) bool {
 // The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever req has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
 // attempt of its own, and nothing of an earlier one counts (MPIC-09, F5). It takes no longer than the deadline and two
-// calls of the journal, of 10 s at most each.
+// calls of the journal, of 20 s at most each where its database is mute.
 func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, req va.Request) (result Result, err error) {
 	if err := c.begin(ctx); err != nil {
 		return Result{}, err

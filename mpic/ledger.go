@@ -24,6 +24,9 @@ type Ledger interface {
 	// among names, the newest first. It may leave out what can be relied upon no more, and of several attempts of one kind,
 	// identifier, method and issuers all but the newest.
 	Evidence(ctx context.Context, account string, names []string) ([]Relied, error)
+	// Confirm works out again, from the documents of the record, what Evidence gave, and is an error where it says more than they
+	// do: Evidence may rest on copies.
+	Confirm(ctx context.Context, r Relied) error
 	// RecordPermit keeps a permit, granted or refused, and gives the record's number. Another permit of the same identifier is an
 	// error.
 	RecordPermit(ctx context.Context, p PermitRecord) (number int64, err error)

@@ -152,7 +152,7 @@ func (p *Permits) decide(ctx context.Context, caller, account string, names []st
 	}
 	stale := staleAlone(first)
 	if len(stale) == 0 {
-		return permitNames(first), at, nil
+		return permitNames(first), at, p.confirm(ctx, first)
 	}
 	refusals, err := p.recheck(ctx, caller, account, stale)
 	if err != nil {
@@ -168,7 +168,24 @@ func (p *Permits) decide(ctx context.Context, caller, account string, names []st
 			again[i].CAA, again[i].Problem = nil, refusal
 		}
 	}
-	return permitNames(again), at, nil
+	return permitNames(again), at, p.confirm(ctx, again)
+}
+
+// confirm has the evidence that was chosen worked out again from its records, each once: nothing is permitted upon a copy (D5).
+func (p *Permits) confirm(ctx context.Context, all []Reliance) error {
+	done := map[int64]bool{}
+	for _, r := range all {
+		for _, e := range []*Relied{r.DCV, r.CAA} {
+			if r.Problem != nil || e == nil || done[e.Number] {
+				continue
+			}
+			done[e.Number] = true
+			if err := p.config.Ledger.Confirm(ctx, *e); err != nil {
+				return fmt.Errorf("%w: the evidence of %s, record %d: %w", ErrUnread, r.Name, e.Number, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (p *Permits) rely(ctx context.Context, account string, names []string) ([]Reliance, time.Time, error) {

@@ -34,6 +34,8 @@ type book struct {
 	// lie changes what is given as evidence.
 	lie                                          func([]Relied) []Relied
 	failEvidence, failPermit, failFind, failCert error
+	// failConfirm is what Confirm says of the record with this number.
+	failConfirm map[int64]error
 	// another is what FindPermit gives in the place of the permit asked for.
 	another *PermitRecord
 }
@@ -62,6 +64,8 @@ func (b *book) Evidence(_ context.Context, account string, names []string) (out 
 	}
 	return out, b.failEvidence
 }
+
+func (b *book) Confirm(_ context.Context, r Relied) error { return b.failConfirm[r.Number] }
 
 func (b *book) RecordPermit(ctx context.Context, p PermitRecord) (int64, error) {
 	if err := errors.Join(ctx.Err(), b.failPermit); err != nil {
@@ -336,7 +340,7 @@ func TestAPermitEndsWithTheFirstOfItsEvidence(t *testing.T) {
 		time.Sleep(29*time.Minute - 1)
 		require.Equal(t, december.Add(8*time.Hour), n.permit("example.com").Expires, "a minute before")
 		require.Empty(t, n.attempts(CAARecheck))
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		require.Equal(t, december.Add(9*time.Hour-time.Minute), n.permit("example.com").Expires, "with less than a minute left it is checked again")
 		require.Len(t, n.attempts(CAARecheck), 1)
 
@@ -573,4 +577,20 @@ func TestNewPermitsRefuses(t *testing.T) {
 		require.Error(t, err, name)
 	}
 	n.close(n.c)
+}
+
+// What a permit rests on is worked out again from its record, and not believed for standing in a row.
+//
+// Holds: D5, CAA-05, DCV-03
+func TestNoPermitRestsOnACopy(t *testing.T) {
+	inScene(t, func(n *counter) {
+		n.show("example.com", va.HTTP01, acct1)
+		n.show("www.example.com", va.HTTP01, acct1)
+		n.book.failConfirm = map[int64]error{2: errors.New("the row says more than the record")}
+		_, err := n.permits.Permit(t.Context(), "rest:ra-1", acct1, []string{"example.com", "www.example.com"})
+		require.ErrorIs(t, err, ErrUnread)
+		require.ErrorContains(t, err, "www.example.com, record 2")
+		require.Empty(t, n.book.permits, "nothing is permitted, and nothing recorded")
+		require.Equal(t, OutcomeGranted, n.permit("example.com").Outcome)
+	})
 }

@@ -3,6 +3,7 @@ package mpic
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -60,6 +61,19 @@ func Reliable(e Evidence, d Decision, number int64, sha256 string) (r Relied, ok
 		r.AuthorizationDomainName, r.Scope, r.ReusableUntil = req.FQDN(), d.subject.Scope, *d.subject.ReusableUntil
 	}
 	return r, true
+}
+
+// NoMoreThan tells whether a says the same as b, or less: the same attempt, name, scope and account, and no later ends.
+func (a Relied) NoMoreThan(b Relied) bool {
+	if a.CAAFreshUntil.After(b.CAAFreshUntil) || a.ReusableUntil.After(b.ReusableUntil) {
+		return false
+	}
+	a.CAAFreshUntil, a.ReusableUntil = b.CAAFreshUntil, b.ReusableUntil
+	if !a.Checked.Equal(b.Checked) {
+		return false
+	}
+	a.Checked = b.Checked
+	return reflect.DeepEqual(a, b)
 }
 
 var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)

@@ -102,10 +102,21 @@ type finalized struct {
 func (s *Server) issue(f finalized) {
 	defer s.work.Done()
 	result, cert, problem := s.carryOut(f)
-	if s.onIssuance != nil {
-		s.onIssuance(result)
-	}
+	s.tell(result)
 	s.conclude(f, cert, problem)
+}
+
+// tell calls the hook. What it does has no say in what becomes of the order.
+func (s *Server) tell(result Issuance) {
+	if s.onIssuance == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("OnIssuance panicked", "order", result.Order, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	s.onIssuance(result)
 }
 
 // carryOut gives a certificate only where its permit is on record and it is linked to it. problem tells the client why there is

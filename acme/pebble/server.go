@@ -19,7 +19,7 @@
 // asked for, and only upon a permit that is on record is a copy of the order signed; the certificate is linked to the permit, and
 // then shown. So an unauthenticated request causes no permit, and each order at most one.
 //
-// TestPebbleBehavesAsAssumed holds what this relies on.
+// TestPebbleBehavesAsAssumed and TestPebbleSignsForNoOrderOfItsOwn hold what this relies on.
 //
 // Pebble is a test server: it keeps everything in memory, keeps the root's key there too, and trusts the Host header.
 // Do not put it where others can reach it.

@@ -400,7 +400,9 @@ func TestWrongWitnessesAreNotBelieved(t *testing.T) {
 		"no signature line": {answer(200, "", "thank you\n"), merkle.ErrCosignature, "malformed"},
 		"a text of its own": {answer(200, "", "— x AAAAAAAA\n\n"+good), merkle.ErrCosignature, ""},
 		"too much":          {answer(200, "", strings.Repeat(good, 2000)), nil, "more than"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) },
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		},
 			merkle.ErrWitnessRefused, "status 307"},
 		"error":                 {answer(503, "", "busy"), merkle.ErrWitnessRefused, `status 503: "busy"`},
 		"conflict, no size":     {answer(409, "text/x.tlog.size", "many\n"), merkle.ErrWitnessRefused, "shortest decimal form"},

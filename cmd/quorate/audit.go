@@ -29,6 +29,7 @@ type auditCmd struct {
 	Affected affectedCmd `cmd:"" help:"List the certificates that relied on a perspective, program, method, policy or period."`
 	Sample   sampleCmd   `cmd:"" help:"Draw a random sample that anybody can repeat from a published seed."`
 	Simulate simulateCmd `cmd:"" help:"Tell what the rules of another day would have decided."`
+	Export   exportCmd   `cmd:"" help:"Write records with their proofs into one file that verifies elsewhere, or a table of attempts."`
 }
 
 // recordsFlags say where the records are. They are opened for reading alone, also beside a running gate.
@@ -40,22 +41,28 @@ type recordsFlags struct {
 }
 
 func (f recordsFlags) open(ctx context.Context) (*db.Store, error) {
-	records := db.Config{Path: f.Database, Postgres: f.Postgres}
-	if f.Config != "" {
-		g, err := config.LoadGate(f.Config)
-		if err != nil {
-			return nil, err
-		}
-		if records, err = node.RecordsConfig(g.Journal); err != nil {
-			return nil, err
-		}
+	records, err := f.config()
+	if err != nil {
+		return nil, err
 	}
 	records.ReadOnly = true
 	return db.Open(ctx, records)
 }
 
-type listCmd struct {
-	recordsFlags
+// config says where the records are.
+func (f recordsFlags) config() (db.Config, error) {
+	if f.Config == "" {
+		return db.Config{Path: f.Database, Postgres: f.Postgres}, nil
+	}
+	g, err := config.LoadGate(f.Config)
+	if err != nil {
+		return db.Config{}, err
+	}
+	return node.RecordsConfig(g.Journal)
+}
+
+// filterFlags pick attempts.
+type filterFlags struct {
 	Name        string  `help:"This name; without an asterisk its wildcard too."`
 	Account     string  `placeholder:"URI" help:"This account."`
 	Since       instant `placeholder:"RFC3339" help:"Started at this time or later."`
@@ -65,10 +72,32 @@ type listCmd struct {
 	Kind        string  `enum:",issuance,dry-run,caa-recheck" default:"" help:"issuance, dry-run or caa-recheck."`
 	Caller      string  `help:"Asked for by this caller, for example rest:ra-1."`
 	Perspective string  `placeholder:"NAME" help:"This perspective took part."`
-	Certificate string  `placeholder:"HEX" help:"The attempts that this certificate relies upon, by its serial number or SHA-256 fingerprint."`
 	Code        string  `help:"Refused for this reason, for example caa.forbidden."`
-	Before      int64   `placeholder:"NUMBER" help:"Records below this number: the next page."`
-	Limit       int     `default:"100" help:"How many at most (${default})."`
+}
+
+// filter refuses what means nothing.
+func (c filterFlags) filter() (f db.Filter, err error) {
+	f = db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since.Time, Until: c.Until.Time,
+		Outcome: db.Outcome(c.Outcome), Caller: c.Caller, Perspective: c.Perspective, Code: c.Code}
+	if c.Method != "" {
+		if f.Method, err = va.ParseMethod(c.Method); err != nil {
+			return f, fmt.Errorf("--method: %w", err)
+		}
+	}
+	if c.Kind != "" {
+		if err := f.Kind.UnmarshalText([]byte(c.Kind)); err != nil {
+			return f, fmt.Errorf("--kind: %w", err)
+		}
+	}
+	return f, nil
+}
+
+type listCmd struct {
+	recordsFlags
+	filterFlags
+	Certificate string `placeholder:"HEX" help:"The attempts that this certificate relies upon, by its serial number or SHA-256 fingerprint."`
+	Before      int64  `placeholder:"NUMBER" help:"Records below this number: the next page."`
+	Limit       int    `default:"100" help:"How many at most (${default})."`
 }
 
 // listed is one line of `quorate audit list --json`.
@@ -89,20 +118,13 @@ type listed struct {
 }
 
 func (c listCmd) Run(ctx context.Context, out console) (err error) {
-	f := db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since.Time, Until: c.Until.Time,
-		Outcome: db.Outcome(c.Outcome), Caller: c.Caller, Perspective: c.Perspective, Certificate: c.Certificate, Code: c.Code, BeforeNumber: c.Before, Limit: c.Limit}
+	f, err := c.filter()
+	if err != nil {
+		return err
+	}
+	f.Certificate, f.BeforeNumber, f.Limit = c.Certificate, c.Before, c.Limit
 	if c.Limit < 1 || c.Limit > db.MaxLimit {
 		return fmt.Errorf("--limit: %d is not between 1 and %d", c.Limit, db.MaxLimit)
-	}
-	if c.Method != "" {
-		if f.Method, err = va.ParseMethod(c.Method); err != nil {
-			return fmt.Errorf("--method: %w", err)
-		}
-	}
-	if c.Kind != "" {
-		if err := f.Kind.UnmarshalText([]byte(c.Kind)); err != nil {
-			return fmt.Errorf("--kind: %w", err)
-		}
 	}
 	store, err := c.open(ctx)
 	if err != nil {

@@ -91,7 +91,7 @@ func (c affectedCmd) Run(ctx context.Context, out console) (err error) {
 			err = list.writeIncident()
 		}
 	case c.Links:
-		err = store.Affected(ctx, criteria, list.link)
+		err = store.AffectedLinks(ctx, criteria, list.link)
 	case c.JSON:
 		err = store.Affected(ctx, criteria, list.line)
 	default:
@@ -176,9 +176,9 @@ func (l *affectedList) text(a db.Affected) error {
 		kind = "precertificate"
 	}
 	if a.Damaged != "" {
-		kind = "DAMAGED RECORD, " + kind
+		kind += ", the record of which is DAMAGED"
 	}
-	_, err := fmt.Fprintf(l.w, "%s, serial %s, %s, %s\n  %s %s to %s, %s; permit %d\n  relied on record %s\n", a.Fingerprint, dash(a.Serial),
+	_, err := fmt.Fprintf(l.w, "%s, serial %s, %s\n  %s %s, good from %s to %s, %s; permit %d\n  relied on record %s\n", a.Fingerprint, dash(a.Serial),
 		table.Clean(strings.Join(a.Names, " ")), a.Outcome, kind, day(a.NotBefore), day(a.NotAfter), timeStatus(valid), a.Permit, strings.Join(records, ", "))
 	return err
 }
@@ -230,7 +230,8 @@ func (l *affectedList) writeIncident() error {
 		}
 		// A precertificate begins, and its certificate takes its place.
 		if r.Certificate != "" && rows[i].Certificate == "" {
-			r.Precertificate, rows[i] = rows[i].Precertificate, r
+			r.Precertificate = rows[i].Precertificate
+			rows[i] = r
 		} else if r.Precertificate != "" && rows[i].Precertificate == "" {
 			rows[i].Precertificate = r.Precertificate
 		}

@@ -48,6 +48,8 @@ type drawnLine struct {
 
 func (c sampleCmd) Run(ctx context.Context, out console) (err error) {
 	switch {
+	case c.Seed == "":
+		return errors.New("--seed: an empty seed is none")
 	case c.List:
 	case c.Count < 1 && c.Percent == 0:
 		return errors.New("one of --count, from 1 on, --percent and --list is needed")

@@ -16,6 +16,8 @@ import (
 
 type recordsCmd struct {
 	Migrate migrateCmd `cmd:"" help:"Bring the schema on a PostgreSQL server up to date, and make the roles of gates, auditors and retention."`
+	Due     dueCmd     `cmd:"" help:"Tell which records may be removed: two years after the last certificate that relies on them expired."`
+	Remove  removeCmd  `cmd:"" help:"Export the records that are due, verify the export, and remove them, with a record of the removal."`
 	Adopt   adoptCmd   `cmd:"" help:"Sign a log of which the signer has no memory, after you have made sure that it was not rolled back."`
 }
 

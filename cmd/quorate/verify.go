@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/db/bundle"
 	"github.com/quorate/quorate/va/dnssec"
 )
 
@@ -29,8 +30,10 @@ type verifyCmd struct {
 	Depth       string   `enum:"log,decisions,dnssec" default:"dnssec" help:"How deep: log (the log and the documents' digests), decisions (signatures, decisions, columns and reliance too), dnssec (every DNS answer too). Default: ${default}."`
 	LogKey      string   `type:"existingfile" placeholder:"FILE" help:"The public key of the log's signer, log.key.pub: the signatures of checkpoints are verified."`
 	Checkpoint  []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"A signed checkpoint that you hold from elsewhere: the log must extend it. May be repeated."`
+	Verified    string   `type:"existingfile" placeholder:"FILE" help:"A signed checkpoint up to which you have verified everything before: the documents below it are only held against the log, which shows that they are the same."`
 	Witness     []string `placeholder:"KEY" sep:"none" help:"The verifier key of a witness whose cosignatures are looked for. May be repeated."`
 	TrustAnchor []string `type:"existingfile" placeholder:"FILE" sep:"none" help:"Trust anchors from a zone file of DS or DNSKEY records, instead of the IANA root's. May be repeated."`
+	Bundle      string   `xor:"where" required:"" type:"existingfile" placeholder:"FILE" help:"A file that quorate audit export wrote, instead of a database. It needs --log-key and nothing else."`
 	All         bool     `help:"Print a line for each record, not only for those that do not hold."`
 	recordsFlags
 }
@@ -57,16 +60,42 @@ func (c verifyCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
+	run := &verifying{out: out, json: c.JSON, all: c.All || len(c.Records) > 0}
+	if c.Bundle != "" {
+		return c.bundle(ctx, run, settings)
+	}
 	store, err := c.open(ctx)
 	if err != nil {
 		return status{exitFailure, err}
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	run := &verifying{out: out, json: c.JSON, all: c.All || len(c.Records) > 0}
 	if len(c.Records) > 0 {
 		return run.some(ctx, store, settings.Auditor, c.Records)
 	}
-	return run.everything(ctx, store, settings)
+	return run.everything(settings, func(s db.VerifyConfig) (db.Verified, error) { return store.Verify(ctx, s) })
+}
+
+// bundle verifies a file.
+func (c verifyCmd) bundle(ctx context.Context, run *verifying, settings db.VerifyConfig) (err error) {
+	switch {
+	case len(c.Records) > 0:
+		return errors.New("--bundle is verified as a whole: name no records")
+	case settings.LogKey == nil:
+		return errors.New("--bundle needs --log-key: the key of the log's signer, which you were given before")
+	}
+	file, err := os.Open(c.Bundle)
+	if err != nil {
+		return status{exitFailure, err}
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return status{exitFailure, err}
+	}
+	return run.everything(settings, func(s db.VerifyConfig) (db.Verified, error) {
+		sum, _, err := bundle.Verify(ctx, file, info.Size(), s)
+		return sum, err
+	})
 }
 
 // settings reads what the auditor brings along.
@@ -86,6 +115,14 @@ func (c verifyCmd) settings() (s db.VerifyConfig, err error) {
 			return s, fmt.Errorf("--witness %s: %w", text, err)
 		}
 		s.Witnesses = append(s.Witnesses, w)
+	}
+	if c.Verified != "" {
+		if s.LogKey == nil {
+			return s, errors.New("--verified needs --log-key: a checkpoint without a verified signature shows nothing")
+		}
+		if s.Verified, err = os.ReadFile(filepath.Clean(c.Verified)); err != nil {
+			return s, fmt.Errorf("--verified: %w", err)
+		}
 	}
 	for _, file := range c.Checkpoint {
 		signed, err := os.ReadFile(filepath.Clean(file))
@@ -144,8 +181,8 @@ func (v *verifying) some(ctx context.Context, store *db.Store, auditor audit.Aud
 	return v.end()
 }
 
-// everything verifies the database.
-func (v *verifying) everything(ctx context.Context, store *db.Store, settings db.VerifyConfig) error {
+// everything verifies a database or a bundle.
+func (v *verifying) everything(settings db.VerifyConfig, verify func(db.VerifyConfig) (db.Verified, error)) error {
 	progress := newProgress(v.out.stderr, "records")
 	settings.Progress = progress.show
 	settings.Finding = func(f db.Finding) {
@@ -159,7 +196,7 @@ func (v *verifying) everything(ctx context.Context, store *db.Store, settings db
 			}
 		}
 	}
-	sum, err := store.Verify(ctx, settings)
+	sum, err := verify(settings)
 	progress.clear()
 	if err != nil {
 		return status{exitFailure, err}
@@ -219,6 +256,9 @@ func (v *verifying) record(r db.Record, found audit.Verdict) {
 	v.print("%s: %s; %d signed replies, %d lookups proven, %d without proof\n", name, word, found.Replies, found.Lookups, len(found.Unproven))
 	for _, f := range found.Wrong {
 		v.list(table.Red, "  "+string(f.Check), f)
+	}
+	for _, f := range found.Withheld {
+		v.list(table.Yellow, "  "+string(f.Check), f)
 	}
 	for _, f := range found.Unproven {
 		v.list(table.Yellow, "  "+string(f.Check), f)

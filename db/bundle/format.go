@@ -302,7 +302,16 @@ func words(f db.Filter) map[string]string {
 	if f.BeforeNumber != 0 {
 		add("before", strconv.FormatInt(f.BeforeNumber, 10))
 	}
+	if f.BeforeLeaf != 0 {
+		add("before_leaf", strconv.FormatInt(f.BeforeLeaf, 10))
+	}
 	return out
+}
+
+// text is the manifest as it stands in a bundle.
+func (m Manifest) text() ([]byte, error) {
+	text, err := json.MarshalIndent(m, "", "  ")
+	return append(text, '\n'), err
 }
 
 // readManifest refuses what it does not know.
@@ -311,6 +320,12 @@ func readManifest(text []byte) (m Manifest, err error) {
 	d.DisallowUnknownFields()
 	if err = d.Decode(&m); err == nil && d.More() {
 		err = errors.New("there is more than one object")
+	}
+	if err == nil {
+		var again []byte
+		if again, err = m.text(); err == nil && !bytes.Equal(again, text) {
+			err = errors.New("it is not set as this program sets it")
+		}
 	}
 	if err == nil && m.Format != Version {
 		err = fmt.Errorf("its format is %q, and this program reads %q", m.Format, Version)

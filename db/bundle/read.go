@@ -3,6 +3,7 @@ package bundle
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -56,17 +57,39 @@ func walk(file io.ReaderAt, from, size int64, each func(h *tar.Header, at, data 
 		case err != nil || err2 != nil:
 			return fmt.Errorf("at octet %d: %w", from+begins, errors.Join(err, err2))
 		}
-		if w := header(h.Name, h.Size); h.Typeflag != w.Typeflag || h.Mode != w.Mode || !h.ModTime.Equal(w.ModTime) || h.Format != w.Format ||
-			h.Uid|h.Gid != 0 || h.Uname+h.Gname+h.Linkname != "" {
-			return fmt.Errorf("the member %q has another header than this program writes", h.Name)
-		}
 		if at+from+h.Size > size {
 			return fmt.Errorf("the file ends within the member %q", h.Name)
+		}
+		if err := exact(file, h, from+at); err != nil {
+			return err
 		}
 		if !each(h, from+at-blockSize, from+at) {
 			return nil
 		}
 	}
+}
+
+// exact: header and padding are octet for octet those that this program writes, so that nothing can be hidden in them.
+func exact(file io.ReaderAt, h *tar.Header, data int64) error {
+	var want bytes.Buffer
+	if err := tar.NewWriter(&want).WriteHeader(header(h.Name, h.Size)); err != nil {
+		return err
+	}
+	got := make([]byte, blockSize)
+	if _, err := file.ReadAt(got, data-blockSize); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		return fmt.Errorf("the member %q has another header than this program writes", h.Name)
+	}
+	padding := got[:(blockSize-h.Size%blockSize)%blockSize]
+	if _, err := file.ReadAt(padding, data+h.Size); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if len(bytes.Trim(padding, "\x00")) > 0 {
+		return fmt.Errorf("there is something behind the member %q", h.Name)
+	}
+	return nil
 }
 
 // ended: two blocks of zeros, and nothing behind them.

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/quorate/quorate/db"
@@ -137,22 +136,11 @@ func readLines(ctx context.Context, view *db.View, numbers []int64) ([]Line, err
 		return nil, err
 	}
 	lines, errs := make([]Line, len(filed)), make([]error, len(filed))
-	next := make(chan int)
-	var group sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		group.Go(func() {
-			for i := range next {
-				if lines[i], errs[i] = line(filed[i], relying[filed[i].Number]); errs[i] != nil {
-					errs[i] = fmt.Errorf("record %d: %w", filed[i].Number, errs[i])
-				}
-			}
-		})
-	}
-	for i := range filed {
-		next <- i
-	}
-	close(next)
-	group.Wait()
+	parallel(runtime.GOMAXPROCS(0), len(filed), func(i int) {
+		if lines[i], errs[i] = line(filed[i], relying[filed[i].Number]); errs[i] != nil {
+			errs[i] = fmt.Errorf("record %d: %w", filed[i].Number, errs[i])
+		}
+	})
 	return lines, errors.Join(errs...)
 }
 
@@ -179,11 +167,12 @@ func line(f db.Filed, relying []db.Relying) (l Line, err error) {
 	}
 	l = Line{Number: r.Number, Attempt: r.ID, Kind: r.Kind.String(), Started: stamp(r.Started), Decided: stamp(r.DecidedAt()), Caller: r.Caller,
 		Software: r.Software, Identifier: r.Identifier, AuthorizationDomainName: subject.AuthorizationDomainName, Derivation: subject.Derivation,
-		Queried: subject.Queried, Scope: string(subject.Scope), Method: r.Method.String(), Section: r.Method.Section(), Requirements: subject.Requirements,
+		Queried: subject.Queried, Method: r.Method.String(), Section: r.Method.Section(), Requirements: subject.Requirements,
 		AccountURI: r.AccountURI, Outcome: string(r.Outcome), Policy: r.Policy, DCVQuorum: r.DCVQuorum, CAAQuorum: r.CAAQuorum,
 		Reasons: append([]string{}, r.Reasons...), LateReplies: len(r.Late), Permits: []int64{}, Certificates: []string{},
 		Intent: LineLog{f.Intent.Leaf, stamp(f.Intent.Entry.Recorded), f.Intent.SHA256}}
 	if subject.ReusableUntil != nil {
+		l.Scope = subject.Scope.String()
 		l.ReusableUntil = stamp(*subject.ReusableUntil)
 	}
 	if relied, err := r.Reliable(); err == nil {

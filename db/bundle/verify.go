@@ -12,7 +12,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -284,20 +283,7 @@ func (v *verification) attempts(ctx context.Context) error {
 	done := 0
 	for part := range slices.Chunk(all, 100) {
 		results := make([]examined, len(part))
-		var group sync.WaitGroup
-		next := make(chan int)
-		for range v.config.Workers {
-			group.Go(func() {
-				for i := range next {
-					results[i] = v.examine(part[i])
-				}
-			})
-		}
-		for i := range part {
-			next <- i
-		}
-		close(next)
-		group.Wait()
+		parallel(v.config.Workers, len(part), func(i int) { results[i] = v.examine(part[i]) })
 		for _, r := range results {
 			if r.err != nil {
 				return r.err

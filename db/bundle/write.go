@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -248,20 +247,7 @@ func (w *writer) attempts(ctx context.Context) error {
 			return err
 		}
 		ready := make([]prepared, len(filed))
-		var group sync.WaitGroup
-		next := make(chan int)
-		for range runtime.GOMAXPROCS(0) {
-			group.Go(func() {
-				for i := range next {
-					ready[i] = w.prepare(filed[i])
-				}
-			})
-		}
-		for i := range filed {
-			next <- i
-		}
-		close(next)
-		group.Wait()
+		parallel(runtime.GOMAXPROCS(0), len(filed), func(i int) { ready[i] = w.prepare(filed[i]) })
 		for _, p := range ready {
 			if p.err != nil {
 				return fmt.Errorf("record %d cannot be exported: %w", p.filed.Number, p.err)
@@ -275,6 +261,24 @@ func (w *writer) attempts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// parallel does n things, so many at a time.
+func parallel(workers, n int, do func(int)) {
+	var group sync.WaitGroup
+	next := make(chan int)
+	for range workers {
+		group.Go(func() {
+			for i := range next {
+				do(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	group.Wait()
 }
 
 // prepare reads a record through, which finds what is damaged, and what it needs.
@@ -434,11 +438,10 @@ func (w *writer) end(context.Context) error {
 		return err
 	}
 	w.manifest.SumsSHA256 = hex.EncodeToString(w.sumsHash.Sum(nil))
-	text, err := json.MarshalIndent(w.manifest, "", "  ")
+	text, err := w.manifest.text()
 	if err != nil {
 		return err
 	}
-	text = append(text, '\n')
 	if err := w.member(manifestName, int64(len(text)), bytes.NewReader(text)); err != nil {
 		return err
 	}

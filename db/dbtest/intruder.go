@@ -1,16 +1,22 @@
 package dbtest
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 
+	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 )
@@ -205,4 +211,56 @@ func intrude(t testing.TB, g Engine, table string, r row) {
 		err = tx.Commit()
 	}
 	require.NoError(t, err)
+}
+
+// verifiedBefore: what stands below a checkpoint that was verified before is only held against the log, and a change of it is still
+// found; what is newer is worked out in full.
+func verifiedBefore(t *testing.T, g Engine) {
+	key, publisher := Publisher(t, g.Store)
+	Populate(t, g.Store)
+	require.NoError(t, publisher.Publish(t.Context()))
+	checkpoint, err := g.Store.Checkpoint(t.Context())
+	require.NoError(t, err)
+	Record(t, g.Store, Evidence(t, Attempt("LATER", "example.com", mpic.Issuance)))
+	run := func(verified []byte) (judged int, found []db.Finding) {
+		_, err := g.Store.Verify(t.Context(), db.VerifyConfig{Depth: db.DepthDecisions, LogKey: key, Verified: verified,
+			Record: func(db.Record, audit.Verdict) { judged++ }, Finding: func(f db.Finding) { found = append(found, f) }})
+		require.NoError(t, err)
+		return judged, found
+	}
+	judged, found := run(nil)
+	require.Equal(t, 5, judged)
+	require.Empty(t, found)
+	judged, found = run(checkpoint.Note)
+	require.Equal(t, 2, judged, "the open one and the later one")
+	require.Empty(t, found)
+
+	r := stored(t, g, "decisions")[1]
+	set(t, g, "decisions", r, row{"document": another(r["document"])})
+	_, found = run(checkpoint.Note)
+	require.Len(t, found, 1)
+	require.EqualValues(t, 2, found[0].Number)
+	set(t, g, "decisions", r, row{"document": r["document"]})
+
+	other := append([]byte{}, checkpoint.Note...)
+	other[len(other)-10] ^= 1
+	judged, found = run(other)
+	require.NotEmpty(t, found, "whose signature does not hold")
+	require.Equal(t, 5, judged, "and so everything is worked out")
+}
+
+// Publisher publishes checkpoints of a store with a key of its own, and gives the key's verifier.
+func Publisher(t testing.TB, s *db.Store) (note.Verifier, *db.Publisher) {
+	t.Helper()
+	key, err := merkle.GenerateLogKey("gate.example/log")
+	require.NoError(t, err)
+	memory, err := merkle.OpenMemory(filepath.Join(t.TempDir(), "memory"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, memory.Close()) })
+	signer, err := merkle.NewSigner(merkle.SignerConfig{Key: key, Verifier: key.Verifier(), Memory: memory})
+	require.NoError(t, err)
+	p, err := s.NewPublisher(t.Context(), db.PublisherConfig{Signer: signer, Interval: time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close(context.Background())) })
+	return key.Verifier(), p
 }

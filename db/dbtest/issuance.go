@@ -89,6 +89,27 @@ func issuance(t *testing.T, g Engine) {
 	again, ok := mpic.Reliable(r.Evidence, mpic.Judge(r.Evidence), r.Number, r.Closing.SHA256)
 	require.True(t, ok)
 	require.Equal(t, again, found[0])
+	require.NoError(t, l.Confirm(t.Context(), found[0]))
+	for name, change := range map[string]func(*mpic.Relied){
+		"fresh for longer":    func(r *mpic.Relied) { r.CAAFreshUntil = r.CAAFreshUntil.Add(time.Nanosecond) },
+		"reusable for longer": func(r *mpic.Relied) { r.ReusableUntil = r.ReusableUntil.Add(time.Nanosecond) },
+		"a wider scope":       func(r *mpic.Relied) { r.Scope = mpic.Subtree },
+		"another name":        func(r *mpic.Relied) { r.Identifier = "example.org" },
+		"another account":     func(r *mpic.Relied) { r.Account = "acct:2" },
+		"another document":    func(r *mpic.Relied) { r.SHA256 = wide },
+		"checked later":       func(r *mpic.Relied) { r.Checked = r.Checked.Add(time.Second) },
+		"another issuer":      func(r *mpic.Relied) { r.Issuers = []string{"other.example"} },
+		"a dry run":           func(r *mpic.Relied) { r.Number = 2 },
+		"a refused attempt":   func(r *mpic.Relied) { r.Number = 3 },
+		"no attempt":          func(r *mpic.Relied) { r.Number = 99 },
+	} {
+		more := found[0]
+		change(&more)
+		require.Error(t, l.Confirm(t.Context(), more), "a row that says %s", name)
+	}
+	less := found[0]
+	less.CAAFreshUntil = less.CAAFreshUntil.Add(-time.Hour)
+	require.NoError(t, l.Confirm(t.Context(), less))
 	for _, account := range []string{"acct:2", ""} {
 		other, err := l.Evidence(t.Context(), account, []string{"example.com"})
 		require.NoError(t, err)

@@ -142,20 +142,26 @@ func work(t testing.TB, j mpic.Journal, say speaker, id string, i int) error {
 	}
 	e, late := evidence(t, id, kind)
 	say(opening, id)
-	number, err := j.Open(t.Context(), e.Attempt, e.Roster)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // as mpic's coordinator asks
+	defer cancel()
+	number, err := j.Open(ctx, e.Attempt, e.Roster)
 	if err != nil {
 		return unless(say, err, id, "the lease of this gate is over")
 	}
 	say(opened, fmt.Sprint(id, " ", number))
 	d := mpic.Judge(e)
 	say(closing, id)
-	if err := j.Close(t.Context(), e, d); err != nil {
+	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := j.Close(ctx, e, d); err != nil {
 		return unless(say, err, id, db.ErrDecided.Error())
 	}
 	say(map[bool]string{true: granted, false: refused}[d.Granted()], id)
 	if kind == 3 {
 		say(sendsLate, id)
-		if err := j.Late(t.Context(), id, late); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := j.Late(ctx, id, late); err != nil {
 			return err
 		}
 		say(keptLate, id)
