@@ -96,7 +96,7 @@ func (s *shared) prove(x trial, m *dnssec.Memory) string {
 		stages[i].At = x.at
 	}
 	got, err := x.prover.Prove(dnssec.Question{Name: "www.com.", Type: dns.TypeA, Started: x.at, Finished: x.at.Add(time.Second),
-		Response: func(int) (*dns.Msg, error) { return s.answer, nil }}, stages, x.sets)
+		Response: func(int) (*dns.Msg, error) { return s.answer.Copy(), nil }}, stages, x.sets)
 	text := fmt.Sprint(err, got.Verdict.Status, got.Verdict.Reason, got.Rcode, got.Aliases, got.Records, got.TTL)
 	for _, z := range got.Zones {
 		text += fmt.Sprint("\n", z.Zone, z.Verdict.Status, z.Verdict.Reason, z.DS, z.Keys, z.Algorithm, z.Until)
