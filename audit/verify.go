@@ -26,6 +26,23 @@ type Auditor struct {
 	Algorithms dnssec.Algorithms
 	// SkipProofs leaves the DNS answers unproven: most of the work is there.
 	SkipProofs bool
+	// Memory, if set, spares work that the records have in common; it changes no verdict. Where Algorithms is nil, those that it was
+	// made for hold.
+	Memory *dnssec.Memory
+}
+
+// ForRun gives the auditor for a run over many records: with a memory, unless it has one or proves nothing.
+func (a Auditor) ForRun() Auditor {
+	if a.SkipProofs {
+		return a
+	}
+	if a.Anchors == nil {
+		a.Anchors = dnssec.RootAnchors()
+	}
+	if a.Memory == nil {
+		a.Memory = dnssec.NewMemory(a.Algorithms, 0)
+	}
+	return a
 }
 
 // Check is what was worked out.
@@ -87,6 +104,9 @@ const skew = time.Minute
 // Verify works out one record again. decision is the JSON form that was recorded, empty for an attempt that is still open; late
 // are the replies that came after it.
 func (a Auditor) Verify(e mpic.Evidence, decision json.RawMessage, late []mpic.Attestation) Verdict {
+	if a.Anchors == nil && !a.SkipProofs { // read once, not for each lookup
+		a.Anchors = dnssec.RootAnchors()
+	}
 	v := &verification{auditor: a, out: Verdict{Wrong: []Finding{}, Unproven: []Finding{}}, evidence: e}
 	switch {
 	case len(decision) == 0:
@@ -183,7 +203,8 @@ func (v *verification) report(who string, r *va.Report) {
 			stamp(attempt.Started), stamp(attempt.Probe.Deadline))
 	}
 	slack := time.Duration(r.Resolver.Slack) * time.Second
-	prover := resolver.Prover{Anchors: v.auditor.Anchors, Algorithms: v.auditor.Algorithms, Limits: dnssec.Limits{Slack: slack}}
+	prover := resolver.Prover{Anchors: v.auditor.Anchors, Algorithms: v.auditor.Algorithms, Limits: dnssec.Limits{Slack: slack},
+		Memory: v.auditor.Memory}
 	for _, octets := range r.Sets {
 		v.out.Octets += len(octets)
 	}

@@ -255,11 +255,11 @@ func (x *examination) rows(r Record) {
 		}
 		c := closing{Number: f.number, Gate: r.closedBy, Decided: r.decided}
 		reports, authorizations = reportRows(f.number, closed, r.decided), authorizationRows(c, r.Evidence.Attempt, d)
-		judged := mpic.Judge(r.Evidence)
-		if reliances, err = relianceRows(r.Evidence, judged, f.number, r.Closing.SHA256); err != nil {
+		again := r.judged(d)
+		if reliances, err = relianceRows(r.Evidence, again, f.number, r.Closing.SHA256); err != nil {
 			x.found(audit.Rows, "the decision's document makes no rows: %v", err)
 		}
-		if relied, ok := mpic.Reliable(r.Evidence, judged, f.number, r.Closing.SHA256); ok {
+		if relied, ok := mpic.Reliable(r.Evidence, again, f.number, r.Closing.SHA256); ok {
 			x.out.relied = &relied
 		}
 		doc := document{bytes: r.Closing.Bytes, secrets: r.Closing.Secrets, sha256: r.Closing.SHA256}
@@ -272,9 +272,7 @@ func (x *examination) rows(r Record) {
 	}
 	x.sameRows("reports", "perspective", reports, f.reports)
 	x.sameRows("authorizations", "attempt", authorizations, f.authorizations)
-	if !r.Withheld() { // then nobody can tell what it may be relied upon for
-		x.sameRows("reliances", "attempt", reliances, f.reliances)
-	}
+	x.sameRows("reliances", "attempt", reliances, f.reliances)
 }
 
 // sameRows compares rows by a key.

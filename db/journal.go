@@ -122,7 +122,6 @@ func (j *Journal) Close(ctx context.Context, evidence mpic.Evidence, decision mp
 // closeRecord is all that Close writes, made before the transaction.
 type closeRecord struct {
 	evidence     mpic.Evidence
-	judged       mpic.Decision
 	decision     mpic.RecordedDecision
 	decisionJSON []byte
 	reports      []closedReport
@@ -176,7 +175,7 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 	if err != nil {
 		return err
 	}
-	reliances, err := relianceRows(c.evidence, c.judged, number, doc.sha256)
+	reliances, err := relianceRows(c.evidence, c.decision, number, doc.sha256)
 	if err != nil {
 		return err
 	}

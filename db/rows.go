@@ -212,7 +212,7 @@ func authorizationRows(c closing, a mpic.Attempt, d mpic.RecordedDecision) []row
 }
 
 // relianceRows gives the one row of what an attempt may be relied upon for, and none where that is nothing.
-func relianceRows(e mpic.Evidence, d mpic.Decision, number int64, sha256 string) ([]row, error) {
+func relianceRows(e mpic.Evidence, d mpic.RecordedDecision, number int64, sha256 string) ([]row, error) {
 	r, ok := mpic.Reliable(e, d, number, sha256)
 	if !ok {
 		return nil, nil

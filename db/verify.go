@@ -101,6 +101,7 @@ func (s *Store) Verify(ctx context.Context, c VerifyConfig) (Verified, error) {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
 	c.Auditor.SkipProofs = c.Depth != DepthProofs
+	c.Auditor = c.Auditor.ForRun()
 	v := &verification{store: s, scan: view, config: c, lines: map[merkle.Kind]int64{}, seen: map[merkle.Kind]int64{}, counts: map[merkle.Kind]int64{},
 		roots: map[int64]string{}, sets: setCache{store: s}}
 	for _, step := range []func(context.Context) error{v.removals, v.head, v.log, v.records, v.permits, v.certificates, v.strays, v.rrsets} {

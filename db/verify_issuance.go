@@ -92,13 +92,9 @@ func (v *verification) permitted(ctx context.Context, p mpic.PermitRecord, recor
 	return ctx.Err()
 }
 
-// ErrWithheld: what an attempt may be relied upon for cannot be worked out, because its tokens were taken out of the record.
-var ErrWithheld = errors.New("db: its tokens are withheld")
-
 // CheckPermit works out again whether each name of a granted permit had its evidence: in scope, of this account, inside the reuse
 // period of the day, and CAA fresh (DCV-03, CAA-05, D5). recorded is the time of its line in the log; reliance gives what an attempt
-// may be relied upon for, by its number. Of evidence that is ErrWithheld only
-// account and digest are compared. It returns what does not hold.
+// may be relied upon for, by its number. It returns what does not hold.
 func CheckPermit(p mpic.PermitRecord, recorded time.Time, reliance func(number int64) (mpic.Relied, error)) (all []string) {
 	wrong := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if p.Issued.After(recorded.Add(lateness)) || p.Issued.Before(recorded.Add(-lateness)) {
@@ -118,16 +114,11 @@ func CheckPermit(p mpic.PermitRecord, recorded time.Time, reliance func(number i
 			sha256 string
 		}{{n.DCV.Number, n.DCV.SHA256}, {n.CAA.Number, n.CAA.SHA256}} {
 			r, err := reliance(on.number)
-			switch {
-			case errors.Is(err, ErrWithheld):
-				if r.SHA256 != on.sha256 || r.Account != p.Account {
-					wrong("%s rests on record %d, which is of another account, or another document", n.Name, on.number)
-				}
-			case err != nil:
+			if err != nil {
 				wrong("%s rests on record %d, on which nothing may rest: %v", n.Name, on.number, err)
-			default:
-				candidates = append(candidates, r)
+				continue
 			}
+			candidates = append(candidates, r)
 		}
 		if len(candidates) == 2 {
 			checkName(p, n, candidates, wrong)

@@ -334,20 +334,29 @@ func (r *Record) Needs() []string { return append(r.Evidence.Needs(), lateNeeds(
 // Supply gives the record the DNS records that its proofs rest on.
 func (r *Record) Supply(sets dnssec.Sets) error { return r.supply(sets) }
 
-// Reliable gives what an attempt may be relied upon for, worked out from its record; ErrMismatch where that is nothing. With
-// ErrWithheld comes what stands in the record all the same: number, digest, account and name of a granted attempt.
+// Reliable gives what an attempt may be relied upon for, worked out from its record; ErrMismatch where that is nothing. Where its token was left
+// out, the decision is the one that the record has.
 func (r *Record) Reliable() (mpic.Relied, error) {
 	if r.Outcome != Granted {
 		return mpic.Relied{}, fmt.Errorf("%w: record %d is %s", ErrMismatch, r.Number, r.Outcome)
 	}
-	if r.Withheld() {
-		return mpic.Relied{Number: r.Number, SHA256: r.Closing.SHA256, Account: r.AccountURI, Identifier: r.Identifier}, ErrWithheld
+	var d mpic.RecordedDecision
+	if err := json.Unmarshal(r.Decision, &d); err != nil {
+		return mpic.Relied{}, fmt.Errorf("%w: the decision: %w", ErrDamaged, err)
 	}
-	relied, ok := mpic.Reliable(r.Evidence, mpic.Judge(r.Evidence), r.Number, r.Closing.SHA256)
+	relied, ok := mpic.Reliable(r.Evidence, r.judged(d), r.Number, r.Closing.SHA256)
 	if !ok {
 		return relied, fmt.Errorf("%w: nothing may rest on record %d", ErrMismatch, r.Number)
 	}
 	return relied, nil
+}
+
+// judged is what Judge makes of the evidence now, and said, the decision that the record has, where the token was left out.
+func (r *Record) judged(said mpic.RecordedDecision) mpic.RecordedDecision {
+	if r.Withheld() {
+		return said
+	}
+	return mpic.Judge(r.Evidence).Recorded()
 }
 
 // Withheld tells whether the attempt's token was taken out of the record and is not kept beside it.

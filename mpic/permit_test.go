@@ -54,7 +54,7 @@ func (b *book) Evidence(_ context.Context, account string, names []string) (out 
 			return nil, err
 		}
 		sum := sha256.Sum256(document)
-		if r, ok := Reliable(k.evidence, k.decision, int64(i+1), hex.EncodeToString(sum[:])); ok {
+		if r, ok := Reliable(k.evidence, k.decision.Recorded(), int64(i+1), hex.EncodeToString(sum[:])); ok {
 			out = append(out, r)
 		}
 	}

@@ -41,24 +41,25 @@ type Relied struct {
 	CAAFreshUntil time.Time `json:"caa_fresh_until"`
 }
 
-// Reliable tells what a recorded attempt may be relied upon for; ok is false where that is nothing. d must be Judge's decision
-// of e, as a record holds it; number is the record's, sha256 that of the decision's document. It is pure: an auditor works it
-// out again from the record.
-func Reliable(e Evidence, d Decision, number int64, sha256 string) (r Relied, ok bool) {
+// Reliable tells what a recorded attempt may be relied upon for; ok is false where that is nothing. d is the decision
+// of e as the record has it: whether e gives that decision, Judge alone tells. number is the record's, sha256 that of the decision's
+// document. It is pure: an auditor works it out again from the record, also where the token was left out, without which Judge cannot
+// decide.
+func Reliable(e Evidence, d RecordedDecision, number int64, sha256 string) (r Relied, ok bool) {
 	a := e.Attempt
-	if !d.Granted() || d.Attempt() != a.ID() || a.Kind != Issuance && a.Kind != CAARecheck || number < 1 ||
+	if d.Outcome != OutcomeGranted || d.Attempt != a.ID() || a.Kind != Issuance && a.Kind != CAARecheck || number < 1 ||
 		!digestForm.MatchString(sha256) {
 		return Relied{}, false
 	}
 	fresh, ok := freshUntil(e, d)
-	if !ok || a.Kind == Issuance && d.subject.ReusableUntil == nil { // the decision is not of this evidence
+	if !ok || a.Kind == Issuance && d.Validated.ReusableUntil == nil { // the decision is not of this evidence
 		return Relied{}, false
 	}
 	req := a.Probe.Request
 	r = Relied{Attempt: a.ID(), Number: number, SHA256: sha256, Kind: a.Kind, Account: req.AccountURI, Method: req.Method,
 		Identifier: req.Identifier, Checked: a.Started.UTC(), Issuers: slices.Clone(req.Issuers), CAAFreshUntil: fresh}
 	if a.Kind == Issuance {
-		r.AuthorizationDomainName, r.Scope, r.ReusableUntil = req.FQDN(), d.subject.Scope, *d.subject.ReusableUntil
+		r.AuthorizationDomainName, r.Scope, r.ReusableUntil = req.FQDN(), d.Validated.Scope, *d.Validated.ReusableUntil
 	}
 	return r, true
 }
@@ -81,9 +82,9 @@ var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // freshUntil gives the earliest end of freshness over the primary and all remotes whose CAA counted. Each counts from the
 // attempt's start, by the gate's clock: what a perspective says of its own times can make it shorter and not longer (CAA-05).
 // ok is false where one that counted has no report.
-func freshUntil(e Evidence, d Decision) (earliest time.Time, ok bool) {
+func freshUntil(e Evidence, d RecordedDecision) (earliest time.Time, ok bool) {
 	reports, names := e.reports()
-	for _, v := range d.views {
+	for _, v := range d.Views {
 		if v.CAA != va.Pass {
 			continue
 		}

@@ -77,17 +77,25 @@ type flattened struct {
 // readFlattened reads what MarshalJSON writes. A text that is set otherwise, as by a tool that indents, is read too, only slower;
 // whether the signature still holds is seen later.
 func readFlattened(text []byte) (f flattened, err error) {
-	const first, second, third = `{"protected":"`, `","payload":`, `,"signature":"`
-	if start, end := bytes.Index(text, []byte(second)), bytes.LastIndex(text, []byte(third)); bytes.HasPrefix(text, []byte(first)) &&
-		start > 0 && end > start {
-		f = flattened{string(text[len(first):start]), text[start+len(second) : end], string(text[end+len(third) : len(text)-2])}
-		if plain.MatchString(f.Protected) && plain.MatchString(f.Signature) && bytes.HasSuffix(text, []byte(`"}`)) {
-			return f, nil
-		}
+	if f, ok := cutFlattened(text); ok {
+		return f, nil
 	}
-	f = flattened{}
 	err = json.Unmarshal(text, &f)
 	return f, err
+}
+
+// cutFlattened takes what MarshalJSON writes apart. Whether the payload is one JSON value is for its reader to find.
+func cutFlattened(text []byte) (flattened, bool) {
+	const first, second, third = `{"protected":"`, `","payload":`, `,"signature":"`
+	start, end := bytes.Index(text, []byte(second)), bytes.LastIndex(text, []byte(third))
+	if !bytes.HasPrefix(text, []byte(first)) || !bytes.HasSuffix(text, []byte(`"}`)) || start < len(first) || end < start+len(second) {
+		return flattened{}, false
+	}
+	if end+len(third) > len(text)-2 {
+		return flattened{}, false
+	}
+	f := flattened{string(text[len(first):start]), text[start+len(second) : end], string(text[end+len(third) : len(text)-2])}
+	return f, plain.MatchString(f.Protected) && plain.MatchString(f.Signature)
 }
 
 // plain is base64url.
@@ -128,8 +136,42 @@ func (a Attestation) MarshalJSON() ([]byte, error) {
 	return json.Marshal(k)
 }
 
+// readAnswer reads an answer in the form that MarshalJSON writes, without going over the report more than once. False is for
+// everything else. What it takes is JSON, and what UnmarshalJSON would read: what stands before the signed reply is an object without
+// one, and the payload, which is read as one value to its end, stands between two members that cannot be anything else.
+func (a *Attestation) readAnswer(b []byte) bool {
+	const member = `"signed":`
+	start := bytes.Index(b, []byte(","+member+`{"protected":"`))
+	if start < 1 || b[start-1] != '"' || !bytes.HasSuffix(b, []byte(`"}}`)) {
+		return false
+	}
+	f, ok := cutFlattened(b[start+1+len(member) : len(b)-1])
+	if !ok {
+		return false
+	}
+	var k keptAttestation[json.RawMessage]
+	if json.Unmarshal(append(b[:start:start], '}'), &k) != nil || k.State != Answered || k.Report != nil || k.Signed != nil {
+		return false
+	}
+	signed := f.compact()
+	reply, err := newReply(signed, f.Payload)
+	if err != nil {
+		return false
+	}
+	*a = Attestation(k.attestation)
+	a.Signed, a.Reply, a.Report = signed, reply, &reply.report
+	return true
+}
+
 // UnmarshalJSON reads the report in Signed. It refuses another one beside it. The signature is for who audits to check.
 func (a *Attestation) UnmarshalJSON(b []byte) error {
+	if a.readAnswer(b) {
+		return nil
+	}
+	return a.readAny(b)
+}
+
+func (a *Attestation) readAny(b []byte) error {
 	var k keptAttestation[json.RawMessage]
 	if err := json.Unmarshal(b, &k); err != nil {
 		return err

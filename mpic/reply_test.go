@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,4 +90,66 @@ func compacted(t *testing.T, text []byte) string {
 	var b bytes.Buffer
 	require.NoError(t, json.Compact(&b, text))
 	return b.String()
+}
+
+// What is read in one pass is JSON, and is what encoding/json reads in several; whatever stands there instead is left to that.
+//
+// Holds: MPIC-08, REC-01
+func TestAnswersAreReadTheSameInOnePass(t *testing.T) {
+	r := passing(t, attemptAt(december).Probe, "tokyo")
+	text, err := r.MarshalJSON()
+	require.NoError(t, err)
+	part := base64.RawURLEncoding.EncodeToString
+	reply, err := ReadReply(part([]byte(`{"alg":"EdDSA"}`)) + "." + part(text) + ".c2ln")
+	require.NoError(t, err)
+	require.NoError(t, reply.Supply(r.Sets))
+	good, err := json.Marshal(vet(Member{Name: "tokyo"}, Attestation{Perspective: "tokyo", State: Answered, Reply: reply}))
+	require.NoError(t, err)
+	require.True(t, new(Attestation).readAnswer(good), "what we write")
+	snippets := []string{`,"signed":{"protected":"`, `"}}`, `","payload":`, `,"signature":"`, `"signed":null,`, `"Signed":"x",`, `"report":null,`, `{`, `}`, `"`,
+		`,`, `:`, ` `, `[]`, `\`, `"problem":{},`, `"state":"rejected",`, "\xff", `,"a":1`, `}}`, `}`}
+	check := func(t *testing.T, b []byte) bool {
+		var quick, slow Attestation
+		if !quick.readAnswer(b) {
+			return false
+		}
+		require.True(t, json.Valid(b), "%s", b)
+		require.NoError(t, slow.readAny(b), "%s", b)
+		require.Equal(t, slow, quick)
+		return true
+	}
+	random, taken := rand.New(rand.NewPCG(4, 4)), 0
+	payload := bytes.Index(good, []byte(`"payload":`)) + 20
+	rounds := 20000
+	if testing.Short() {
+		rounds = 2000
+	}
+	for range rounds {
+		b := bytes.Clone(good)
+		for range 1 + random.IntN(2) {
+			at := random.IntN(payload)
+			if random.IntN(3) == 0 {
+				at = len(b) - random.IntN(40)
+			}
+			switch s := snippets[random.IntN(len(snippets))]; random.IntN(3) {
+			case 0:
+				b = slices.Insert(b, at, []byte(s)...)
+			case 1:
+				b = slices.Delete(b, at, min(len(b), at+1+random.IntN(12)))
+			case 2: // a member before another one
+				if i := bytes.IndexByte(b[at:], ','); i >= 0 {
+					b = slices.Insert(b, at+i+1, []byte(s)...)
+				}
+			}
+		}
+		if check(t, b) {
+			taken++
+		}
+	}
+	t.Logf("%d of %d altered texts were read in one pass", taken, rounds)
+	require.Positive(t, taken)
+	require.Less(t, taken, rounds)
+	for _, tail := range []string{`,"x":1}}`, `"},"x":1}`, `"} }`} {
+		require.False(t, check(t, append(bytes.TrimSuffix(bytes.Clone(good), []byte(`"}}`)), tail...)), tail)
+	}
 }

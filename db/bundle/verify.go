@@ -33,6 +33,7 @@ func Verify(ctx context.Context, file io.ReaderAt, size int64, c db.VerifyConfig
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
 	c.Auditor.SkipProofs = c.Depth != db.DepthProofs
+	c.Auditor = c.Auditor.ForRun()
 	v := &verification{config: c, relied: map[int64]mpic.Relied{}, named: map[[32]byte]bool{}}
 	v.index = readIndex(file, size, v.bounded())
 	for _, step := range []func(context.Context) error{v.readManifest, v.head, v.sums, v.attempts, v.permits, v.certificates, v.complete} {

@@ -86,7 +86,7 @@ func issuance(t *testing.T, g Engine) {
 	require.Equal(t, "A1", found[0].Attempt)
 	r, err := g.Store.Attempt(t.Context(), "A1")
 	require.NoError(t, err)
-	again, ok := mpic.Reliable(r.Evidence, mpic.Judge(r.Evidence), r.Number, r.Closing.SHA256)
+	again, ok := mpic.Reliable(r.Evidence, mpic.Judge(r.Evidence).Recorded(), r.Number, r.Closing.SHA256)
 	require.True(t, ok)
 	require.Equal(t, again, found[0])
 	require.NoError(t, l.Confirm(t.Context(), found[0]))

@@ -6,6 +6,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	rand2 "math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -240,6 +243,7 @@ func TestVerifyRefusesOtherForms(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			opensTheSame(t, c.signed)
 			report, problem := Verify(c.signed, memberOf("fra", "", id), nil, probe)
 			require.NotNil(t, problem)
 			require.Equal(t, c.code, problem.Code, problem.Detail)
@@ -277,6 +281,7 @@ func FuzzVerify(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, signed string) {
+		opensTheSame(t, signed)
 		report, problem := Verify(signed, member, nil, probe)
 		if problem != nil {
 			require.Zero(t, report)
@@ -287,4 +292,68 @@ func FuzzVerify(f *testing.F) {
 		require.Equal(t, want, payload(t, signed))
 		require.Equal(t, va.Pass, report.Report().DCV.Outcome)
 	})
+}
+
+// opensTheSame holds what is made of a reply against what the JOSE library alone makes of it.
+func opensTheSame(t testing.TB, signed string) (held bool) {
+	t.Helper()
+	type opened struct {
+		thumbprint, payload, code, err string
+	}
+	of := func(thumbprint string, payload []byte, code string, err error) opened {
+		return opened{thumbprint, string(payload), code, fmt.Sprint(err)}
+	}
+	want := of(openAs(signed, nil))
+	require.Equal(t, want, of(open(signed)), signed)
+	return want.code == ""
+}
+
+// Replies of both kinds, altered in each part, also in ways that leave the octets as they were.
+//
+// Holds: MPIC-08
+func TestRepliesOpenAsTheLibraryOpensThem(t *testing.T) {
+	probe := newProbe()
+	random := rand2.New(rand2.NewPCG(6, 6))
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=.\n\r {"
+	for name, id := range map[string]*Identity{"EdDSA": newIdentity(t, "fra"), "ES256": newES256Identity(t, "fra")} {
+		t.Run(name, func(t *testing.T) {
+			good, err := id.sign(passing(probe))
+			require.NoError(t, err)
+			require.NotNil(t, canonical(good), "what we write")
+			require.True(t, opensTheSame(t, good))
+			parts := strings.Split(good, ".")
+			foreign, err := newIdentity(t, "nrt").sign(passing(probe))
+			require.NoError(t, err)
+			theirs := strings.Split(foreign, ".")
+			held := 0
+			for i := range 1500 {
+				p := slices.Clone(parts)
+				part := random.IntN(3)
+				b := []byte(p[part])
+				at := random.IntN(len(b))
+				if i%3 == 0 { // the last characters have loose bits
+					at = len(b) - 1
+				}
+				c := alphabet[random.IntN(len(alphabet))]
+				switch random.IntN(4) {
+				case 0:
+					b[at] = c
+				case 1:
+					b = slices.Insert(b, at, c)
+				case 2:
+					b = slices.Delete(b, at, at+1)
+				case 3:
+					b = []byte(theirs[part])
+				}
+				if p[part] = string(b); opensTheSame(t, strings.Join(p, ".")) {
+					held++
+				}
+			}
+			t.Logf("%d altered texts hold", held)
+			for _, signature := range []string{"", strings.Repeat("A", 86), strings.Repeat("A", 84), parts[2][:len(parts[2])-4]} {
+				require.False(t, opensTheSame(t, parts[0]+"."+parts[1]+"."+signature))
+			}
+			require.True(t, opensTheSame(t, parts[0]+"."+parts[1]+"."+parts[2][:9]+"\n"+parts[2][9:]), "the library passes over line feeds in a signature")
+		})
+	}
 }

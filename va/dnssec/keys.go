@@ -80,7 +80,7 @@ func (v *Verifier) usable(d *Delegation) []*dns.DS {
 	var sha2, sha1 []*dns.DS
 	for _, ds := range d.ds {
 		switch {
-		case v.algorithms[ds.Algorithm] == nil || digestLength(ds.DigestType) == 0 || v.now.Before(d.from[ds]):
+		case v.algorithms[ds.Algorithm] == nil || digestLength(ds.DigestType) == 0 || v.before(d.from[ds]):
 		case ds.DigestType == dns.SHA1:
 			sha1 = append(sha1, ds)
 		default:
@@ -91,6 +91,16 @@ func (v *Verifier) usable(d *Delegation) []*dns.DS {
 		return sha2
 	}
 	return sha1
+}
+
+// before tells whether an anchor begins to hold only later.
+func (v *Verifier) before(from time.Time) bool {
+	if v.now.Before(from) {
+		v.span.refused()
+		return true
+	}
+	v.span.anchor(from)
+	return false
 }
 
 // Delegation judges what the zone of keys says of name, which lies below it, by the records of an answer or authority section:
@@ -280,7 +290,7 @@ func (v *Verifier) entries(all *Keys, d *Delegation) (*Keys, []Step, Verdict) {
 	for _, k := range all.keys {
 		var match *Step
 		for _, a := range d.keys {
-			if a.Algorithm == k.rr.Algorithm && a.PublicKey == k.rr.PublicKey && !v.now.Before(d.from[a]) {
+			if a.Algorithm == k.rr.Algorithm && a.PublicKey == k.rr.PublicKey && !v.before(d.from[a]) {
 				match = &Step{Kind: StepAnchor, Name: d.Zone, Tag: k.tag, Algorithm: a.Algorithm}
 			}
 		}

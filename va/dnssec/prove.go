@@ -18,6 +18,9 @@ type Prover struct {
 	Algorithms Algorithms
 	// Limits are those that Limits.Complete has passed. Slack in them must be the one that the record tells.
 	Limits Limits
+	// Memory, if set, remembers what proofs have in common. It changes no result, and serves only the table of algorithms that it was
+	// made for.
+	Memory *Memory
 }
 
 // Question is what a proof is to answer, and when it was asked.
@@ -70,10 +73,12 @@ func broken(format string, args ...any) error {
 // proving is the state of one proof: what is established so far.
 type proving struct {
 	Prover
-	q      Question
-	sets   Sets
-	cuts   map[string]*Delegation
-	keys   map[string]*Keys
+	q    Question
+	sets Sets
+	cuts map[string]*Delegation
+	keys map[string]*Keys
+	// above has the serial number of what is remembered of a zone: of its cut and of its keys. None is 0.
+	above  map[StageKind]map[string]uint64
 	out    Proven
 	name   string // the name that the next answer must be for; empty when the last has come
 	began  bool
@@ -93,8 +98,15 @@ func (p Prover) Prove(q Question, stages []Stage, sets Sets) (Proven, error) {
 		return Proven{}, broken("no lookup takes %s and %d stages", took, len(stages))
 	}
 	w := &proving{Prover: p, q: q, sets: sets, cuts: map[string]*Delegation{}, keys: map[string]*Keys{}, name: q.Name}
+	if !w.Memory.of(p.Algorithms) {
+		w.Memory = nil
+	}
+	w.above = map[StageKind]map[string]uint64{StageKeys: {}, StageDelegation: {}}
 	for _, a := range p.Anchors {
-		w.cuts[a.zone] = FromAnchors(p.Anchors, a.zone)
+		if w.cuts[a.zone] == nil {
+			r := w.Memory.anchors(p.Anchors, a.zone)
+			w.cuts[a.zone], w.above[StageDelegation][a.zone] = r.cut, r.serial
+		}
 	}
 	for i, s := range stages {
 		if err := w.stage(s); err != nil {
@@ -123,6 +135,7 @@ func (w *proving) stage(s Stage) error {
 		return broken("the time %s lies outside of the lookup", s.At.Format(time.RFC3339))
 	}
 	v := NewVerifier(w.Algorithms, w.Limits, s.At)
+	v.memory = w.Memory
 	var verdict Verdict
 	var err error
 	switch s.Kind {
@@ -173,17 +186,43 @@ func (w *proving) zoneKeys(v *Verifier, s Stage) (Verdict, error) {
 	if d == nil || d.Verdict.Status != Secure {
 		return Verdict{}, broken("nothing says how the keys of %s are to be known", s.Zone)
 	}
-	section, err := w.section(s)
+	r, err := w.recall(v, s, w.above[StageDelegation][s.Zone], func(section []*RRset) *remembered {
+		keys, verdict := v.Keys(Find(section, s.Zone, dns.TypeDNSKEY), d)
+		return &remembered{keys: keys, verdict: verdict}
+	})
 	if err != nil {
 		return Verdict{}, err
 	}
-	keys, verdict := v.Keys(Find(section, s.Zone, dns.TypeDNSKEY), d)
-	if keys != nil {
-		w.keys[s.Zone] = keys
-		w.out.Zones = append(w.out.Zones, ProvenZone{Zone: s.Zone, Verdict: verdict, DS: d.Tags(), Keys: keys.Tags,
+	if keys := r.keys; keys != nil {
+		w.keys[s.Zone], w.above[StageKeys][s.Zone] = keys, r.serial
+		w.out.Zones = append(w.out.Zones, ProvenZone{Zone: s.Zone, Verdict: r.verdict, DS: d.Tags(), Keys: keys.Tags,
 			Algorithm: keys.Algorithm, Until: keys.Until})
 	}
-	return verdict, nil
+	return r.verdict, nil
+}
+
+// recall gives what a stage amounts to, from memory or by judging its records. above is the serial number of what it builds on.
+func (w *proving) recall(v *Verifier, s Stage, above uint64, judge func(section []*RRset) *remembered) (*remembered, error) {
+	k := stageKey{kind: s.Kind, above: above, zone: s.Zone, name: s.Name, records: s.Records, limits: w.Limits}
+	octets, there := w.sets[s.Records]
+	if there {
+		if r := w.Memory.find(k, octets, s.At); r != nil {
+			return r, nil
+		}
+	}
+	section, err := w.section(s)
+	if err != nil {
+		return nil, err
+	}
+	if w.Memory != nil {
+		v.span = spanAbout(s.At)
+	}
+	r := judge(section)
+	if v.span == nil || r.keys == nil && r.cut == nil { // only what is usable is remembered
+		return r, nil
+	}
+	r.octets, r.span = octets, *v.span
+	return w.Memory.keep(k, r, s.At), nil
 }
 
 func (w *proving) delegation(v *Verifier, s Stage) (Verdict, error) {
@@ -194,21 +233,25 @@ func (w *proving) delegation(v *Verifier, s Stage) (Verdict, error) {
 	if w.anchored(s.Name) {
 		return Verdict{}, broken("%s has a trust anchor, which no delegation replaces", s.Name)
 	}
-	section, err := w.section(s)
+	var what Existence
+	r, err := w.recall(v, s, w.above[StageKeys][s.Zone], func(section []*RRset) *remembered {
+		r := new(remembered)
+		r.cut, what, r.verdict = v.Delegation(section, keys, s.Name)
+		return r
+	})
 	if err != nil {
 		return Verdict{}, err
 	}
-	d, what, verdict := v.Delegation(section, keys, s.Name)
-	switch {
+	switch d := r.cut; {
 	case d != nil:
-		w.cuts[s.Name] = d
+		w.cuts[s.Name], w.above[StageDelegation][s.Name] = d, r.serial
 		if d.Verdict.Status == Insecure {
 			w.out.Zones = append(w.out.Zones, ProvenZone{Zone: s.Name, Verdict: d.Verdict, DS: d.Tags()})
 		}
-	case verdict.Status.Usable():
+	case r.verdict.Status.Usable():
 		return Verdict{}, broken("no delegation stands at %s (%d), and nothing can follow from that", s.Name, what)
 	}
-	return verdict, nil
+	return r.verdict, nil
 }
 
 func (w *proving) anchored(name string) bool {

@@ -14,6 +14,9 @@ type Verifier struct {
 	limits     Limits
 	now        time.Time
 	checks     atomic.Int64 // signature checks spent
+	// span, for a prover with a memory, notes within which times the work comes to the same; memory knows signatures.
+	span   *span
+	memory *Memory
 }
 
 // NewVerifier takes the table of algorithms, limits that Limits.Complete has passed, and the time to judge at.
@@ -101,7 +104,7 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 			if rdatas == nil {
 				rdatas = set.canonicalRdatas()
 			}
-			if s, ok := v.check(set, rdatas, sig, verify); ok {
+			if s, ok := v.check(set, rdatas, sig, k.rr, verify); ok {
 				return s
 			}
 			worst = bogus(CodeSignatureInvalid, EDEBogus, "the signature by key %d of %s over %s %s does not hold", k.tag,
@@ -138,23 +141,26 @@ func (v *Verifier) fits(set *RRset, sig *dns.RRSIG, keys *Keys) (Verdict, bool) 
 			set.Name, typeName(set.Type)), false
 	}
 	if int32(now-sig.Expiration) > slack {
+		v.span.refused()
 		return bogus(CodeSignatureExpired, EDESignatureExpired, "the signature over %s %s expired at %s", set.Name,
 			typeName(set.Type), dns.TimeToString(sig.Expiration)), false
 	}
 	if int32(sig.Inception-now) > slack {
+		v.span.refused()
 		return bogus(CodeSignatureNotYetValid, EDESignatureNotYetValid, "the signature over %s %s is valid from %s",
 			set.Name, typeName(set.Type), dns.TimeToString(sig.Inception)), false
 	}
+	v.span.signature(v.now.Unix(), sig, slack)
 	return Verdict{}, true
 }
 
-func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, verify VerifyFunc) (Signature, bool) {
+func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, k *dns.DNSKEY, verify VerifyFunc) (Signature, bool) {
 	data, ok := set.signedData(rdatas, sig)
 	if !ok {
 		return Signature{}, false
 	}
 	raw, ok := unbase64(sig.Signature)
-	if !ok || !verify(data, raw) {
+	if !ok || !v.memory.holds(k, data, raw, verify) {
 		return Signature{}, false
 	}
 	labels := dns.CountLabel(set.Name)

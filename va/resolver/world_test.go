@@ -14,14 +14,11 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // serve runs a world until the test ends.
 func serve(t testing.TB, cfg world.Config) *world.World {
@@ -58,6 +55,7 @@ func reproved(t testing.TB, prover resolver.Prover, a *resolver.Answer) {
 	require.NoError(t, json.Unmarshal(record, &l))
 	require.NoError(t, a.Sets.Check())
 	keep(t, prover, l, a.Sets)
+	collect(prover, l, a.Sets)
 	err = prover.Prove(l, a.Sets)
 	if !l.Status.Usable() && errors.Is(err, resolver.ErrNoProof) {
 		return
