@@ -153,7 +153,7 @@ func prepareClose(e mpic.Evidence, d mpic.Decision) (closeRecord, error) {
 	}
 	recorded := d.Recorded()
 	reports, err := closedReports(e, recorded)
-	return closeRecord{e, d, recorded, given, reports, sets}, err
+	return closeRecord{e, recorded, given, reports, sets}, err
 }
 
 // write carries a close out.

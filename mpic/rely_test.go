@@ -216,7 +216,7 @@ func TestRelianceAgreesWithThePlainRule(t *testing.T) {
 func TestReliableTakesTheEarliestEndOfFreshness(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
 	fresh := func(t *testing.T, e Evidence) time.Time {
-		r, ok := Reliable(e, Judge(e), 7, digest)
+		r, ok := Reliable(e, Judge(e).Recorded(), 7, digest)
 		require.True(t, ok, "%v", Judge(e).Reasons())
 		return r.CAAFreshUntil
 	}
@@ -259,7 +259,7 @@ func freshAtMost(t *testing.T, e Evidence) time.Time {
 	for _, r := range all {
 		r.CAA.FreshUntil = e.Attempt.Started.Add(1000 * time.Hour)
 	}
-	r, ok := Reliable(e, Judge(e), 7, strings.Repeat("ab", 32))
+	r, ok := Reliable(e, Judge(e).Recorded(), 7, strings.Repeat("ab", 32))
 	require.True(t, ok)
 	return r.CAAFreshUntil
 }
@@ -269,14 +269,14 @@ func TestReliableTakesNothingButGrantedAttempts(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
 	e := unanimous(t, fiveRegions(), december)
 	d := Judge(e)
-	r, ok := Reliable(e, d, 7, digest)
+	r, ok := Reliable(e, d.Recorded(), 7, digest)
 	require.True(t, ok)
 	require.Equal(t, Relied{Attempt: "ATTEMPT1", Number: 7, SHA256: digest, Kind: Issuance, Account: acct1, Method: va.HTTP01,
 		Identifier: "example.com", AuthorizationDomainName: "example.com", Scope: Exact, ReusableUntil: december.Add(100 * oneDay), Checked: december,
 		Issuers: []string{"ca.example"}, CAAFreshUntil: december.Add(8 * time.Hour)}, r)
 
 	recheck := unanimousRecheck(t, fiveRegions(), december)
-	r, ok = Reliable(recheck, Judge(recheck), 8, digest)
+	r, ok = Reliable(recheck, Judge(recheck).Recorded(), 8, digest)
 	require.True(t, ok)
 	require.Zero(t, r.Scope, "CAA alone shows control of nothing")
 	require.Empty(t, r.AuthorizationDomainName)
@@ -306,7 +306,7 @@ func TestReliableTakesNothingButGrantedAttempts(t *testing.T) {
 		"no digest":                 {e, d, 7, ""},
 		"a digest in other letters": {e, d, 7, strings.ToUpper(digest)},
 	} {
-		r, ok := Reliable(c.e, c.d, c.number, c.sum)
+		r, ok := Reliable(c.e, c.d.Recorded(), c.number, c.sum)
 		require.False(t, ok, name)
 		require.Equal(t, Relied{}, r, name)
 	}
