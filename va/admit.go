@@ -26,6 +26,7 @@ const (
 // It is for DCV and CAA together; Probe.Admit knows which of both are asked for.
 func Admit(r Request, at time.Time) *Problem {
 	return admit(r, at, []fieldRule{
+		{"certificate_type", admitTLSServer},
 		{"method", admitMethod},
 		{"identifier", admitIdentifier},
 		{"token", admitToken},
@@ -39,6 +40,7 @@ func Admit(r Request, at time.Time) *Problem {
 // caaRules are those of a probe for CAA alone: all of the others', and nothing that belongs to a challenge.
 func caaRules() []fieldRule {
 	return []fieldRule{
+		{"certificate_type", admitCertificateType},
 		{"method", admitMethod},
 		{"identifier", admitIdentifier},
 		{"token", admitNoToken},
@@ -61,6 +63,17 @@ func admit(r Request, at time.Time, rules []fieldRule) *Problem {
 			p.Field = field.name
 			return p
 		}
+	}
+	return nil
+}
+
+func admitCertificateType(r Request, _ time.Time) *Problem { return checkCertificateType(r) }
+
+// admitTLSServer: DCV together with CAA is for TLS. An S/MIME certificate rests on a mailbox, which no method here validates, and
+// an authorization must not rest on issuemail.
+func admitTLSServer(r Request, _ time.Time) *Problem {
+	if r.CertificateType != TLSServer {
+		return refuse("request.certificate-type", "the certificate type is %s, for which CAA alone can be checked", r.CertificateType)
 	}
 	return nil
 }
