@@ -90,6 +90,12 @@ func freshUntil(e Evidence, d RecordedDecision) (earliest time.Time, ok bool) {
 			continue
 		}
 		i := slices.Index(names, v.Perspective)
+		if i < 0 && e.stated(v.Perspective) { // nothing is known of its TTLs
+			if fresh := e.Attempt.Started.Add(minFreshCAA); !ok || fresh.Before(earliest) {
+				earliest, ok = fresh, true
+			}
+			continue
+		}
 		if i < 0 {
 			return time.Time{}, false
 		}
