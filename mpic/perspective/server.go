@@ -1,9 +1,11 @@
 package perspective
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -339,9 +341,16 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 	}
 	// A perspective probes for nobody what the gate itself must refuse.
 	if p := probe.Admit(now); p != nil {
-		refused := refusal(400, p.Code, p.Detail).inField("request." + p.Field)
+		refused := refusal(400, p.Code, p.Detail)
+		if p.Field != "" {
+			refused = refused.inField("request." + p.Field)
+		}
 		refused.Rules = p.Rules
 		return va.Probe{}, refused
+	}
+	// What is hashed is what was sent: a probe has one text, so that nobody has to guess from which one a digest was made.
+	if text, err := json.Marshal(probe); err != nil || !bytes.Equal(text, body) {
+		return va.Probe{}, refusal(400, "request.malformed", "the probe is not in its canonical form")
 	}
 	return probe, nil
 }
