@@ -136,11 +136,10 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 	c.Roster.Remotes = slices.Clone(c.Roster.Remotes)
 	c.Remotes = slices.Clone(c.Remotes)
 	c.Issuers = slices.Clone(c.Issuers)
-	if next := NextChange(c.Now()); !next.IsZero() {
-		for _, p := range c.Cohort.Check(c.Roster, next) { // today there is nothing wrong
-			c.Logger.Warn("the roster does not meet the next rules", "from", next.Format(time.DateOnly), "code", p.Code,
-				"rules", p.Rules, "detail", p.Detail)
-		}
+	o := OutlookOn(c.Roster, c.Cohort, c.Now())
+	for _, p := range o.NextBreaks {
+		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
+			"rules", p.Rules, "detail", p.Detail)
 	}
 	remotes := map[string]Remote{}
 	for _, r := range c.Remotes {
