@@ -27,6 +27,7 @@ func Codes() []Code {
 			[]string{"DCV-17"}},
 		{"request.account", "the account URI is not an absolute URI", []string{"CAA-04"}},
 		{"request.issuers", "the issuer domain names are missing, or one of them is none", []string{"CAA-02"}},
+		{"request.certificate-type", "the certificate type is unknown, or not one for which this can be checked", []string{"CAA-10"}},
 		{"request.deadline", "the probe's deadline had passed before the check began", nil},
 
 		{"name.syntax", "the identifier is not a DNS name in A-labels and lower case", []string{"DCV-01"}},
