@@ -10,8 +10,8 @@ import (
 const (
 	// maxHandshakes bounds the connections of which it is not yet known whose they are: those of everybody who knocks. Of one
 	// address, or one /64 of IPv6, there are at most maxKnocking.
-	maxHandshakes = 1024
-	maxKnocking   = 64
+	maxHandshakes = 4096
+	maxKnocking   = 256
 )
 
 // errConnections is why a gate gets no further connection.

@@ -45,6 +45,8 @@ const (
 	// maxRemembered bounds the probes remembered of one gate. With the longest deadline that is allowed, a gate that
 	// keeps to its own rate stays far below it; one that does not is refused until old ones have passed.
 	maxRemembered = 1 << 17
+	// spareConnections are those beside the places: a client that begins with many probes at once opens one for each.
+	spareConnections = 64
 	// linesRate and linesBurst bound the log lines about one gate's refused requests. Those left out are counted in the next.
 	linesRate, linesBurst = 10, 100
 )
@@ -54,7 +56,7 @@ type admission struct {
 	name  string
 	check func(context.Context, va.Probe) va.Report
 	slots chan struct{}
-	// mostConnections is enough for HTTP/1.1, where each probe takes a connection, and for as many dead ones.
+	// mostConnections is enough for HTTP/1.1, where each probe takes a connection, for as many dead ones, and some to spare.
 	mostConnections int
 
 	mu    sync.Mutex
@@ -92,7 +94,7 @@ func newAdmissions(gates []Gate, places int, check func(context.Context, va.Prob
 			return nil, fmt.Errorf("perspective: the gates %q and %q have the same TLS key", other.name, g.Name)
 		}
 		names[g.Name] = true
-		a := &admission{name: g.Name, check: check, slots: make(chan struct{}, shares[i]), mostConnections: 2*shares[i] + 16,
+		a := &admission{name: g.Name, check: check, slots: make(chan struct{}, shares[i]), mostConnections: 2*shares[i] + spareConnections,
 			rate: newBucket(g.Rate, g.Burst), lines: newBucket(linesRate, linesBurst), seen: map[[2]string]time.Time{}, sweepAt: 1024}
 		if g.Checker != nil {
 			a.check = g.Checker.Check
