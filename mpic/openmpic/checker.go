@@ -3,23 +3,32 @@ package openmpic
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
 )
 
+// CheckerClient is one coordinator that may ask.
+type CheckerClient struct {
+	Client
+	// Checker does its checks. Each has one of its own, so that the memory of no resolver serves two (MPIC-07).
+	Checker *va.Checker
+}
+
 // CheckerConfig is what NewCheckerServer needs. All but the numbers and Issuers is required.
 type CheckerConfig struct {
-	// Checker does the checks.
-	Checker *va.Checker
-	Clients []Client
+	Clients []CheckerClient
 	// Issuers are what a CAA record must name where a request has no caa_domains, in lower case. Without them such a request is refused.
 	Issuers []string
 	// MaxCheck bounds one check; 0 means 15 s, at most 2 minutes.
@@ -42,7 +51,8 @@ const (
 // claim: nothing may be issued upon it. It is to be served over TLS.
 type CheckerServer struct {
 	door
-	check   func(context.Context, va.Probe) va.Report
+	// checks are the checkers' Check, by the clients' names.
+	checks  map[string]func(context.Context, va.Probe) va.Report
 	issuers []string
 	limit   time.Duration
 	now     func() time.Time
@@ -50,13 +60,6 @@ type CheckerServer struct {
 
 // NewCheckerServer refuses a configuration that lacks something, and clients that cannot be told apart.
 func NewCheckerServer(c CheckerConfig) (*CheckerServer, error) {
-	if c.Checker == nil {
-		return nil, errors.New("openmpic: there is no checker")
-	}
-	return newCheckerServer(c, c.Checker.Check)
-}
-
-func newCheckerServer(c CheckerConfig, check func(context.Context, va.Probe) va.Report) (*CheckerServer, error) {
 	switch {
 	case c.Logger == nil || c.Now == nil:
 		return nil, errors.New("openmpic: there is no logger or no clock")
@@ -69,11 +72,19 @@ func newCheckerServer(c CheckerConfig, check func(context.Context, va.Probe) va.
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = mpic.DefaultMaxInFlight
 	}
-	clients, err := newClients(c.Clients)
+	var list []Client
+	checks := map[string]func(context.Context, va.Probe) va.Report{}
+	for _, x := range c.Clients {
+		if x.Checker == nil {
+			return nil, fmt.Errorf("openmpic: client %q: there is no checker", x.Name)
+		}
+		list, checks[x.Name] = append(list, x.Client), x.Checker.Check
+	}
+	clients, err := newClients(list)
 	if err != nil {
 		return nil, err
 	}
-	return &CheckerServer{door: door{clients, make(chan struct{}, c.MaxInFlight), c.Logger}, check: check, issuers: slices.Clone(c.Issuers),
+	return &CheckerServer{door: door{clients, make(chan struct{}, c.MaxInFlight), c.Logger}, checks: checks, issuers: slices.Clone(c.Issuers),
 		limit: c.MaxCheck, now: c.Now}, nil
 }
 
@@ -89,6 +100,42 @@ func (s *CheckerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+const (
+	// maxConnections bounds the connections of all coordinators and of everybody who knocks.
+	maxConnections = 1024
+	headerTime     = 5 * time.Second
+	idleTime       = 2 * time.Minute
+	writeTime      = 10 * time.Second
+)
+
+// Serve answers over TLS until ctx ends, and lets what is being checked come to its end.
+func (s *CheckerServer) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
+	server := &http.Server{
+		Handler:           s,
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
+		ReadHeaderTimeout: headerTime,
+		WriteTimeout:      bodyTime + s.limit + writeTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(netutil.LimitListener(listener, maxConnections), "", "") }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("openmpic: serving on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limit+writeTime)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		s.log.WarnContext(ctx, "checks were cut off at the end", "error", err)
+		_ = server.Close() // nothing is left to be done about connections that do not close
+	}
+	<-served
+	return nil
+}
+
 func (s *CheckerServer) one(w http.ResponseWriter, r *http.Request, c *client, body []byte, check string) *Problem {
 	q, p := readRequest(body, []string{check}, false)
 	if p != nil {
@@ -100,7 +147,7 @@ func (s *CheckerServer) one(w http.ResponseWriter, r *http.Request, c *client, b
 		p.Rules = problem.Rules
 		return p
 	}
-	report := s.check(r.Context(), probe)
+	report := s.checks[c.name](r.Context(), probe)
 	outcome, problem := report.DCV.Outcome, report.DCV.Problem
 	if check == checkCAA {
 		outcome, problem = report.CAA.Outcome, report.CAA.Problem

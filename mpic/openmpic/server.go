@@ -197,9 +197,7 @@ const mostPerspectives = 1000
 func (s *Server) attempts(ctx context.Context, call mpic.Call, most int, c *client) (result mpic.Result, tries int, p *Problem) {
 	for {
 		tries++
-		if most > 1 {
-			call.Try = tries
-		}
+		call.Try = tries // from the first one on, so that a domain's first cohort is the same whatever the caller asks for
 		var err error
 		result, err = s.validator.Carry(ctx, call)
 		if err != nil { // REC-05: whatever was seen, the answer is no
