@@ -43,7 +43,9 @@ type Gate struct {
 	Perspectives     []Remote   `yaml:"perspectives"`
 	// Cohort is left out where all of them take part in each attempt.
 	Cohort *Cohort `yaml:"cohort"`
-	Limits           GateLimits `yaml:"limits"`
+	// OpenMPIC is the front for Open MPIC's clients, at the REST front's address; left out, there is none.
+	OpenMPIC *OpenMPIC  `yaml:"open_mpic"`
+	Limits   GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
@@ -146,6 +148,13 @@ type Remote struct {
 	Resolver   *Place  `yaml:"resolver"`
 	TLSKey     string  `yaml:"tls_key"`
 	SigningKey string  `yaml:"signing_key"`
+	// Protocol is mpic.Member's; left out, ours. Code is what the remote is called in it, where that is not Name.
+	Protocol string `yaml:"protocol"`
+	Code     string `yaml:"code"`
+	// APIKeyFile holds the key that is shown to an Open MPIC checker or coordinator; Roots, a PEM file, has the CAs of its certificate,
+	// the system's where it is left out.
+	APIKeyFile string `yaml:"api_key_file"`
+	Roots      string `yaml:"roots"`
 }
 
 // GateLimits bound time and work. A zero field takes the default.
@@ -245,6 +254,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 	for i, r := range g.Perspectives {
 		field := fmt.Sprintf("perspectives[%d]", i)
 		d.remote(field, r)
+		g.Perspectives[i].APIKeyFile, g.Perspectives[i].Roots = d.path(r.APIKeyFile), d.path(r.Roots)
 		if other, taken := names[r.Name]; taken && r.Name != "" {
 			d.refuse(field+".name", "MPIC-05", "%q is the name of %s already", r.Name, other)
 		}
@@ -257,6 +267,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 		}
 		c.SecretFile = d.path(c.SecretFile)
 	}
+	d.openMPIC(g.OpenMPIC)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
 	d.metrics(g.Metrics)
@@ -376,7 +387,7 @@ func (d *document) clients(clients []Client) {
 }
 
 func (d *document) remote(field string, r Remote) {
-	d.require(field, "url", "tls_key", "signing_key")
+	d.protocolFields(field, r)
 	d.standpoint(field, Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 	if d.has(field + ".url") {
 		u, err := url.Parse(r.URL)
@@ -513,6 +524,7 @@ func (g Gate) Roster() mpic.Roster {
 	for _, r := range g.Perspectives {
 		m := member(Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 		m.URL, m.TLSKey, m.SigningKey = r.URL, r.TLSKey, r.SigningKey
+		m.Protocol, m.Code = mpic.Protocol(r.Protocol), r.Code
 		roster.Remotes = append(roster.Remotes, m)
 	}
 	return roster
