@@ -28,6 +28,26 @@ const critical = 0x80
 // carry the critical flag (C7; RFC 8659 section 4.4; BR appendix A; RFC 9495; issuevmc of the BIMI requirements).
 var inert = []string{"iodef", "contactemail", "contactphone", "issuemail", "issuevmc"}
 
+// Contact is an iodef property (RFC 8659 section 4.4): where a report of a refused request is to go.
+type Contact struct {
+	// Value is a URL; it comes from the DNS and may be anything.
+	Value string
+	// Plain tells that the value is visible ASCII that the record's text does not escape. No URL needs more, and the presentation
+	// format of the DNS library does not tell a backslash from an escape, so that what is not plain is no proof of an address.
+	Plain bool
+}
+
+// Contacts gives the iodef properties of an RRset in its order. records is as in EvaluateCAA; one that cannot be read is none. It is
+// pure.
+func Contacts(records []string) (all []Contact) {
+	for _, r := range records {
+		if p, err := parseProperty(r); err == nil && p.tag == "iodef" {
+			all = append(all, Contact{p.value, !strings.Contains(r, `\`) && printable(p.value)})
+		}
+	}
+	return all
+}
+
 // EvaluateCAA decides by RFC 8659 section 4 and RFC 8657 whether an RRset permits the issuance that the request asks
 // for. records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is
 // empty where there is none. permits is the record that permits, empty where none is needed. It is pure.
