@@ -48,6 +48,32 @@ func Contacts(records []string) (all []Contact) {
 	return all
 }
 
+// Forbidding gives the records of an RRset that EvaluateCAA refuses for: those that cannot be read and the critical ones that are
+// unknown; where there is none, the issue or issuewild properties. It is pure.
+func Forbidding(records []string, req Request) (all []string) {
+	var issue, wild []string
+	for _, r := range records {
+		p, err := parseProperty(r)
+		switch {
+		case err != nil:
+			all = append(all, r)
+		case p.tag == "issue":
+			issue = append(issue, r)
+		case p.tag == "issuewild":
+			wild = append(wild, r)
+		case !slices.Contains(inert, p.tag) && p.flags&critical != 0:
+			all = append(all, r)
+		}
+	}
+	switch {
+	case len(all) > 0:
+		return all
+	case req.Wildcard() && len(wild) > 0: // CAA-02
+		return wild
+	}
+	return issue
+}
+
 // EvaluateCAA decides by RFC 8659 section 4 and RFC 8657 whether an RRset permits the issuance that the request asks
 // for. records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is
 // empty where there is none. permits is the record that permits, empty where none is needed. It is pure.
