@@ -3,6 +3,7 @@ package mpic
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -18,7 +19,7 @@ type Notice struct {
 	// Position is the place of the iodef property among those of the relevant RRset, from 0, or that of the first of Count that were
 	// left out together.
 	Position int `json:"position"`
-	// Property is the property's value, as it was seen by the primary.
+	// Property is the property's value as the primary saw it, in the form of NoticeProperty.
 	Property string        `json:"property"`
 	Outcome  NoticeOutcome `json:"outcome"`
 	// Code is stable; Detail is a sentence for people.
@@ -82,6 +83,30 @@ func Forbidden(e Evidence, d RecordedDecision) (finding va.CAAFinding, code stri
 	return finding, d.Views[i].CAAProblem.Code, true
 }
 
+// maxProperty is how many characters of a property a notice has.
+const maxProperty = 1024
+
+// NoticeProperty is a property's value as a notice has it: in visible ASCII, and cut.
+func NoticeProperty(value string) string {
+	var b strings.Builder
+	for _, c := range value {
+		if b.Len() == maxProperty {
+			break
+		}
+		if c < ' ' || c > '~' {
+			c = '?'
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// sameProperty compares what a notice has with what the DNS had. Where a property held the token, and tokens are kept as digests, the
+// two documents have different commitments in its place.
+func sameProperty(noted, value string) bool {
+	return noted == NoticeProperty(value) || strings.Contains(noted, "[sha256:")
+}
+
 // CheckNotices tells what of a record's notices does not follow from its evidence: a report on what was not refused by CAA records, one
 // to somebody whom these do not name, and one that ended without having begun. notices are in the order of their recording.
 func CheckNotices(e Evidence, d RecordedDecision, number int64, notices []Notice) (wrong []string) {
@@ -100,7 +125,7 @@ func CheckNotices(e Evidence, d RecordedDecision, number int64, notices []Notice
 		switch {
 		case n.Attempt != e.Attempt.ID() || n.Number != number:
 			say("a report is of the attempt %q, record %d", n.Attempt, n.Number)
-		case n.Position < 0 || n.Position+max(n.Count, 1) > len(contacts) || n.Count == 0 && contacts[n.Position].Value != n.Property:
+		case n.Position < 0 || n.Position+max(n.Count, 1) > len(contacts) || n.Count == 0 && !sameProperty(n.Property, contacts[n.Position].Value):
 			say("a report is to %q, and the CAA records do not say so", n.Property)
 		}
 		report, there := begun[n.Position]

@@ -257,7 +257,7 @@ func (r *Reporter) report(j job) {
 
 // one makes one report. What goes out is on record before its first packet, so that nothing is ever sent a second time.
 func (r *Reporter) one(j job, position int, c va.Contact) {
-	n := mpic.Notice{Position: position, Property: c.Value}
+	n := mpic.Notice{Position: position, Property: mpic.NoticeProperty(c.Value)}
 	t, code, detail := read(c)
 	if code == "" {
 		code, detail = r.unserved(t)

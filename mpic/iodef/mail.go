@@ -16,7 +16,8 @@ import (
 
 	"github.com/wneessen/go-mail"
 
-	"github.com/quorate/quorate/mpic")
+	"github.com/quorate/quorate/mpic"
+)
 
 // Mail is the submission server and what mail through it looks like. It is the only mail server that is spoken to: nothing is looked up
 // for a receiver's domain.
