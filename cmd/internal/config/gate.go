@@ -35,6 +35,8 @@ type Gate struct {
 	Checkpoints *Checkpoints `yaml:"checkpoints"`
 	// Permits say what is signed before issuance; left out, the gate gives no permits.
 	Permits *Permits `yaml:"permits"`
+	// IODEF reports refusals to those whom CAA records name; left out, nothing is reported.
+	IODEF *IODEF `yaml:"iodef"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
 	Issuers []string `yaml:"issuers"`
 	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
@@ -236,6 +238,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 			d.refuse("permits.scope", "DCV-03", "%q is neither \"exact\" nor \"subtree\"", p.Scope)
 		}
 	}
+	d.iodef(g.IODEF)
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")
@@ -504,16 +507,21 @@ func (j Journal) Password() (string, error) {
 	if j.PostgresPasswordFile == "" {
 		return "", nil
 	}
-	info, err := os.Stat(j.PostgresPasswordFile)
+	return readPassword("journal.postgres_password_file", j.PostgresPasswordFile)
+}
+
+// readPassword reads a file with a password, and perhaps a newline behind it, which not everybody may read.
+func readPassword(field, file string) (string, error) {
+	info, err := os.Stat(file)
 	if err != nil {
-		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("journal.postgres_password_file: %s may be read by everybody (mode %04o)", j.PostgresPasswordFile, info.Mode().Perm())
+		return "", fmt.Errorf("%s: %s may be read by everybody (mode %04o)", field, file, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(filepath.Clean(j.PostgresPasswordFile))
+	text, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
-		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	return strings.TrimRight(string(text), "\r\n"), nil
 }

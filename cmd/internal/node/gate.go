@@ -22,6 +22,7 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
@@ -39,6 +40,8 @@ type Gate struct {
 	// Handler is the REST front.
 	Handler *rest.Server
 
+	// reporter tells of refusals; nil where the configuration has none.
+	reporter *iodef.Reporter
 	remotes  []interface{ Close() }
 	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
 	signer   *Signer
@@ -108,8 +111,15 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if g.reporter, err = g.newReporter(c.IODEF, primary, doors); err != nil {
+		return err
+	}
+	var refused func(mpic.Result)
+	if g.reporter != nil {
+		refused = g.reporter.Refused
+	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
 		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
@@ -297,6 +307,11 @@ func (g *Gate) close() error {
 		return nil
 	}
 	var errs []error
+	if g.reporter != nil { // reports are put on record, so that they come before the records
+		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+		defer cancel()
+		errs = append(errs, g.reporter.Close(ctx))
+	}
 	if g.Publisher != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()
