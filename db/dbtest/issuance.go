@@ -134,9 +134,9 @@ func issuance(t *testing.T, g Engine) {
 	_, err = l.FindPermit(t.Context(), "NONE")
 	require.ErrorIs(t, err, mpic.ErrNoPermit)
 
-	linked, again, err := l.RecordCertificate(t.Context(), c)
+	linked, there, err := l.RecordCertificate(t.Context(), c)
 	require.NoError(t, err)
-	require.True(t, again, "a second time changes nothing")
+	require.True(t, there, "a second time changes nothing")
 	require.EqualValues(t, 1, linked)
 	require.Equal(t, 1, count(t, g, "certificates"))
 	stranger := c

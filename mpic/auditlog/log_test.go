@@ -42,7 +42,7 @@ func result(number int64, change ...func(*mpic.Evidence)) mpic.Result {
 		Rules: strings.Repeat("ab", 32), Probe: va.Probe{Attempt: fmt.Sprintf("ATTEMPT%d", number), Nonce: "00", Deadline: noon.Add(time.Second),
 			Request: va.Request{Identifier: "www.example.com", Method: va.HTTP01, Token: token, KeyAuthorization: token + ".9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI",
 				TokenCreated: noon, AccountURI: "https://ca.example/acct/1", Issuers: []string{"ca.example"}}}},
-		Roster: mpic.Roster{Primary: member("zurich", mpic.RIPE), Remotes: []mpic.Member{member("ashburn", mpic.ARIN)}},
+		Roster:  mpic.Roster{Primary: member("zurich", mpic.RIPE), Remotes: []mpic.Member{member("ashburn", mpic.ARIN)}},
 		Remotes: []mpic.Attestation{{Perspective: "ashburn", State: mpic.NotAsked}}}
 	for _, f := range change {
 		f(&e)

@@ -35,6 +35,8 @@ type Gate struct {
 	Checkpoints *Checkpoints `yaml:"checkpoints"`
 	// Permits say what is signed before issuance; left out, the gate gives no permits.
 	Permits *Permits `yaml:"permits"`
+	// AuditLog is the log for auditors; left out, there is none.
+	AuditLog *AuditLog `yaml:"audit_log"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
 	Issuers []string `yaml:"issuers"`
 	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
@@ -218,6 +220,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 			d.refuse("permits.scope", "DCV-03", "%q is neither \"exact\" nor \"subtree\"", p.Scope)
 		}
 	}
+	d.auditLog(g.AuditLog)
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")

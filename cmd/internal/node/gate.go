@@ -22,6 +22,7 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/auditlog"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -40,6 +41,7 @@ type Gate struct {
 
 	remotes  []*perspective.Remote
 	signer   *Signer
+	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
 	attempt  time.Duration
@@ -89,6 +91,9 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if err := g.openAuditLog(c.AuditLog, software, doors); err != nil {
+		return fmt.Errorf("audit_log: %w", err)
+	}
 	if err := g.openRecords(ctx, c, software, doors, written); err != nil {
 		return err
 	}
@@ -104,7 +109,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
-		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
 	}
@@ -260,7 +265,7 @@ func (g *Gate) close() error {
 		r.Close()
 	}
 	if g.Store == nil {
-		return nil
+		return g.closeAuditLog()
 	}
 	var errs []error
 	if g.Publisher != nil {
@@ -268,7 +273,7 @@ func (g *Gate) close() error {
 		defer cancel()
 		errs = append(errs, g.Publisher.Close(ctx))
 	}
-	return errors.Join(append(errs, g.signer.Close(), g.Store.Close())...)
+	return errors.Join(append(errs, g.signer.Close(), g.Store.Close(), g.closeAuditLog())...)
 }
 
 // records lets the REST front read what package db keeps.
