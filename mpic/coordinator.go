@@ -49,6 +49,8 @@ type Config struct {
 	Primary *va.Checker
 	// Remotes has the roster's remotes, in the roster's order.
 	Remotes []Remote
+	// Cohort says how many of them take part in each attempt. Default: all.
+	Cohort Cohort
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string
@@ -88,6 +90,8 @@ type Coordinator struct {
 	check func(context.Context, va.Probe) va.Report
 	slots chan struct{}
 	rules string
+	// remotes has Config.Remotes by their names.
+	remotes map[string]Remote
 
 	mu     sync.Mutex
 	closed bool
@@ -134,12 +138,16 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 	c.Roster.Remotes = slices.Clone(c.Roster.Remotes)
 	c.Remotes = slices.Clone(c.Remotes)
 	c.Issuers = slices.Clone(c.Issuers)
-	o := OutlookOn(c.Roster, c.Now())
+	o := OutlookOn(c.Roster, c.Cohort, c.Now())
 	for _, p := range o.NextBreaks {
 		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
 			"rules", p.Rules, "detail", p.Detail)
 	}
-	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest()}, nil
+	remotes := map[string]Remote{}
+	for _, r := range c.Remotes {
+		remotes[r.Member().Name] = r
+	}
+	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest(), remotes: remotes}, nil
 }
 
 // validate gives all that is wrong, so that an operator mends it in one go.
@@ -187,7 +195,7 @@ func (c Config) validate() error {
 			refuse("remote %s of the roster is connected to another member, %s", m.Name, c.Remotes[i].Member().Name)
 		}
 	}
-	for _, p := range c.Roster.Check(c.Now()) {
+	for _, p := range c.Cohort.Check(c.Roster, c.Now()) {
 		refuse("roster: %w", p)
 	}
 	return errors.Join(errs...)
@@ -308,8 +316,13 @@ func (c *Coordinator) prepare(call Call) (Evidence, error) {
 			Trace: call.Trace, Shadow: call.Shadow, Probe: va.Probe{
 				Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
 				CAALookupFailure: c.config.CAALookupFailure, CAAAlone: !kind.dcv(), DCVAlone: !kind.caa()}},
-		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
 	}
+	// Where no choice of that size meets the rules of the day, Judge says of the whole roster why.
+	roster, ok := c.config.Cohort.choose(c.config.Roster, strings.ToLower(req.FQDN()), call.Try, call.Demand.Remotes, started)
+	if !ok {
+		roster = c.config.Roster
+	}
+	e.Roster = Roster{Primary: roster.Primary, Remotes: slices.Clone(roster.Remotes)}
 	if _, err := kind.MarshalText(); err != nil {
 		return Evidence{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}

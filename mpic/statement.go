@@ -121,22 +121,22 @@ func judgeStatement(a Attempt, digest string, m Member, s Statement) View {
 		return unbelieved(a.Kind, m.Name, RemoteRole, unbound(m.Name))
 	}
 	v := View{Perspective: m.Name, Role: RemoteRole, DCV: va.NotChecked, CAA: va.NotChecked}
-	judge := func(what string, asked bool, said *Said, seen func(Attempt, traits, Said) error) (va.Outcome, *va.Problem) {
+	weigh := func(what string, asked bool, said *Said, seen func(Attempt, traits, Said) error) (va.Outcome, *va.Problem) {
 		switch {
 		case asked != (said != nil):
 			return va.Error, contradiction(m.Name, what, "no check where one was asked for, or one where none was")
 		case !asked:
 			return va.NotChecked, nil
 		default:
-			return said.judge(a, m, what, seen)
+			return said.weigh(a, m, what, seen)
 		}
 	}
-	v.DCV, v.DCVProblem = judge("domain control", a.Kind.dcv(), s.DCV, sawChallenge)
-	v.CAA, v.CAAProblem = judge("CAA", a.Kind.caa(), s.CAA, sawPermission)
+	v.DCV, v.DCVProblem = weigh("domain control", a.Kind.dcv(), s.DCV, sawChallenge)
+	v.CAA, v.CAAProblem = weigh("CAA", a.Kind.caa(), s.CAA, sawPermission)
 	return v
 }
 
-func (s Said) judge(a Attempt, m Member, what string, seen func(Attempt, traits, Said) error) (va.Outcome, *va.Problem) {
+func (s Said) weigh(a Attempt, m Member, what string, seen func(Attempt, traits, Said) error) (va.Outcome, *va.Problem) {
 	p := protocols[m.Protocol]
 	named, placed := s.Perspective != "" || p.names, s.Region != "" || p.regions
 	switch {

@@ -18,6 +18,7 @@ type Code struct {
 // meaning.
 func Codes() []Code {
 	return []Code{
+		{"request.kind", "the attempt is of no kind, or asks for other checks than its kind has", []string{"MPIC-01"}},
 		{"request.method", "the method is none that this program knows", []string{"DCV-01"}},
 		{"request.token", "the token is not base64url, or carries less than 112 bits", []string{"DCV-12"}},
 		{"request.token-age", "the token was created 30 days ago or earlier, in the future, or at no known time",

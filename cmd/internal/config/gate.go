@@ -43,6 +43,8 @@ type Gate struct {
 	CAALookupFailure string     `yaml:"caa_lookup_failure"`
 	Primary          Standpoint `yaml:"primary"`
 	Perspectives     []Remote   `yaml:"perspectives"`
+	// Cohort is left out where all of them take part in each attempt.
+	Cohort *Cohort `yaml:"cohort"`
 	Limits           GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
@@ -97,6 +99,13 @@ type Cosigner struct {
 	Key string `yaml:"key"`
 	// Roots is a PEM file of the CAs of an https URL; empty for the system's.
 	Roots string `yaml:"roots"`
+}
+
+// Cohort says how many of the remote perspectives take part in an attempt.
+type Cohort struct {
+	Size int `yaml:"size"`
+	// SecretFile has 32 octets or more that choose them; any octets, the same for all gates of a CA.
+	SecretFile string `yaml:"secret_file"`
 }
 
 // Client is one API client. It has a certificate, a key, or both ways to show who it is.
@@ -243,6 +252,13 @@ func (d *document) gate(g Gate) (Gate, error) {
 			d.refuse(field+".name", "MPIC-05", "%q is the name of %s already", r.Name, other)
 		}
 		names[r.Name] = field
+	}
+	if c := g.Cohort; c != nil {
+		d.require("cohort", "size", "secret_file")
+		if d.has("cohort.size") && (c.Size < 1 || c.Size > len(g.Perspectives)) {
+			d.refuse("cohort.size", "MPIC-02", "%d is not between 1 and the number of perspectives, %d", c.Size, len(g.Perspectives))
+		}
+		c.SecretFile = d.path(c.SecretFile)
 	}
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)

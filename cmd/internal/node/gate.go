@@ -84,7 +84,11 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	if breaks := roster.Check(doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
+	cohort, err := newCohort(c.Cohort)
+	if err != nil {
+		return err
+	}
+	if breaks := cohort.Check(roster, doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
 		return rosterError(breaks)
 	}
 	written, err := register(g.registry, db.NewMetrics)
@@ -107,7 +111,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
+	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
 		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
@@ -124,6 +128,18 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	return err
 }
 
+// newCohort reads the secret that chooses cohorts.
+func newCohort(c *config.Cohort) (mpic.Cohort, error) {
+	if c == nil {
+		return mpic.Cohort{}, nil
+	}
+	secret, err := readSecret(c.SecretFile)
+	if err != nil {
+		return mpic.Cohort{}, fmt.Errorf("cohort.secret_file: %w", err)
+	}
+	return mpic.Cohort{Size: c.Size, Secret: secret}, nil
+}
+
 // newPermits loads the key that signs permits.
 func (g *Gate) newPermits(c config.Permits, doors Doors) (*mpic.Permits, error) {
 	key, err := loadKey(c.Key)
@@ -138,8 +154,8 @@ func (g *Gate) newPermits(c config.Permits, doors Doors) (*mpic.Permits, error) 
 	return permits, nil
 }
 
-// loadKey reads a private key in PKCS #8, which nobody but its owner may read.
-func loadKey(file string) (crypto.Signer, error) {
+// readSecret reads a file that nobody but its owner may read.
+func readSecret(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -147,7 +163,12 @@ func loadKey(file string) (crypto.Signer, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(filepath.Clean(file))
+	return os.ReadFile(filepath.Clean(file))
+}
+
+// loadKey reads a private key in PKCS #8.
+func loadKey(file string) (crypto.Signer, error) {
+	text, err := readSecret(file)
 	if err != nil {
 		return nil, err
 	}
