@@ -50,7 +50,7 @@ type Config struct {
 	// Remotes has the roster's remotes, in the roster's order.
 	Remotes []Remote
 	// Cohort says how many of them take part in each attempt. Default: all.
-	Cohort Cohort
+	Cohort  Cohort
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string

@@ -44,8 +44,8 @@ type Gate struct {
 	Primary          Standpoint `yaml:"primary"`
 	Perspectives     []Remote   `yaml:"perspectives"`
 	// Cohort is left out where all of them take part in each attempt.
-	Cohort *Cohort `yaml:"cohort"`
-	Limits           GateLimits `yaml:"limits"`
+	Cohort *Cohort    `yaml:"cohort"`
+	Limits GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
