@@ -39,7 +39,7 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 		defer onRotation(gate.ReopenAuditLog, log)()
 	}
 	return gate.Serve(ctx, settings, func(addr string) {
-		log.Info("the gate is ready", "address", addr, "software", software(), "remotes", len(settings.Perspectives))
+		log.Info("the gate is ready", "address", addr, "software", software(), "remotes", len(settings.Roster().Remotes))
 	})
 }
 

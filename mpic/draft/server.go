@@ -320,7 +320,9 @@ type form struct {
 	errs   []error
 }
 
-func (f *form) wrong(format string, args ...any) { f.errs = append(f.errs, fmt.Errorf(format, args...)) }
+func (f *form) wrong(format string, args ...any) {
+	f.errs = append(f.errs, fmt.Errorf(format, args...))
+}
 
 // text takes a required text that is not empty.
 func (f *form) text(name string) string {

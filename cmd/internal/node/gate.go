@@ -23,6 +23,7 @@ import (
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"
+	"github.com/quorate/quorate/mpic/draft"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -40,6 +41,8 @@ type Gate struct {
 	Handler *rest.Server
 
 	remotes  []*perspective.Remote
+	services []*draft.Service
+	draft    http.Handler // nil where draft-westerbaan-mpic is not served
 	signer   *Signer
 	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
@@ -84,6 +87,11 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	others, err := g.connectDraft(c.DraftMPIC, doors)
+	if err != nil {
+		return err
+	}
+	remotes = append(remotes, others...)
 	cohort, err := newCohort(c.Cohort)
 	if err != nil {
 		return err
@@ -123,6 +131,9 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 			return err
 		}
 		front.Permits = g.Permits
+	}
+	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight); err != nil {
+		return err
 	}
 	g.Handler, err = rest.New(front)
 	return err
@@ -191,6 +202,9 @@ func loadKey(file string) (crypto.Signer, error) {
 func (g *Gate) connect(roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
+		if m.Protocol != mpic.Native {
+			continue
+		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, err
@@ -235,7 +249,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	server := &http.Server{
-		Handler:           g.Handler,
+		Handler:           g.Front(),
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
 		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
@@ -284,6 +298,9 @@ func (g *Gate) Close() error {
 func (g *Gate) close() error {
 	for _, r := range g.remotes {
 		r.Close()
+	}
+	for _, s := range g.services {
+		s.Close()
 	}
 	if g.Store == nil {
 		return g.closeAuditLog()
