@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/draft"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
@@ -16,6 +17,7 @@ func readers() map[mpic.Protocol]reader {
 	return map[mpic.Protocol]reader{
 		mpic.OpenMPICChecker:     openmpic.ReadChecker,
 		mpic.OpenMPICCoordinator: openmpic.ReadCoordinator,
+		mpic.Draft00:             draft.Read,
 	}
 }
 

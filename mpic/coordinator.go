@@ -67,6 +67,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets one line per attempt and one per fault, each with the attempt's identifier. Default: nothing is logged.
 	Logger *slog.Logger
+	// AuditLog gets one line for each answer, those of Permits too; nil for none.
+	AuditLog AuditLog
 	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
 	Metrics *Metrics
 	// Refused, if set, is told each refused attempt once its record is durable. The answer waits for it, so that it returns at once.
@@ -236,7 +238,7 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 }
 
 // Carry carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
-// counts; an error means no (ErrRecord, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
+// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
 //
 // The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever the request has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
@@ -285,6 +287,7 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 		if q != nil {
 			q.cancel()
 		}
+		c.unrecorded(e.Attempt, number)
 		return Result{}, fmt.Errorf("%w: closing attempt %s, record %d: %w", ErrRecord, e.Attempt.ID(), number, err)
 	}
 	if q != nil {
@@ -295,7 +298,7 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 	if c.config.Refused != nil && !d.granted {
 		c.config.Refused(result)
 	}
-	return result, nil
+	return c.told(result)
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.

@@ -37,6 +37,10 @@ type Gate struct {
 	Permits *Permits `yaml:"permits"`
 	// IODEF reports refusals to those whom CAA records name; left out, nothing is reported.
 	IODEF *IODEF `yaml:"iodef"`
+	// AuditLog is the log for auditors; left out, there is none.
+	AuditLog *AuditLog `yaml:"audit_log"`
+	// DraftMPIC is left out where nothing is done by draft-westerbaan-mpic.
+	DraftMPIC *DraftMPIC `yaml:"draft_mpic"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
 	Issuers []string `yaml:"issuers"`
 	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
@@ -239,6 +243,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 		}
 	}
 	d.iodef(g.IODEF)
+	d.auditLog(g.AuditLog)
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")
@@ -263,10 +268,11 @@ func (d *document) gate(g Gate) (Gate, error) {
 		}
 		names[r.Name] = field
 	}
+	d.draft(g.DraftMPIC, names)
 	if c := g.Cohort; c != nil {
 		d.require("cohort", "size", "secret_file")
-		if d.has("cohort.size") && (c.Size < 1 || c.Size > len(g.Perspectives)) {
-			d.refuse("cohort.size", "MPIC-02", "%d is not between 1 and the number of perspectives, %d", c.Size, len(g.Perspectives))
+		if n := len(g.Roster().Remotes); d.has("cohort.size") && (c.Size < 1 || c.Size > n) {
+			d.refuse("cohort.size", "MPIC-02", "%d is not between 1 and the number of perspectives, %d", c.Size, n)
 		}
 		c.SecretFile = d.path(c.SecretFile)
 	}
@@ -358,9 +364,14 @@ func (d *document) clients(clients []Client) {
 	if d.has("clients") && len(clients) == 0 {
 		d.refuse("clients", "", "one client at least is needed: without one the gate would answer nobody")
 	}
+	d.clientsAt("clients", clients)
+}
+
+// clientsAt checks the clients of one front: each has a name and a key of its own.
+func (d *document) clientsAt(list string, clients []Client) {
 	names, keys := map[string]bool{}, map[string]string{}
 	for i, c := range clients {
-		field := fmt.Sprintf("clients[%d]", i)
+		field := fmt.Sprintf("%s[%d]", list, i)
 		d.require(field, "name")
 		if d.has(field+".name") && !clientName.MatchString(c.Name) {
 			d.refuse(field+".name", "REC-03", "%q: a name is 1 to 63 letters, digits, dots, underscores and hyphens", c.Name)
@@ -535,6 +546,7 @@ func (g Gate) Roster() mpic.Roster {
 		m.Protocol, m.Code = mpic.Protocol(r.Protocol), r.Code
 		roster.Remotes = append(roster.Remotes, m)
 	}
+	roster.Remotes = append(roster.Remotes, g.DraftMPIC.members()...)
 	return roster
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/auditlog"
 	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -44,7 +46,9 @@ type Gate struct {
 	reporter *iodef.Reporter
 	remotes  []interface{ Close() }
 	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
+	draft    http.Handler     // nil where draft-westerbaan-mpic is not served
 	signer   *Signer
+	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
 	attempt  time.Duration
@@ -98,6 +102,9 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if err := g.openAuditLog(c.AuditLog, software, doors); err != nil {
+		return fmt.Errorf("audit_log: %w", err)
+	}
 	if err := g.openRecords(ctx, c, software, doors, written); err != nil {
 		return err
 	}
@@ -120,7 +127,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
-		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
 	}
@@ -134,7 +141,10 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.Handler, err = rest.New(front); err != nil {
 		return err
 	}
-	g.openMPIC, err = g.newOpenMPIC(c, doors)
+	if g.openMPIC, err = g.newOpenMPIC(c, doors); err != nil {
+		return err
+	}
+	g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight)
 	return err
 }
 
@@ -199,14 +209,18 @@ func loadKey(file string) (crypto.Signer, error) {
 
 // connect makes the remotes, in the roster's order.
 func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
-	open, err := g.openMPICRemotes(c, roster, doors)
-	if err != nil {
-		return nil, err
+	others := map[string]mpic.Remote{}
+	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.openMPICRemotes, g.draftRemotes} {
+		some, err := connect(c, roster, doors)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(others, some)
 	}
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
-		if remote := open[m.Name]; remote != nil {
-			g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+		if m.Protocol != mpic.Native {
+			remotes = append(remotes, others[m.Name])
 			continue
 		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
@@ -304,7 +318,7 @@ func (g *Gate) close() error {
 		r.Close()
 	}
 	if g.Store == nil {
-		return nil
+		return g.closeAuditLog()
 	}
 	var errs []error
 	if g.reporter != nil { // reports are put on record, so that they come before the records
@@ -317,7 +331,7 @@ func (g *Gate) close() error {
 		defer cancel()
 		errs = append(errs, g.Publisher.Close(ctx))
 	}
-	return errors.Join(append(errs, g.signer.Close(), g.Store.Close())...)
+	return errors.Join(append(errs, g.signer.Close(), g.Store.Close(), g.closeAuditLog())...)
 }
 
 // records lets the REST front read what package db keeps.
