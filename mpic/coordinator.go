@@ -50,7 +50,7 @@ type Config struct {
 	// Remotes has the roster's remotes, in the roster's order.
 	Remotes []Remote
 	// Cohort says how many of them take part in each attempt. Default: all.
-	Cohort Cohort
+	Cohort  Cohort
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string
@@ -69,6 +69,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
 	Metrics *Metrics
+	// Refused, if set, is told each refused attempt once its record is durable. The answer waits for it, so that it returns at once.
+	Refused func(Result)
 	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
 	Deadline time.Duration
 	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
@@ -289,7 +291,11 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 		c.work.Go(q.recordLate)
 	}
 	logDecision(log, number, d)
-	return Result{Number: number, Evidence: e, Decision: d}, nil
+	result = Result{Number: number, Evidence: e, Decision: d}
+	if c.config.Refused != nil && !d.granted {
+		c.config.Refused(result)
+	}
+	return result, nil
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.

@@ -41,6 +41,25 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 	return err
 }
 
+// writeNotices shows, below all that, the reports of the refusal (CAA-09).
+func writeNotices(w io.Writer, notices []mpic.Notice, color bool) error {
+	if len(notices) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n", table.Paint(color, table.Bold, "reported to those whom the CAA records name"))
+	for _, n := range notices {
+		to := n.Property
+		if n.Count > 0 {
+			to = fmt.Sprintf("%d properties", n.Count)
+		}
+		fmt.Fprintf(&b, "  %s  %s  %s: %s (%s)%s\n", table.Time(n.At), table.Clean(to), n.Outcome, table.Clean(n.Detail), table.Clean(n.Code),
+			behind(" at ", n.Address))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 // writeExcused shows where the decision took a failed lookup for permission.
 func writeExcused(b *strings.Builder, d *mpic.RecordedDecision, color bool) {
 	if d == nil {

@@ -23,10 +23,12 @@ type Perspective struct {
 	// UpstreamResolver is a recursive resolver to ask instead of the servers of each zone, an IP address with or without a port.
 	// Its answers are validated here all the same. Empty, the usual, resolves from the root. Only remotes have it: the primary
 	// resolves by itself (DCV-04).
-	UpstreamResolver string            `yaml:"upstream_resolver"`
-	Limits           PerspectiveLimits `yaml:"limits"`
-	Metrics          Metrics           `yaml:"metrics"`
-	Log              Log               `yaml:"log"`
+	UpstreamResolver string `yaml:"upstream_resolver"`
+	// OpenMPIC lets Open MPIC coordinators ask this perspective; left out, none can.
+	OpenMPIC *OpenMPICChecker  `yaml:"open_mpic"`
+	Limits   PerspectiveLimits `yaml:"limits"`
+	Metrics  Metrics           `yaml:"metrics"`
+	Log      Log               `yaml:"log"`
 }
 
 // Upstream gives UpstreamResolver as address and port, 53 where none is named; the zero AddrPort where it is empty.
@@ -139,6 +141,7 @@ func (d *document) perspective(p Perspective) (Perspective, error) {
 			d.refuse("upstream_resolver", "", "%v", err)
 		}
 	}
+	d.openMPICChecker(p.OpenMPIC)
 	d.metrics(p.Metrics)
 	d.log(p.Log)
 	return p, d.err()

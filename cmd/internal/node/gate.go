@@ -22,6 +22,8 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/iodef"
+	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -38,7 +40,10 @@ type Gate struct {
 	// Handler is the REST front.
 	Handler *rest.Server
 
-	remotes  []*perspective.Remote
+	// reporter tells of refusals; nil where the configuration has none.
+	reporter *iodef.Reporter
+	remotes  []interface{ Close() }
+	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
 	signer   *Signer
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
@@ -78,7 +83,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		return fmt.Errorf("identity: %w", err)
 	}
 	roster := c.Roster()
-	remotes, err := g.connect(roster, id, doors)
+	remotes, err := g.connect(c, roster, id, doors)
 	if err != nil {
 		return err
 	}
@@ -106,8 +111,15 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if g.reporter, err = g.newReporter(c.IODEF, primary, doors); err != nil {
+		return err
+	}
+	var refused func(mpic.Result)
+	if g.reporter != nil {
+		refused = g.reporter.Refused
+	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
 		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
@@ -119,7 +131,10 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		}
 		front.Permits = g.Permits
 	}
-	g.Handler, err = rest.New(front)
+	if g.Handler, err = rest.New(front); err != nil {
+		return err
+	}
+	g.openMPIC, err = g.newOpenMPIC(c, doors)
 	return err
 }
 
@@ -183,9 +198,17 @@ func loadKey(file string) (crypto.Signer, error) {
 }
 
 // connect makes the remotes, in the roster's order.
-func (g *Gate) connect(roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+	open, err := g.openMPICRemotes(c, roster, doors)
+	if err != nil {
+		return nil, err
+	}
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
+		if remote := open[m.Name]; remote != nil {
+			g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+			continue
+		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, err
@@ -230,7 +253,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	server := &http.Server{
-		Handler:           g.Handler,
+		Handler:           g.Fronts(),
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
 		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
@@ -284,6 +307,11 @@ func (g *Gate) close() error {
 		return nil
 	}
 	var errs []error
+	if g.reporter != nil { // reports are put on record, so that they come before the records
+		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+		defer cancel()
+		errs = append(errs, g.reporter.Close(ctx))
+	}
 	if g.Publisher != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()

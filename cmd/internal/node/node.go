@@ -85,6 +85,7 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 type Perspective struct {
 	server   *perspective.Server
 	listener net.Listener
+	open     *openChecker
 	monitor  *monitor
 }
 
@@ -102,7 +103,9 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, err
 	}
-	gates, err := gatesOf(c, upstream, software, doors, registry, log)
+	base := identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution, check: c.Limits.Check,
+		upstream: upstream, metrics: registry}
+	gates, err := gatesOf(c, base, doors, log)
 	if err != nil {
 		return nil, err
 	}
@@ -119,21 +122,24 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
-	monitor, err := startMonitor(ctx, c.Metrics, registry, log)
+	open, err := newOpenChecker(ctx, c, base, doors, log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	return &Perspective{server: server, listener: listener, monitor: monitor}, nil
+	monitor, err := startMonitor(ctx, c.Metrics, registry, log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), open.close())
+	}
+	return &Perspective{server: server, listener: listener, open: open, monitor: monitor}, nil
 }
 
 // gatesOf gives each gate a checker of its own, so that the memory of no resolver serves two (MPIC-07). Its log lines and metrics bear
 // the gate's name.
-func gatesOf(c config.Perspective, upstream netip.AddrPort, software string, doors Doors, registry *prometheus.Registry,
-	log *slog.Logger) ([]perspective.Gate, error) {
+func gatesOf(c config.Perspective, base identity, doors Doors, log *slog.Logger) ([]perspective.Gate, error) {
 	var gates []perspective.Gate
 	for _, g := range c.Gates {
-		own := identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution, check: c.Limits.Check,
-			upstream: upstream, metrics: registry, gate: g.Name}
+		own := base
+		own.gate = g.Name
 		check, err := checker(own, doors, log.With("gate", g.Name))
 		if err != nil {
 			return nil, err
@@ -150,5 +156,5 @@ func (p *Perspective) Addr() string { return p.listener.Addr().String() }
 // Serve answers probes until ctx ends, and lets those in flight come to their end.
 func (p *Perspective) Serve(ctx context.Context) error {
 	defer p.monitor.stop()
-	return p.server.Serve(ctx, p.listener)
+	return p.open.beside(ctx, func(ctx context.Context) error { return p.server.Serve(ctx, p.listener) })
 }
