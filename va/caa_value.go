@@ -89,7 +89,7 @@ func (p property) refuses(req Request) *Problem {
 	// CAA-04. C4: tags have no case, and two of a kind can not both be meant, so that nothing satisfies them.
 	account, method := pick(parameters, "accounturi"), pick(parameters, "validationmethods")
 	switch {
-	case len(account) > 1 || len(account) == 1 && (account[0] == "" || account[0] != req.AccountURI):
+	case len(account) > 1 || len(account) == 1 && (account[0] == "" || !req.account(account[0])):
 		return refuse("caa.account", "%s permits another account than %s", p, req.AccountURI)
 	case len(method) > 1 || len(method) == 1 && !methodListed(method[0], req.Method):
 		return refuse("caa.method", "%s does not permit validation by %s", p, req.Method)
