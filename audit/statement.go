@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder"
 	"github.com/quorate/quorate/va"
 )
 
@@ -12,7 +13,7 @@ import (
 type reader func(mpic.Member, va.Probe, []mpic.Exchange) (mpic.Statement, error)
 
 func readers() map[mpic.Protocol]reader {
-	return map[mpic.Protocol]reader{}
+	return map[mpic.Protocol]reader{mpic.Boulder: boulder.Read}
 }
 
 // statement holds what was judged against what was exchanged. Nobody signed it: that it came from this remote, the gate alone can say.

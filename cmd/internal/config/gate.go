@@ -41,7 +41,10 @@ type Gate struct {
 	CAALookupFailure string     `yaml:"caa_lookup_failure"`
 	Primary          Standpoint `yaml:"primary"`
 	Perspectives     []Remote   `yaml:"perspectives"`
-	Limits           GateLimits `yaml:"limits"`
+	// Boulder is the front for Boulder's RA; left out, there is none. BoulderRemotes are what the gate shows Boulder's remoteva.
+	Boulder        *Boulder        `yaml:"boulder"`
+	BoulderRemotes *BoulderRemotes `yaml:"boulder_remotes"`
+	Limits         GateLimits      `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
@@ -137,6 +140,9 @@ type Remote struct {
 	Resolver   *Place  `yaml:"resolver"`
 	TLSKey     string  `yaml:"tls_key"`
 	SigningKey string  `yaml:"signing_key"`
+	// Protocol is mpic.Member's; left out, ours. Code is what the remote is called in it, where that is not Name.
+	Protocol string `yaml:"protocol"`
+	Code     string `yaml:"code"`
 }
 
 // GateLimits bound time and work. A zero field takes the default.
@@ -241,6 +247,8 @@ func (d *document) gate(g Gate) (Gate, error) {
 		}
 		names[r.Name] = field
 	}
+	d.boulder(g.Boulder)
+	d.boulderRemotes(g.BoulderRemotes, g.Perspectives)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
 	d.metrics(g.Metrics)
@@ -360,7 +368,7 @@ func (d *document) clients(clients []Client) {
 }
 
 func (d *document) remote(field string, r Remote) {
-	d.require(field, "url", "tls_key", "signing_key")
+	d.protocol(field, r)
 	d.standpoint(field, Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 	if d.has(field + ".url") {
 		u, err := url.Parse(r.URL)
@@ -497,6 +505,7 @@ func (g Gate) Roster() mpic.Roster {
 	for _, r := range g.Perspectives {
 		m := member(Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 		m.URL, m.TLSKey, m.SigningKey = r.URL, r.TLSKey, r.SigningKey
+		m.Protocol, m.Code = mpic.Protocol(r.Protocol), r.Code
 		roster.Remotes = append(roster.Remotes, m)
 	}
 	return roster

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -38,7 +40,8 @@ type Gate struct {
 	// Handler is the REST front.
 	Handler *rest.Server
 
-	remotes  []*perspective.Remote
+	remotes  []io.Closer
+	boulder  *boulder.Server // nil without a front for Boulder's RA
 	signer   *Signer
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
@@ -78,7 +81,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		return fmt.Errorf("identity: %w", err)
 	}
 	roster := c.Roster()
-	remotes, err := g.connect(roster, id, doors)
+	remotes, err := g.connect(c, roster, id, doors)
 	if err != nil {
 		return err
 	}
@@ -115,7 +118,10 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		}
 		front.Permits = g.Permits
 	}
-	g.Handler, err = rest.New(front)
+	if g.Handler, err = rest.New(front); err != nil {
+		return err
+	}
+	g.boulder, err = g.newBoulder(c, roster.Primary)
 	return err
 }
 
@@ -162,14 +168,22 @@ func loadKey(file string) (crypto.Signer, error) {
 }
 
 // connect makes the remotes, in the roster's order.
-func (g *Gate) connect(roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
+		if m.Protocol == mpic.Boulder {
+			remote, err := newRemoteVA(c.BoulderRemotes, m, g.log, doors.clock())
+			if err != nil {
+				return nil, err
+			}
+			g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+			continue
+		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, err
 		}
-		g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+		g.remotes, remotes = append(g.remotes, closer(remote.Close)), append(remotes, remote)
 	}
 	return remotes, nil
 }
@@ -220,6 +234,10 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
+	fronts, err := g.serveBoulder(ctx, c)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(listener, "", "") }()
 	if g.Publisher == nil {
@@ -228,16 +246,18 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	ready(listener.Addr().String())
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		return errors.Join(fmt.Errorf("serving on %s: %w", listener.Addr(), err), fronts.end())
+	case <-fronts.ended():
+		return errors.Join(fronts.end(), server.Close())
 	case <-ctx.Done():
 	}
 	g.log.Info("shutting down: running attempts come to their end", "within", g.shutdown)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.shutdown)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
-		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close())
+		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close(), fronts.end())
 	}
-	return nil
+	return fronts.end()
 }
 
 // cause is what was wrong with an address, without the address.
@@ -256,13 +276,13 @@ func (g *Gate) Close() error {
 }
 
 func (g *Gate) close() error {
+	var errs []error
 	for _, r := range g.remotes {
-		r.Close()
+		errs = append(errs, r.Close())
 	}
 	if g.Store == nil {
-		return nil
+		return errors.Join(errs...)
 	}
-	var errs []error
 	if g.Publisher != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()
