@@ -90,7 +90,7 @@ func keyDigest(c *x509.Certificate) string {
 func serverTLS(own tls.Certificate, clientCAs *x509.CertPool, names []string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clientCAs,
-		SessionTicketsDisabled: true,
+		SessionTicketsDisabled: true, NextProtos: []string{"h2"},
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if clientName(state, names) == "" {
 				return errors.New("boulder: the client's certificate has none of the names that may call here")
@@ -98,6 +98,32 @@ func serverTLS(own tls.Certificate, clientCAs *x509.CertPool, names []string) *t
 			return nil
 		},
 	}
+}
+
+// listening is TLS for a gRPC server. Unlike gRPC's own it takes clients that do not name h2 by ALPN: Boulder's do not.
+type listening struct{ config *tls.Config }
+
+func (l listening) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn := tls.Server(raw, l.config)
+	if err := conn.Handshake(); err != nil { // within the deadline that gRPC has set
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	return conn, credentials.TLSInfo{State: conn.ConnectionState(),
+		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}, nil
+}
+
+func (l listening) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("boulder: these are a server's credentials")
+}
+
+func (l listening) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+func (l listening) Clone() credentials.TransportCredentials { return listening{l.config.Clone()} }
+
+func (l listening) OverrideServerName(string) error {
+	return errors.New("boulder: these are a server's credentials")
 }
 
 // clientName gives the name of the verified certificate of a peer that is one of those given; empty where none is. The common name counts

@@ -30,6 +30,8 @@ const (
 	maxReply = 64 << 10
 	// maxHeader is how large the header fields beside a message may be, in octets.
 	maxHeader = 16 << 10
+	// tokenLength is how long a token of Boulder's is, in characters; its remoteva takes no others.
+	tokenLength = 43
 	// connectTime bounds one connection with its handshake; between two there are 5 s at most.
 	connectTime = 5 * time.Second
 )
@@ -133,8 +135,9 @@ func (r *Remote) Attest(ctx context.Context, probe va.Probe) mpic.Attestation {
 }
 
 func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Statement, *va.Problem) {
-	if probe.Request.Method == 0 || probe.Request.KeyAuthorizationDigest != "" {
-		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder wants a method and the key authorization itself")
+	if req := probe.Request; req.Method == 0 || req.KeyAuthorizationDigest != "" || !probe.CAAAlone && len(req.Token) != tokenLength {
+		return mpic.Rejected, nil, r.problem("perspective.refused",
+			"was not asked: Boulder wants a method, the key authorization itself, and a token of %d characters", tokenLength)
 	}
 	id, err := r.accounts.id(probe.Request.AccountURI)
 	if err != nil {
@@ -179,7 +182,7 @@ func first(errs []error) error {
 func (r *Remote) exchange(ctx context.Context, q question) (x mpic.Exchange, err error) {
 	x = mpic.Exchange{Target: target(r.member, q.method), Started: r.now().UTC()}
 	if x.Sent, err = written(q.sent); err != nil {
-		return x, status.Errorf(codes.InvalidArgument, "the request has no JSON form: %v", err)
+		return x, status.Errorf(codes.Internal, "the request has no JSON form: %v", err)
 	}
 	err = r.conn.Invoke(ctx, q.method, q.sent, q.received)
 	x.Finished = r.now().UTC()
@@ -206,7 +209,7 @@ func (r *Remote) broken(err error) (mpic.State, *va.Problem) {
 		return mpic.Unreachable, r.problem("perspective.unreachable", "could not be reached, or the connection broke: %s", told)
 	case codes.ResourceExhausted:
 		return mpic.Rejected, r.problem("perspective.too-large", "is at its limits, or answered with more than %d octets: %s", maxReply, told)
-	case codes.Internal, codes.DataLoss, codes.InvalidArgument:
+	case codes.Internal, codes.DataLoss:
 		return mpic.Rejected, r.problem("perspective.garbage", "answered what cannot be read: %s", told)
 	default:
 		return mpic.Rejected, r.problem("perspective.refused", "refused with gRPC's status %s: %s", code, told)

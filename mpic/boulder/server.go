@@ -108,7 +108,7 @@ func NewServer(c Config) (*Server, error) {
 	s := &Server{config: c, slots: make(chan struct{}, c.MaxInFlight), health: health.NewServer(), log: c.Logger}
 	s.report(healthpb.HealthCheckResponse_NOT_SERVING) // until the records were reached once
 	s.server = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(serverTLS(c.Certificate, c.ClientCAs, s.names(healthService)))),
+		grpc.Creds(listening{serverTLS(c.Certificate, c.ClientCAs, s.names(healthService))}),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeader), grpc.ConnectionTimeout(handshakeTime),
 		// Room for more than may run, so that what is too much is told so; and for the clients that watch the health.
