@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder"
 	"github.com/quorate/quorate/mpic/draft"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
@@ -15,6 +16,7 @@ type reader func(mpic.Member, va.Probe, []mpic.Exchange) (mpic.Statement, error)
 
 func readers() map[mpic.Protocol]reader {
 	return map[mpic.Protocol]reader{
+		mpic.Boulder:             boulder.Read,
 		mpic.OpenMPICChecker:     openmpic.ReadChecker,
 		mpic.OpenMPICCoordinator: openmpic.ReadCoordinator,
 		mpic.Draft00:             draft.Read,

@@ -153,7 +153,7 @@ func (p property) refuses(req Request) *Problem {
 	// CAA-04. C4: tags have no case, and two of a kind can not both be meant, so that nothing satisfies them.
 	account, method := pick(parameters, "accounturi"), pick(parameters, "validationmethods")
 	switch {
-	case len(account) > 1 || len(account) == 1 && (account[0] == "" || account[0] != req.AccountURI):
+	case len(account) > 1 || len(account) == 1 && (account[0] == "" || !req.account(account[0])):
 		return refuse("caa.account", "%s permits another account than %s", p, req.AccountURI)
 	case len(method) > 0 && req.Method.Section() == "": // CAA alone need not name one, and then none is among those listed
 		return refuse("caa.method", "%s permits some validation methods, and the request names none", p)

@@ -50,8 +50,11 @@ type Gate struct {
 	// Cohort is left out where all of them take part in each attempt.
 	Cohort *Cohort `yaml:"cohort"`
 	// OpenMPIC is the front for Open MPIC's clients, at the REST front's address; left out, there is none.
-	OpenMPIC *OpenMPIC  `yaml:"open_mpic"`
-	Limits   GateLimits `yaml:"limits"`
+	OpenMPIC *OpenMPIC `yaml:"open_mpic"`
+	// Boulder is the front for Boulder's RA; left out, there is none. BoulderRemotes are what the gate shows Boulder's remoteva.
+	Boulder        *Boulder        `yaml:"boulder"`
+	BoulderRemotes *BoulderRemotes `yaml:"boulder_remotes"`
+	Limits         GateLimits      `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
@@ -277,6 +280,8 @@ func (d *document) gate(g Gate) (Gate, error) {
 		c.SecretFile = d.path(c.SecretFile)
 	}
 	d.openMPIC(g.OpenMPIC)
+	d.boulder(g.Boulder)
+	d.boulderRemotes(g.BoulderRemotes, g.Perspectives)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
 	d.metrics(g.Metrics)
@@ -401,7 +406,7 @@ func (d *document) clientsAt(list string, clients []Client) {
 }
 
 func (d *document) remote(field string, r Remote) {
-	d.protocolFields(field, r)
+	d.protocol(field, r)
 	d.standpoint(field, Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 	if d.has(field + ".url") {
 		u, err := url.Parse(r.URL)

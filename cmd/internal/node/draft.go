@@ -29,7 +29,7 @@ func (g *Gate) draftRemotes(c config.Gate, _ mpic.Roster, doors Doors) (map[stri
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", field, err)
 		}
-		g.remotes = append(g.remotes, service)
+		g.remotes = append(g.remotes, closer(service.Close))
 		for _, r := range service.Remotes() {
 			out[r.Member().Name] = r
 		}

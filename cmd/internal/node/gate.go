@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -24,6 +25,7 @@ import (
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"
+	"github.com/quorate/quorate/mpic/boulder"
 	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -44,9 +46,10 @@ type Gate struct {
 
 	// reporter tells of refusals; nil where the configuration has none.
 	reporter *iodef.Reporter
-	remotes  []interface{ Close() }
 	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
 	draft    http.Handler     // nil where draft-westerbaan-mpic is not served
+	remotes  []io.Closer
+	boulder  *boulder.Server // nil without a front for Boulder's RA
 	signer   *Signer
 	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
@@ -144,7 +147,10 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.openMPIC, err = g.newOpenMPIC(c, doors); err != nil {
 		return err
 	}
-	g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight)
+	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight); err != nil {
+		return err
+	}
+	g.boulder, err = g.newBoulder(c, roster.Primary)
 	return err
 }
 
@@ -210,7 +216,7 @@ func loadKey(file string) (crypto.Signer, error) {
 // connect makes the remotes, in the roster's order.
 func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
 	others := map[string]mpic.Remote{}
-	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.openMPICRemotes, g.draftRemotes} {
+	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.boulderRemotes, g.openMPICRemotes, g.draftRemotes} {
 		some, err := connect(c, roster, doors)
 		if err != nil {
 			return nil, err
@@ -227,7 +233,7 @@ func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identi
 		if err != nil {
 			return nil, err
 		}
-		g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+		g.remotes, remotes = append(g.remotes, closer(remote.Close)), append(remotes, remote)
 	}
 	return remotes, nil
 }
@@ -278,6 +284,10 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
+	fronts, err := g.serveBoulder(ctx, c)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(listener, "", "") }()
 	if g.Publisher == nil {
@@ -286,16 +296,18 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	ready(listener.Addr().String())
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		return errors.Join(fmt.Errorf("serving on %s: %w", listener.Addr(), err), fronts.end())
+	case <-fronts.ended():
+		return errors.Join(fronts.end(), server.Close())
 	case <-ctx.Done():
 	}
 	g.log.Info("shutting down: running attempts come to their end", "within", g.shutdown)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.shutdown)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
-		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close())
+		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close(), fronts.end())
 	}
-	return nil
+	return fronts.end()
 }
 
 // cause is what was wrong with an address, without the address.
@@ -314,13 +326,13 @@ func (g *Gate) Close() error {
 }
 
 func (g *Gate) close() error {
+	var errs []error
 	for _, r := range g.remotes {
-		r.Close()
+		errs = append(errs, r.Close())
 	}
 	if g.Store == nil {
-		return g.closeAuditLog()
+		return errors.Join(append(errs, g.closeAuditLog())...)
 	}
-	var errs []error
 	if g.reporter != nil { // reports are put on record, so that they come before the records
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()

@@ -73,7 +73,7 @@ func (g *Gate) openMPICRemotes(c config.Gate, roster mpic.Roster, doors Doors) (
 		}
 		for i, r := range remotes {
 			out[x.members[i].Name] = r
-			g.remotes = append(g.remotes, r)
+			g.remotes = append(g.remotes, closer(r.Close))
 		}
 	}
 	return out, nil
