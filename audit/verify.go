@@ -91,6 +91,8 @@ type Verdict struct {
 	// Replies, Lookups and Octets are how many signed replies, lookups and octets of DNS messages and records were worked out
 	// again and hold.
 	Replies int `json:"replies"`
+	// Statements are the unsigned answers of remotes of other protocols that say what was judged.
+	Statements int `json:"statements,omitempty"`
 	Lookups int `json:"lookups"`
 	Octets  int `json:"octets"`
 }
@@ -159,12 +161,16 @@ func firstDifference(said, found []byte) string {
 }
 
 func (v *verification) attestation(x mpic.Attestation) {
-	if x.State != mpic.Answered || x.Report == nil {
+	if x.State != mpic.Answered || x.Report == nil && x.Statement == nil {
 		return
 	}
 	i := slices.IndexFunc(v.evidence.Roster.Remotes, func(m mpic.Member) bool { return m.Name == x.Perspective })
 	if i < 0 {
 		v.wrong(Signatures, x.Perspective, "", "the roster of the attempt has no such perspective")
+		return
+	}
+	if x.Statement != nil {
+		v.statement(v.evidence.Roster.Remotes[i], *x.Statement)
 		return
 	}
 	if withheld(v.evidence) {

@@ -32,7 +32,7 @@ func (v *verification) decisionWithheld(recorded json.RawMessage) {
 		v.wrong(Decisions, "", "", "the decision cannot be read: %v", err)
 		return
 	}
-	if len(said.Views) == 0 { // refused as a whole, perhaps for its token
+	if len(said.Views) == 0 || v.evidence.Attempt.Probe.DCVAlone { // refused as a whole, perhaps for its token; or without CAA
 		return
 	}
 	alone, err := caaAlone(v.evidence, said.Views)
@@ -69,6 +69,16 @@ func caaAlone(e mpic.Evidence, views []mpic.View) (mpic.Evidence, error) {
 		r.DCV = va.DCVFinding{Outcome: va.NotChecked}
 		return r
 	}
+	restate := func(name string, s mpic.Statement) *mpic.Statement {
+		unbound := slices.ContainsFunc(views, func(v mpic.View) bool {
+			return v.Perspective == name && v.CAAProblem != nil && v.CAAProblem.Code == "perspective.unbound"
+		})
+		if s.Digest = digest; unbound {
+			s.Digest = ""
+		}
+		s.DCV = nil
+		return &s
+	}
 	if e.Primary != nil {
 		text, err := json.Marshal(alter(e.Roster.Primary.Name, e.Primary.Report()))
 		if err != nil {
@@ -81,6 +91,10 @@ func caaAlone(e mpic.Evidence, views []mpic.View) (mpic.Evidence, error) {
 	}
 	e.Remotes = slices.Clone(e.Remotes)
 	for i, a := range e.Remotes {
+		if a.Statement != nil {
+			e.Remotes[i].Statement = restate(a.Perspective, *a.Statement)
+			continue
+		}
 		if a.State == mpic.Answered && a.Report == nil {
 			return e, fmt.Errorf("the reply of %s cannot be read without the tokens", a.Perspective)
 		}

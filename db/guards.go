@@ -131,7 +131,8 @@ func attemptGuards() []guard {
 	AND role = 'remote' AND state = 'answered' AND %[1]s = 'pass')
 OR (NEW.%[1]s_attempted IS DISTINCT FROM (SELECT count(*) FROM perspectives WHERE attempt = NEW.attempt AND role = 'remote')
 	AND (NEW.outcome <> 'refused' OR NEW.%[1]s_attempted <> 0)%[2]s)`, check, map[string]string{
-			"dcv": " AND NOT (NEW.kind = 'caa-recheck' AND NEW.dcv_attempted = 0)"}[check])
+			"dcv": " AND NOT (NEW.kind IN ('caa-recheck', 'caa') AND NEW.dcv_attempted = 0)",
+			"caa": " AND NOT (NEW.kind = 'dcv' AND NEW.caa_attempted = 0)"}[check])
 	}
 	regions := func(check, unless string) string {
 		return fmt.Sprintf(`NEW.outcome <> 'refused'%[2]s AND NEW.min_regions > (SELECT count(DISTINCT p.region) FROM perspectives AS p
@@ -160,13 +161,14 @@ OR (SELECT count(*) FROM perspectives WHERE attempt = NEW.attempt) = 0`, "a pers
 		{"decisions", "primary", "INSERT", `NOT EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt AND perspective = NEW.primary_name
 	AND role = 'primary' AND dcv = NEW.primary_dcv AND caa = NEW.primary_caa)
 OR (NEW.outcome <> 'refused' AND NOT EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt AND role = 'primary'
-	AND state = 'answered' AND caa = 'pass' AND (dcv = 'pass' OR (NEW.kind = 'caa-recheck' AND dcv = 'not-checked'))))`,
+	AND state = 'answered' AND (caa = 'pass' OR (NEW.kind = 'dcv' AND caa = 'not-checked'))
+	AND (dcv = 'pass' OR (NEW.kind IN ('caa-recheck', 'caa') AND dcv = 'not-checked'))))`,
 			"the closing row of the primary does not say so (MPIC-12)", ""},
 		{"decisions", "dcv_quorum", "INSERT", quorum("dcv"), "the DCV quorum is not that of the closing rows (MPIC-01)", ""},
-		{"decisions", "dcv_regions", "INSERT", regions("dcv", " AND NEW.kind <> 'caa-recheck'"),
+		{"decisions", "dcv_regions", "INSERT", regions("dcv", " AND NEW.kind NOT IN ('caa-recheck', 'caa')"),
 			"the remotes that corroborate DCV lie in too few regions (MPIC-04)", ""},
 		{"decisions", "caa_quorum", "INSERT", quorum("caa"), "the CAA quorum is not that of the closing rows (MPIC-01)", ""},
-		{"decisions", "caa_regions", "INSERT", regions("caa", ""), "the remotes that corroborate CAA lie in too few regions (MPIC-04)", ""},
+		{"decisions", "caa_regions", "INSERT", regions("caa", " AND NEW.kind <> 'dcv'"), "the remotes that corroborate CAA lie in too few regions (MPIC-04)", ""},
 		{"authorizations", "granted", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'granted'
 	AND kind = 'issuance' AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
 			"no granted decision for this attempt, name, account and method (MPIC-12)", ""},

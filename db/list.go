@@ -213,7 +213,9 @@ func scanSummary(row scanner, more ...any) (Summary, error) {
 	if err := s.Kind.UnmarshalText([]byte(kind)); err != nil {
 		return Summary{}, err
 	}
-	if err := s.Method.UnmarshalText([]byte(method)); err != nil {
+	if method == va.Method(0).String() { // CAA alone was asked for, for no method in particular
+		s.Method = 0
+	} else if err := s.Method.UnmarshalText([]byte(method)); err != nil {
 		return Summary{}, err
 	}
 	if s.Started, err = parseTime(started); err != nil {

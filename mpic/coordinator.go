@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/quorate/quorate/va"
 )
@@ -23,6 +24,8 @@ const (
 
 	minDeadline = time.Second
 	maxDeadline = 5 * time.Minute
+	// maxTrace bounds Call.Trace.
+	maxTrace = 256
 	// recordTime bounds one call of the Journal. It starts anew when the attempt's own deadline is over.
 	recordTime = 10 * time.Second
 )
@@ -46,6 +49,8 @@ type Config struct {
 	Primary *va.Checker
 	// Remotes has the roster's remotes, in the roster's order.
 	Remotes []Remote
+	// Cohort says how many of them take part in each attempt. Default: all.
+	Cohort  Cohort
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string
@@ -85,6 +90,8 @@ type Coordinator struct {
 	check func(context.Context, va.Probe) va.Report
 	slots chan struct{}
 	rules string
+	// remotes has Config.Remotes by their names.
+	remotes map[string]Remote
 
 	mu     sync.Mutex
 	closed bool
@@ -131,12 +138,16 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 	c.Roster.Remotes = slices.Clone(c.Roster.Remotes)
 	c.Remotes = slices.Clone(c.Remotes)
 	c.Issuers = slices.Clone(c.Issuers)
-	o := OutlookOn(c.Roster, c.Now())
+	o := OutlookOn(c.Roster, c.Cohort, c.Now())
 	for _, p := range o.NextBreaks {
 		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
 			"rules", p.Rules, "detail", p.Detail)
 	}
-	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest()}, nil
+	remotes := map[string]Remote{}
+	for _, r := range c.Remotes {
+		remotes[r.Member().Name] = r
+	}
+	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest(), remotes: remotes}, nil
 }
 
 // validate gives all that is wrong, so that an operator mends it in one go.
@@ -184,7 +195,7 @@ func (c Config) validate() error {
 			refuse("remote %s of the roster is connected to another member, %s", m.Name, c.Remotes[i].Member().Name)
 		}
 	}
-	for _, p := range c.Roster.Check(c.Now()) {
+	for _, p := range c.Cohort.Check(c.Roster, c.Now()) {
 		refuse("roster: %w", p)
 	}
 	return errors.Join(errs...)
@@ -203,29 +214,53 @@ func validIssuer(name string) bool {
 	return true
 }
 
-// Validate carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
+// Call is what a front asks for.
+type Call struct {
+	Kind Kind
+	// Caller is who asks, with the front in front: see Attempt.
+	Caller string
+	// Request is what to check. Its Issuers are put there by the Coordinator.
+	Request va.Request
+	// Issuers narrows the issuer domain names down to some of the configuration's; empty for all of them. Another one is ErrRequest.
+	Issuers []string
+	// Demand, Try, Trace and Shadow stand in the attempt.
+	Demand Demand
+	Try    int
+	Trace  string
+	Shadow bool
+}
+
+// Validate carries out one attempt: see Carry.
+func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, req va.Request) (Result, error) {
+	return c.Carry(ctx, Call{Kind: kind, Caller: caller, Request: req})
+}
+
+// Carry carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
 // counts; an error means no (ErrRecord, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
 //
-// The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever req has. A
+// The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever the request has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
 // attempt of its own, and nothing of an earlier one counts (MPIC-09, F5). It takes no longer than the deadline and two
 // calls of the journal, of 20 s at most each where its database is mute.
-func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, req va.Request) (result Result, err error) {
+func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err error) {
 	if err := c.begin(ctx); err != nil {
 		return Result{}, err
 	}
 	defer c.end()
 
-	e, err := c.prepare(kind, caller, req)
+	e, err := c.prepare(call)
 	if err != nil {
 		return Result{}, err
 	}
-	log := c.config.Logger.With("attempt", e.Attempt.ID(), "identifier", req.Identifier,
-		"method", req.Method.String(), "caller", caller)
+	log := c.config.Logger.With("attempt", e.Attempt.ID(), "kind", call.Kind.String(), "identifier", call.Request.Identifier,
+		"method", call.Request.Method.String(), "caller", call.Caller)
+	if call.Trace != "" {
+		log = log.With("trace", call.Trace)
+	}
 	began := time.Now()
 	deadline := began.Add(c.config.Deadline)
 	c.config.Metrics.begun()
-	defer func() { c.config.Metrics.ended(kind, req.Method, result, err, time.Since(began)) }()
+	defer func() { c.config.Metrics.ended(call.Kind, call.Request.Method, result, err, time.Since(began)) }()
 	ctx = context.WithoutCancel(ctx)
 
 	opening, cancel := context.WithTimeout(ctx, recordTime)
@@ -264,23 +299,44 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.
-func (c *Coordinator) prepare(kind Kind, caller string, req va.Request) (Evidence, error) {
+func (c *Coordinator) prepare(call Call) (Evidence, error) {
+	kind, req := call.Kind, call.Request
 	req.Issuers = slices.Clone(c.config.Issuers)
+	if len(call.Issuers) > 0 {
+		req.Issuers = slices.Clone(call.Issuers)
+	}
+	for _, name := range req.Issuers {
+		if !slices.Contains(c.config.Issuers, name) {
+			return Evidence{}, fmt.Errorf("%w: %q is none of this gate's issuer domain names", ErrRequest, name)
+		}
+	}
 	started := c.clock()
 	nonce := make([]byte, 16)
 	rand.Read(nonce) // crypto/rand.Read returns no error: it ends the program instead
 	e := Evidence{
-		Attempt: Attempt{Kind: kind, Started: started, Caller: caller, Software: c.config.Software, Rules: c.rules,
-			Configuration: c.config.Configuration, Subtree: c.config.Subtree, Probe: va.Probe{
+		Attempt: Attempt{Kind: kind, Started: started, Caller: call.Caller, Software: c.config.Software, Rules: c.rules,
+			Configuration: c.config.Configuration, Subtree: c.config.Subtree, Demand: call.Demand, Try: call.Try,
+			Trace: call.Trace, Shadow: call.Shadow, Probe: va.Probe{
 				Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
-				CAALookupFailure: c.config.CAALookupFailure, CAAAlone: kind.caaAlone()}},
-		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
+				CAALookupFailure: c.config.CAALookupFailure, CAAAlone: !kind.dcv(), DCVAlone: !kind.caa()}},
 	}
+	// Where no choice of that size meets the rules of the day, Judge says of the whole roster why.
+	roster, ok := c.config.Cohort.choose(c.config.Roster, strings.ToLower(req.FQDN()), call.Try, call.Demand.Remotes, started)
+	if !ok {
+		roster = c.config.Roster
+	}
+	e.Roster = Roster{Primary: roster.Primary, Remotes: slices.Clone(roster.Remotes)}
 	if _, err := kind.MarshalText(); err != nil {
 		return Evidence{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	if caller == "" { // REC-03
+	if call.Caller == "" { // REC-03
 		return Evidence{}, fmt.Errorf("%w: nobody is named as the caller", ErrRequest)
+	}
+	if kind.dcv() && req.Method == 0 {
+		return Evidence{}, fmt.Errorf("%w: domain control is to be shown, and no method is named", ErrRequest)
+	}
+	if len(call.Trace) > maxTrace || !utf8.ValidString(call.Trace) {
+		return Evidence{}, fmt.Errorf("%w: the caller's identifier of its call is longer than %d octets, or no UTF-8", ErrRequest, maxTrace)
 	}
 	if e.Attempt.Probe.Digest() == "" {
 		return Evidence{}, fmt.Errorf("%w: the method is none, or the token's date is none", ErrRequest)

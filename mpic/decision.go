@@ -27,8 +27,8 @@ type View struct {
 	// DCV and CAA are what the decision made of the perspective's findings: Pass counts, nothing else does.
 	DCV va.Outcome `json:"dcv"`
 	CAA va.Outcome `json:"caa"`
-	// DCVProblem and CAAProblem are nil exactly when the outcome is Pass; DCVProblem also where DCV is NotChecked, as in every
-	// view of a CAARecheck, and in no other.
+	// DCVProblem and CAAProblem are nil exactly when the outcome is Pass; DCVProblem or NotChecked, as what
+	// the attempt's kind does not ask for is in every view.
 	DCVProblem *va.Problem `json:"dcv_problem,omitempty"`
 	CAAProblem *va.Problem `json:"caa_problem,omitempty"`
 	// CAAExcused are the names whose CAA lookup failed and counted as permission (CAA-06), in the order of the climb.

@@ -25,14 +25,19 @@ const (
 	// CAARecheck: CAA alone, for a permit to rely on beside the DCV of an earlier attempt (CAA-05). It never makes an
 	// authorization.
 	CAARecheck
+	// DCVAlone and CAAAlone: for callers whose protocol asks for DCV and for CAA by calls of their own. Neither makes an
+	// authorization, neither answers for the other, and no permit rests on them.
+	DCVAlone
+	CAAAlone
 )
 
-var kindNames = map[Kind]string{Issuance: "issuance", DryRun: "dry-run", CAARecheck: "caa-recheck"}
+var kindNames = map[Kind]string{Issuance: "issuance", DryRun: "dry-run", CAARecheck: "caa-recheck", DCVAlone: "dcv", CAAAlone: "caa"}
 
-// caaAlone tells whether attempts of this kind are for CAA and not for DCV.
-func (k Kind) caaAlone() bool { return k == CAARecheck }
+// dcv and caa tell whether attempts of this kind are for DCV, and for CAA.
+func (k Kind) dcv() bool { return k == Issuance || k == DryRun || k == DCVAlone }
+func (k Kind) caa() bool { return k == Issuance || k == DryRun || k == CAARecheck || k == CAAAlone }
 
-// String gives "issuance", "dry-run", "caa-recheck", or "no kind".
+// String gives "issuance", "dry-run", "caa-recheck", "dcv", "caa", or "no kind".
 func (k Kind) String() string {
 	if n, ok := kindNames[k]; ok {
 		return n
@@ -75,8 +80,22 @@ type Attempt struct {
 	Configuration string `json:"configuration_sha256,omitempty"`
 	// Subtree is the gate's configuration: a dns-01 validation is good for the names below the one validated too (Granting).
 	Subtree bool `json:"subtree,omitempty"`
+	// Demand is what the caller asks for beyond the rules; Try counts its attempts from 1, where it may ask for several: each begins from
+	// nothing (MPIC-09). Trace is the caller's own identifier of its call.
+	Demand Demand `json:"demand,omitzero"`
+	Try    int    `json:"try,omitempty"`
+	Trace  string `json:"trace,omitempty"`
+	// Shadow tells that another system answered for this call: the decision was compared with its answer, and used for nothing.
+	Shadow bool `json:"shadow,omitempty"`
 	// Probe is what each perspective was sent; its Attempt field is the attempt's identifier.
 	Probe va.Probe `json:"probe"`
+}
+
+// Demand raises the bar for one attempt; nothing lowers it (F7). The zero value adds nothing.
+type Demand struct {
+	// Remotes is how many remotes must be asked at least, Quorum how many of them must corroborate at least; 0 for what the rules say.
+	Remotes int `json:"remotes,omitempty"`
+	Quorum  int `json:"quorum,omitempty"`
 }
 
 // ID is the attempt's identifier.
@@ -97,7 +116,8 @@ func (p *PrimaryReport) UnmarshalJSON(b []byte) error { return p.report.Unmarsha
 type State uint8
 
 const (
-	// Answered: a reply came in time, over the remote's own channel, signed by its own key, bound to this probe.
+	// Answered: a reply came in time, over the remote's own channel, signed by its own key, bound to this probe; or, by a protocol
+	// without signatures, an answer to what was asked over that channel.
 	Answered State = iota + 1
 	// TimedOut: no reply by the deadline.
 	TimedOut
@@ -151,8 +171,10 @@ type Attestation struct {
 	State       State  `json:"state"`
 	// Problem says why there is no usable report; nil exactly when State is Answered.
 	Problem *va.Problem `json:"problem,omitempty"`
-	// Report is set exactly when State is Answered. In the JSON form it is left out where Signed has it.
+	// Report is set when State is Answered, unless Statement is. In the JSON form it is left out where Signed has it.
 	Report *va.Report `json:"report,omitempty"`
+	// Statement is what a remote of another protocol answered (Member.Protocol).
+	Statement *Statement `json:"statement,omitempty"`
 	// Signed is the reply as received, a compact JWS: whole where State is Answered, so that its signature can be verified
 	// again; cut at 64 KiB where it was rejected.
 	Signed string `json:"signed,omitempty"`
@@ -201,6 +223,11 @@ func (e *Evidence) reports() (reports []*va.Report, names []string) {
 		}
 	}
 	return reports, names
+}
+
+// stated tells whether a perspective answered by a statement.
+func (e *Evidence) stated(name string) bool {
+	return slices.ContainsFunc(e.Remotes, func(a Attestation) bool { return a.Perspective == name && a.Statement != nil })
 }
 
 // Sets gives the records that the proofs in the reports rest on, each once. An error names a report some of whose records are

@@ -87,6 +87,9 @@ func passing(t testing.TB, p va.Probe, name string) va.Report {
 	if p.CAAAlone {
 		r.DCV = va.DCVFinding{Outcome: va.NotChecked, Started: at, Finished: at}
 	}
+	if p.DCVAlone {
+		r.CAA = va.CAAFinding{Outcome: va.NotChecked, Started: at, Finished: at}
+	}
 	return r
 }
 

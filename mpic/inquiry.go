@@ -41,8 +41,8 @@ type reply struct {
 	attestation Attestation
 }
 
-// ask starts the primary and all remotes side by side. All of the roster is asked, always: the quorum table counts those
-// attempted (MPIC-03), so a choice among them would choose the table's row.
+// ask starts the primary and all remotes side by side. All of the attempt's roster is asked, always: the quorum table counts those
+// attempted (MPIC-03), so a choice among them would choose the table's row. A cohort was chosen before.
 func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
 	n := len(e.Roster.Remotes)
 	work, cancel := context.WithDeadline(ctx, deadline)
@@ -54,7 +54,7 @@ func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, dea
 		q.open[i] = true
 		q.e.Remotes[i] = Attestation{Perspective: m.Name, State: Outstanding, Asked: asked,
 			Problem: perspectiveProblem("outstanding", "the decision did not need to wait for %s", m.Name)}
-		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, i, m, probe)} })
+		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, m, probe)} })
 	}
 	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
 	return q
@@ -130,10 +130,12 @@ func (q *inquiry) certain() (wait time.Duration, certain bool) {
 			best[i+1].DCV, best[i+1].CAA = va.Pass, va.Pass
 		}
 	}
-	_, dcv := count("domain control", d.policy, q.e.Roster, best, View.dcv)
-	_, caa := count("CAA", d.policy, q.e.Roster, best, View.caa)
-	controlled := q.e.Attempt.Kind.caaAlone() || best[0].DCV == va.Pass && dcv == nil
-	if controlled && best[0].CAA == va.Pass && caa == nil {
+	a := q.e.Attempt
+	_, dcv := count("domain control", d.policy, a.Demand, q.e.Roster, best, View.dcv)
+	_, caa := count("CAA", d.policy, a.Demand, q.e.Roster, best, View.caa)
+	controlled := !a.Kind.dcv() || best[0].DCV == va.Pass && dcv == nil
+	permitted := !a.Kind.caa() || best[0].CAA == va.Pass && caa == nil
+	if controlled && permitted {
 		return 0, false
 	}
 	return q.c.config.RefusalGrace, true
@@ -216,7 +218,7 @@ func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) 
 }
 
 // askRemote asks one remote and holds what it says to what was asked of it.
-func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.Probe) (out Attestation) {
+func (c *Coordinator) askRemote(ctx context.Context, m Member, probe va.Probe) (out Attestation) {
 	asked := c.clock()
 	defer func() {
 		if r := recover(); r != nil {
@@ -224,7 +226,7 @@ func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.P
 		}
 		out.Perspective, out.Asked, out.Closed = m.Name, asked, c.clock()
 	}()
-	return vet(m, c.config.Remotes[i].Attest(ctx, probe))
+	return vet(m, c.remotes[m.Name].Attest(ctx, probe))
 }
 
 // vet turns an attestation that contradicts itself, or that speaks for another, into a rejected one. F9: who answered is
@@ -242,8 +244,19 @@ func vet(m Member, a Attestation) Attestation {
 	}
 	switch a.State {
 	case Answered:
-		if (a.Report == nil && a.Reply == nil) || a.Problem != nil {
+		if (a.Report == nil && a.Reply == nil && a.Statement == nil) || a.Problem != nil {
 			return reject("contradiction", "the answer of %s has no report, or has a problem beside it", m.Name)
+		}
+		if (a.Statement != nil) != (m.Protocol != Native) || a.Statement != nil && (a.Report != nil || a.Reply != nil || a.Signed != "") {
+			return reject("contradiction", "the answer of %s is not in the form of its protocol", m.Name)
+		}
+		if a.Statement != nil {
+			s, err := a.Statement.recorded()
+			if err != nil {
+				return reject("unreadable", "the answer of %s cannot be recorded: %v", m.Name, err)
+			}
+			a.Statement = &s
+			break
 		}
 		if a.Signed != "" || (a.Report != nil && a.Reply != nil) {
 			return reject("contradiction", "the answer of %s has a report beside it that need not be the one in it", m.Name)
@@ -261,7 +274,7 @@ func vet(m Member, a Attestation) Attestation {
 		}
 		a.Report = &report
 	case TimedOut, Unreachable, Rejected:
-		if a.Report != nil || a.Reply != nil {
+		if a.Report != nil || a.Reply != nil || a.Statement != nil {
 			return reject("contradiction", "%s gave a report and the state %q", m.Name, a.State)
 		}
 		if a.Problem == nil {
@@ -300,14 +313,16 @@ func supply(r *va.Report, sets dnssec.Sets) error {
 func (c *Coordinator) failedReport(probe va.Probe, name string, p *va.Problem) va.Report {
 	now := c.clock()
 	dcv := va.DCVFinding{Outcome: va.Error, Problem: p, Queried: probe.Request.Queried(), Started: now, Finished: now}
+	caa := va.CAAFinding{Outcome: va.Error, Problem: p, Name: probe.Request.FQDN(), FreshUntil: now, Started: now, Finished: now}
 	if probe.CAAAlone {
 		dcv = va.DCVFinding{Outcome: va.NotChecked, Started: now, Finished: now}
 	}
+	if probe.DCVAlone {
+		caa = va.CAAFinding{Outcome: va.NotChecked, Started: now, Finished: now}
+	}
 	return va.Report{Perspective: name, Software: c.config.Software, Attempt: probe.Attempt, Nonce: probe.Nonce,
 		Digest: probe.Digest(), Started: now, Finished: now,
-		DCV: dcv,
-		CAA: va.CAAFinding{Outcome: va.Error, Problem: p, Name: probe.Request.FQDN(), FreshUntil: now, Started: now,
-			Finished: now}}
+		DCV: dcv, CAA: caa}
 }
 
 func perspectiveProblem(code, format string, args ...any) *va.Problem {

@@ -12,7 +12,7 @@ import (
 
 // Judge decides an attempt (BR 3.2.2.9). It is pure: it does no I/O and reads no clock, so the auditor's program
 // reaches the same decision from the record, years later. It takes neither a policy nor a list of checks: the attempt's
-// start picks the policy, and DCV and CAA are both judged, unless the attempt's kind is for CAA alone.
+// start picks the policy, and DCV and CAA are both judged, unless the attempt's kind is for one alone.
 //
 // A decision is granted exactly when all of this holds:
 //   - the request was admissible and the roster met the rules when the attempt started;
@@ -20,8 +20,8 @@ import (
 //   - for DCV, and for CAA, no more remotes failed to corroborate than the table allows for the number asked, and those
 //     that corroborate lie in enough regions.
 //
-// For CAARecheck this is so of CAA alone: no view has a DCV that passed, and the quorum of DCV is 0/0. Such a decision makes
-// no authorization; a permit needs the DCV of another attempt beside it.
+// For CAARecheck and CAAAlone this is so of CAA alone: no view has a DCV that passed, and the quorum of DCV is 0/0; for DCVAlone the
+// other way round. Such a decision makes no authorization; a permit needs the DCV of another attempt beside a CAARecheck.
 func Judge(e Evidence) Decision { return judge(e, e.Attempt.Started) }
 
 // JudgeOn tells what Judge would have made of an attempt if the rules of another time had held when it started: the number of remotes,
@@ -77,17 +77,20 @@ func (d *Decision) decide(e Evidence, at time.Time) {
 	if primary.CAAProblem != nil {
 		d.reasons = append(d.reasons, primary.CAAProblem)
 	}
-	dcv := va.Pass
-	var short *va.Problem
-	if e.Attempt.Kind.caaAlone() {
-		d.dcv, dcv = Quorum{Regions: []Region{}}, va.NotChecked
-	} else if d.dcv, short = count("domain control", d.policy, e.Roster, d.views, View.dcv); short != nil {
-		d.reasons = append(d.reasons, short)
+	check := func(what string, asked bool, of func(View) va.Outcome) (q Quorum, passed bool) {
+		if !asked {
+			return Quorum{Regions: []Region{}}, of(primary) == va.NotChecked
+		}
+		q, short := count(what, d.policy, e.Attempt.Demand, e.Roster, d.views, of)
+		if short != nil {
+			d.reasons = append(d.reasons, short)
+		}
+		return q, of(primary) == va.Pass
 	}
-	if d.caa, short = count("CAA", d.policy, e.Roster, d.views, View.caa); short != nil {
-		d.reasons = append(d.reasons, short)
-	}
-	d.granted = len(d.reasons) == 0 && primary.DCV == dcv && primary.CAA == va.Pass
+	var controlled, permitted bool
+	d.dcv, controlled = check("domain control", e.Attempt.Kind.dcv(), View.dcv)
+	d.caa, permitted = check("CAA", e.Attempt.Kind.caa(), View.caa)
+	d.granted = len(d.reasons) == 0 && controlled && permitted
 	if d.granted && e.Attempt.Kind == Issuance {
 		d.subject.granted(e.Attempt, at)
 	}
@@ -99,9 +102,14 @@ func before(e Evidence, at time.Time) []*va.Problem {
 	if _, err := e.Attempt.Kind.MarshalText(); err != nil {
 		return []*va.Problem{{Code: "request.kind", Detail: "the attempt has no kind"}}
 	}
-	if e.Attempt.Kind.caaAlone() != e.Attempt.Probe.CAAAlone { // what is asked for comes from the kind, and from nothing else
+	k, probe := e.Attempt.Kind, e.Attempt.Probe
+	if k.dcv() == probe.CAAAlone || k.caa() == probe.DCVAlone { // what is asked for comes from the kind, and from nothing else
 		return []*va.Problem{{Code: "request.kind", Rules: []string{"MPIC-01"},
 			Detail: fmt.Sprintf("the attempt is of the kind %s, and its probe asks for other checks", e.Attempt.Kind)}}
+	}
+	if req := probe.Request; k == CAARecheck && (req.Method == 0 || req.AccountURI == "") { // a permit is for an account and a method
+		return []*va.Problem{{Code: "request.kind", Rules: []string{"CAA-05"},
+			Detail: "CAA is checked again for a permit, and no method or no account is named"}}
 	}
 	if e.Attempt.ID() == "" || e.Attempt.Probe.Nonce == "" { // a report that repeats an empty value is bound to nothing
 		return []*va.Problem{{Code: "request.unbound", Rules: []string{"MPIC-09"},
@@ -110,7 +118,24 @@ func before(e Evidence, at time.Time) []*va.Problem {
 	if p := e.Attempt.Probe.Admit(e.Attempt.Started); p != nil {
 		return []*va.Problem{p}
 	}
-	return e.Roster.Check(at)
+	return append(e.Roster.Check(at), e.Attempt.Demand.check(e.Roster)...)
+}
+
+// check tells what a roster cannot give.
+func (d Demand) check(r Roster) []*va.Problem {
+	refuse := func(format string, args ...any) []*va.Problem {
+		return []*va.Problem{{Code: "request.demand", Rules: []string{"MPIC-03"}, Detail: fmt.Sprintf(format, args...)}}
+	}
+	switch n := len(r.Remotes); {
+	case d.Remotes < 0 || d.Quorum < 0:
+		return refuse("%d remotes and a quorum of %d are demanded", d.Remotes, d.Quorum)
+	case d.Remotes > n:
+		return refuse("%d remote perspectives are demanded, and there are %d", d.Remotes, n)
+	case d.Quorum > n:
+		return refuse("a quorum of %d is demanded of %d remote perspectives", d.Quorum, n)
+	default:
+		return nil
+	}
 }
 
 // matchRemotes brings the attestations into the roster's order. One that is missing counts as no answer; one that
@@ -136,13 +161,17 @@ func matchRemotes(e Evidence) ([]Attestation, *va.Problem) {
 }
 
 func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) View {
-	if a.State != Answered || a.Report == nil || a.Problem != nil {
+	if a.State != Answered || (a.Report == nil) == (a.Statement == nil) || a.Problem != nil ||
+		(a.Statement != nil) != (m.Protocol != Native) {
 		problem := a.Problem
 		if problem == nil {
 			problem = &va.Problem{Code: "perspective.silent", Rules: []string{"MPIC-03"},
 				Detail: fmt.Sprintf("%s gave no answer (%s)", m.Name, a.State)}
 		}
 		return unbelieved(asked.Kind, m.Name, RemoteRole, problem)
+	}
+	if a.Statement != nil {
+		return judgeStatement(asked, digest, m, *a.Statement)
 	}
 	return judgeReport(asked, digest, *a.Report, m.Name, RemoteRole)
 }
@@ -152,18 +181,21 @@ func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) Vie
 func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) View {
 	probe := a.Probe
 	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != digest {
-		p := &va.Problem{Code: "perspective.unbound", Rules: []string{"MPIC-09"},
-			Detail: fmt.Sprintf("the report of %s is for another attempt, nonce or request", name)}
-		return unbelieved(a.Kind, name, role, p)
+		return unbelieved(a.Kind, name, role, unbound(name))
 	}
-	if has := otherShape(a.Kind, r.DCV); has != "" {
+	if has := otherShape(a.Kind.dcv(), r.DCV.NotChecked(), r.DCV.Outcome); has != "" {
 		return unbelieved(a.Kind, name, role, contradiction(name, "domain control", has))
 	}
-	v := View{Perspective: name, Role: role, DCV: va.NotChecked}
-	if !a.Kind.caaAlone() {
+	if has := otherShape(a.Kind.caa(), r.CAA.NotChecked(), r.CAA.Outcome); has != "" {
+		return unbelieved(a.Kind, name, role, contradiction(name, "CAA", has))
+	}
+	v := View{Perspective: name, Role: role, DCV: va.NotChecked, CAA: va.NotChecked}
+	if a.Kind.dcv() {
 		v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
 	}
-	v.CAA, v.CAAExcused, v.CAAProblem = judgeCAA(a, r.CAA, name)
+	if a.Kind.caa() {
+		v.CAA, v.CAAExcused, v.CAAProblem = judgeCAA(a, r.CAA, name)
+	}
 	if p := ownResolution(r); p != nil && role == Primary {
 		if v.DCV == va.Pass {
 			v.DCV, v.DCVProblem = va.Error, p
@@ -177,20 +209,23 @@ func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) 
 
 // unbelieved is the view of a perspective that said nothing that counts.
 func unbelieved(k Kind, name string, role Role, p *va.Problem) View {
-	v := View{Perspective: name, Role: role, DCV: va.NotChecked, CAA: va.Error, CAAProblem: p}
-	if !k.caaAlone() {
+	v := View{Perspective: name, Role: role, DCV: va.NotChecked, CAA: va.NotChecked}
+	if k.dcv() {
 		v.DCV, v.DCVProblem = va.Error, p
+	}
+	if k.caa() {
+		v.CAA, v.CAAProblem = va.Error, p
 	}
 	return v
 }
 
-// otherShape says what is in a report that cannot be there: a DCV that was not asked for, or none where it was. Whoever
+// otherShape says what is in a report that cannot be there: a check that was not asked for, or none where it was. Whoever
 // carried out another probe than the one that he signed for is not believed in the rest either.
-func otherShape(k Kind, f va.DCVFinding) string {
+func otherShape(asked, unchecked bool, o va.Outcome) string {
 	switch {
-	case k.caaAlone() && !f.NotChecked():
-		return fmt.Sprintf("the outcome %q, where CAA alone was asked for", f.Outcome)
-	case !k.caaAlone() && f.Outcome == va.NotChecked:
+	case !asked && !unchecked:
+		return fmt.Sprintf("the outcome %q, where it was not asked for", o)
+	case asked && o == va.NotChecked:
 		return "no check, where one was asked for"
 	default:
 		return ""
@@ -249,7 +284,7 @@ func contradiction(name, what, has string) *va.Problem {
 
 // count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04). All remotes of the roster were
 // asked, so all count as used; one that timed out is a non-corroboration.
-func count(what string, policy Policy, roster Roster, views []View, of func(View) va.Outcome) (Quorum, *va.Problem) {
+func count(what string, policy Policy, demand Demand, roster Roster, views []View, of func(View) va.Outcome) (Quorum, *va.Problem) {
 	q := Quorum{Attempted: len(roster.Remotes), Regions: []Region{}}
 	var missing []string
 	for i, m := range roster.Remotes {
@@ -264,6 +299,7 @@ func count(what string, policy Policy, roster Roster, views []View, of func(View
 	}
 	slices.Sort(q.Regions)
 	allowed, ok := AllowedNonCorroborations(q.Attempted)
+	allowed = min(allowed, q.Attempted-demand.Quorum) // F7: a caller can ask for more, never for less
 	q.Allowed = allowed
 	if !ok || len(missing) > allowed {
 		return q, &va.Problem{Code: "quorum.missed", Rules: []string{"MPIC-01", "MPIC-03"},

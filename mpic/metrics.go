@@ -104,7 +104,9 @@ func (m *Metrics) decided(r Result) {
 		if v.DCV != va.NotChecked {
 			m.findings.WithLabelValues(v.Perspective, v.Role.String(), "dcv", v.DCV.String()).Inc()
 		}
-		m.findings.WithLabelValues(v.Perspective, v.Role.String(), "caa", v.CAA.String()).Inc()
+		if v.CAA != va.NotChecked {
+			m.findings.WithLabelValues(v.Perspective, v.Role.String(), "caa", v.CAA.String()).Inc()
+		}
 		if len(v.CAAExcused) > 0 {
 			m.excused.WithLabelValues(v.Perspective).Inc()
 		}

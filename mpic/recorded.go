@@ -22,7 +22,7 @@ type Subject struct {
 	Derivation string `json:"derivation,omitempty"`
 	// Queried is the name whose record or host was examined; for CAA alone the name whose CAA was.
 	Queried string `json:"queried"`
-	// Method is the registered ACME label, Section the method's section in Requirements.
+	// Method is the registered ACME label, empty where none was named for CAA; Section the method's section in Requirements.
 	Method       string `json:"method"`
 	Section      string `json:"section"`
 	Requirements string `json:"requirements"`
@@ -44,7 +44,10 @@ func subject(a Attempt) Subject {
 	req := a.Probe.Request
 	s := Subject{Identifier: req.Identifier, Queried: req.FQDN(), Method: req.Method.String(), Section: req.Method.Section(),
 		Requirements: Requirements}
-	if a.Kind.caaAlone() { // D1: nothing was validated
+	if req.Method == 0 {
+		s.Method = ""
+	}
+	if !a.Kind.dcv() { // D1: nothing was validated
 		return s
 	}
 	s.AuthorizationDomainName, s.Derivation, s.Queried = req.FQDN(), DerivedAsIs, req.Queried()

@@ -73,6 +73,11 @@ type Member struct {
 	TLSKey string `json:"tls_key,omitempty"`
 	// SigningKey is the RFC 7638 thumbprint (SHA-256, base64url) of the key that signs the remote's replies.
 	SigningKey string `json:"signing_key,omitempty"`
+	// Protocol is what a remote speaks; empty for ours. The remote of another protocol signs nothing: it is known by its channel, so that
+	// SigningKey is empty, and TLSKey may be where its certificate changes and is verified by name.
+	Protocol Protocol `json:"protocol,omitempty"`
+	// Code is what the remote is called in another protocol, where that is not Name.
+	Code string `json:"code,omitempty"`
 }
 
 // Roster is the set of perspectives of an attempt: the primary, and all remotes that are asked.
@@ -154,6 +159,13 @@ func (f *faults) channel(m Member, keys map[string]string) {
 	if !strings.HasPrefix(m.URL, "https://") {
 		f.add("roster.plain-text", "MPIC-08", "%s: %q is no https URL; a remote is reached over an encrypted channel only", m.Name, m.URL)
 	}
+	if m.Protocol != Native {
+		f.foreign(m, keys)
+		return
+	}
+	if m.Code != "" {
+		f.add("roster.code", "MPIC-08", "%s speaks our own protocol, in which it is called by its name and not %q", m.Name, m.Code)
+	}
 	for _, key := range []string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
 		if key == "" {
 			f.add("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
@@ -164,6 +176,40 @@ func (f *faults) channel(m Member, keys map[string]string) {
 		}
 		keys[key] = m.Name
 	}
+}
+
+// foreign looks at a remote of another protocol. Those that one coordinator stands for share its channel, and differ by their codes.
+func (f *faults) foreign(m Member, keys map[string]string) {
+	if _, known := protocols[m.Protocol]; !known {
+		f.add("roster.protocol", "MPIC-08", "%s: %q is no protocol", m.Name, m.Protocol)
+		return
+	}
+	if m.SigningKey != "" {
+		f.add("roster.unauthenticated", "MPIC-08", "%s has a signing key, and %s signs nothing", m.Name, m.Protocol)
+	}
+	codes := []string{m.channel() + " " + m.code()}
+	if key := strings.ToLower(m.TLSKey); key != "" && !protocols[m.Protocol].several {
+		codes = append(codes, key)
+	}
+	for _, key := range codes {
+		if other, taken := keys[key]; taken {
+			f.add("roster.shared-key", "MPIC-08", "%s and %s cannot be told apart: they have one channel or one key", other, m.Name)
+		}
+		keys[key] = m.Name
+	}
+}
+
+// channel is what tells the remote's connection from others'.
+func (m Member) channel() string {
+	return strings.ToLower(strings.TrimSuffix(m.URL, "/"))
+}
+
+// code is what the remote is called in its protocol.
+func (m Member) code() string {
+	if m.Code != "" {
+		return m.Code
+	}
+	return m.Name
 }
 
 // pair measures two perspectives, and their resolvers. A distance that is no number is too short.

@@ -54,7 +54,7 @@ func (s *Scope) UnmarshalText(text []byte) error {
 func Granting(a Attempt) Scope {
 	req := a.Probe.Request
 	switch {
-	case a.Kind.caaAlone() || req.Method.Section() == "":
+	case !a.Kind.dcv() || req.Method.Section() == "":
 		return 0
 	case req.Method != va.DNS01:
 		return Exact

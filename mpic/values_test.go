@@ -10,7 +10,7 @@ import (
 
 // Holds: F6
 func TestValuesOutsideTheirNamesHaveNoForm(t *testing.T) {
-	for _, v := range []fmt.Stringer{Kind(0), Kind(4), Kind(255), State(0), State(8), State(255), Role(0), Role(3), Role(255)} {
+	for _, v := range []fmt.Stringer{Kind(0), Kind(6), Kind(255), State(0), State(8), State(255), Role(0), Role(3), Role(255)} {
 		_, err := json.Marshal(v)
 		require.Error(t, err, "%T %d", v, v)
 		require.Regexp(t, "^no (kind|state|role)$", v.String())
@@ -27,7 +27,7 @@ func TestValuesOutsideTheirNamesHaveNoForm(t *testing.T) {
 		require.Zero(t, s)
 		require.Zero(t, r)
 	}
-	for _, k := range []Kind{Issuance, DryRun, CAARecheck} {
+	for _, k := range []Kind{Issuance, DryRun, CAARecheck, DCVAlone, CAAAlone} {
 		b, err := json.Marshal(k)
 		require.NoError(t, err)
 		var again Kind

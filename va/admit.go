@@ -1,6 +1,7 @@
 package va
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"net/url"
 	"strings"
@@ -26,11 +27,13 @@ const (
 // It is for DCV and CAA together; Probe.Admit knows which of both are asked for.
 func Admit(r Request, at time.Time) *Problem {
 	return admit(r, at, []fieldRule{
+		{"certificate_type", admitTLSServer},
 		{"method", admitMethod},
 		{"identifier", admitIdentifier},
 		{"token", admitToken},
 		{"token_created", admitTokenAge},
 		{"key_authorization", admitKeyAuthorization},
+		{"key_authorization_digest", admitNoDigest},
 		{"account_uri", admitAccount},
 		{"issuers", admitIssuers},
 	})
@@ -39,13 +42,45 @@ func Admit(r Request, at time.Time) *Problem {
 // caaRules are those of a probe for CAA alone: all of the others', and nothing that belongs to a challenge.
 func caaRules() []fieldRule {
 	return []fieldRule{
-		{"method", admitMethod},
+		{"certificate_type", admitCertificateType},
+		{"method", optional(func(r Request) bool { return r.Method == 0 }, admitMethod)},
 		{"identifier", admitIdentifier},
 		{"token", admitNoToken},
 		{"token_created", admitNoTokenAge},
 		{"key_authorization", admitNoKeyAuthorization},
-		{"account_uri", admitAccount},
+		{"key_authorization_digest", admitNoDigest},
+		{"account_uri", optional(func(r Request) bool { return r.AccountURI == "" }, admitAccount)},
 		{"issuers", admitIssuers},
+	}
+}
+
+// dcvRules are those of a probe for DCV alone: the challenge may come as a digest, where the method compares no more than that, and
+// its date be unknown.
+func dcvRules(r Request) []fieldRule {
+	rules := []fieldRule{
+		{"certificate_type", admitTLSServer},
+		{"method", admitMethod},
+		{"identifier", admitIdentifier},
+		{"token", admitToken},
+		{"token_created", optional(func(r Request) bool { return r.TokenCreated.IsZero() }, admitTokenAge)},
+		{"key_authorization", admitKeyAuthorization},
+		{"key_authorization_digest", admitNoDigest},
+		{"account_uri", optional(func(r Request) bool { return r.AccountURI == "" }, admitAccount)},
+		{"issuers", admitIssuers},
+	}
+	if r.KeyAuthorizationDigest != "" {
+		rules[3].check, rules[5].check, rules[6].check = admitNoToken, admitNoKeyAuthorization, admitDigest
+	}
+	return rules
+}
+
+// optional applies a rule unless there is nothing to apply it to.
+func optional(missing func(Request) bool, rule func(Request, time.Time) *Problem) func(Request, time.Time) *Problem {
+	return func(r Request, at time.Time) *Problem {
+		if missing(r) {
+			return nil
+		}
+		return rule(r, at)
 	}
 }
 
@@ -61,6 +96,17 @@ func admit(r Request, at time.Time, rules []fieldRule) *Problem {
 			p.Field = field.name
 			return p
 		}
+	}
+	return nil
+}
+
+func admitCertificateType(r Request, _ time.Time) *Problem { return checkCertificateType(r) }
+
+// admitTLSServer: DCV together with CAA is for TLS. An S/MIME certificate rests on a mailbox, which no method here validates, and
+// an authorization must not rest on issuemail.
+func admitTLSServer(r Request, _ time.Time) *Problem {
+	if r.CertificateType != TLSServer {
+		return refuse("request.certificate-type", "the certificate type is %s, for which CAA alone can be checked", r.CertificateType)
 	}
 	return nil
 }
@@ -109,7 +155,7 @@ func admitIdentifier(r Request, _ time.Time) *Problem {
 	if !r.Wildcard() {
 		return nil
 	}
-	if r.Method != DNS01 { // DCV-19
+	if r.Method != DNS01 && r.Method != 0 { // DCV-19; without method, CAA alone is asked for
 		return refuse("name.wildcard", "%s is a Wildcard Domain Name; %s (BR %s) does not validate those, dns-01 does",
 			r.Identifier, r.Method, r.Method.Section())
 	}
@@ -155,7 +201,7 @@ func admitKeyAuthorization(r Request, _ time.Time) *Problem {
 
 func admitNoToken(r Request, _ time.Time) *Problem {
 	if r.Token != "" {
-		return refuse("request.token", "CAA alone is checked, which has no token")
+		return refuse("request.token", "what is checked has no token: it is CAA alone, or the digest of a key authorization")
 	}
 	return nil
 }
@@ -169,7 +215,26 @@ func admitNoTokenAge(r Request, _ time.Time) *Problem {
 
 func admitNoKeyAuthorization(r Request, _ time.Time) *Problem {
 	if r.KeyAuthorization != "" {
-		return refuse("request.key-authorization", "CAA alone is checked, which has no key authorization")
+		return refuse("request.key-authorization", "what is checked has no key authorization: it is CAA alone, or the digest of one")
+	}
+	return nil
+}
+
+func admitNoDigest(r Request, _ time.Time) *Problem {
+	if r.KeyAuthorizationDigest != "" {
+		return refuse("request.key-authorization", "the digest of a key authorization stands for one only where DCV alone is checked")
+	}
+	return nil
+}
+
+// admitDigest: http-01 compares the key authorization itself, which no digest gives.
+func admitDigest(r Request, _ time.Time) *Problem {
+	if r.Method == HTTP01 {
+		return refuse("request.key-authorization", "http-01 needs the key authorization, and there is only its digest")
+	}
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(r.KeyAuthorizationDigest)
+	if err != nil || len(sum) != sha256.Size || !base64url(r.KeyAuthorizationDigest) {
+		return refuse("request.key-authorization", "the digest of the key authorization is not a SHA-256 in base64url without padding")
 	}
 	return nil
 }

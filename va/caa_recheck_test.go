@@ -24,18 +24,23 @@ func TestCAAAloneHasNoChallenge(t *testing.T) {
 		change      func(*Probe)
 		want, field string
 	}{
-		"nothing but the name":   {func(*Probe) {}, "ok", ""},
-		"a wildcard by dns-01":   {func(p *Probe) { p.Request.Identifier, p.Request.Method = "*.example.com", DNS01 }, "ok", ""},
-		"a token":                {func(p *Probe) { p.Request.Token = token }, "request.token", "token"},
-		"a token's date":         {func(p *Probe) { p.Request.TokenCreated = now }, "request.token-age", "token_created"},
-		"a key authorization":    {func(p *Probe) { p.Request.KeyAuthorization = secret }, "request.key-authorization", "key_authorization"},
-		"no method":              {func(p *Probe) { p.Request.Method = 0 }, "request.method", "method"},
-		"no name":                {func(p *Probe) { p.Request.Identifier = "" }, "name.syntax", "identifier"},
-		"a wildcard by http-01":  {func(p *Probe) { p.Request.Identifier = "*.example.com" }, "name.wildcard", "identifier"},
-		"a wildcard of a suffix": {func(p *Probe) { p.Request.Identifier, p.Request.Method = "*.co.uk", DNS01 }, "name.public-suffix", "identifier"},
-		"no account":             {func(p *Probe) { p.Request.AccountURI = "" }, "request.account", "account_uri"},
-		"no issuer":              {func(p *Probe) { p.Request.Issuers = nil }, "request.issuers", "issuers"},
-		"DCV, without token":     {func(p *Probe) { p.CAAAlone = false }, "request.token", "token"},
+		"nothing but the name":  {func(*Probe) {}, "ok", ""},
+		"a wildcard by dns-01":  {func(p *Probe) { p.Request.Identifier, p.Request.Method = "*.example.com", DNS01 }, "ok", ""},
+		"a token":               {func(p *Probe) { p.Request.Token = token }, "request.token", "token"},
+		"a token's date":        {func(p *Probe) { p.Request.TokenCreated = now }, "request.token-age", "token_created"},
+		"a key authorization":   {func(p *Probe) { p.Request.KeyAuthorization = secret }, "request.key-authorization", "key_authorization"},
+		"no method":             {func(p *Probe) { p.Request.Method = 0 }, "ok", ""},
+		"no method, a wildcard": {func(p *Probe) { p.Request.Method, p.Request.Identifier = 0, "*.example.com" }, "ok", ""},
+		"a method that is none": {func(p *Probe) { p.Request.Method = 99 }, "request.method", "method"},
+		"the digest of a key authorization": {func(p *Probe) { p.Request.KeyAuthorizationDigest = digest }, "request.key-authorization",
+			"key_authorization_digest"},
+		"no name":                 {func(p *Probe) { p.Request.Identifier = "" }, "name.syntax", "identifier"},
+		"a wildcard by http-01":   {func(p *Probe) { p.Request.Identifier = "*.example.com" }, "name.wildcard", "identifier"},
+		"a wildcard of a suffix":  {func(p *Probe) { p.Request.Identifier, p.Request.Method = "*.co.uk", DNS01 }, "name.public-suffix", "identifier"},
+		"no account":              {func(p *Probe) { p.Request.AccountURI = "" }, "ok", ""},
+		"an account that is none": {func(p *Probe) { p.Request.AccountURI = "42" }, "request.account", "account_uri"},
+		"no issuer":               {func(p *Probe) { p.Request.Issuers = nil }, "request.issuers", "issuers"},
+		"DCV, without token":      {func(p *Probe) { p.CAAAlone = false }, "request.token", "token"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			p := recheck(HTTP01)

@@ -143,7 +143,11 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	} else {
 		both.Go(func() { r.DCV = c.checkDCV(ctx, log, probe.Request, refusal) })
 	}
-	both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal) })
+	if probe.DCVAlone {
+		r.CAA = CAAFinding{Outcome: NotChecked, Started: r.Started, Finished: r.Started}
+	} else {
+		both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal) })
+	}
 	both.Wait()
 	if c.config.Resolver != nil {
 		r.Resolver = c.config.Resolver.Settings()

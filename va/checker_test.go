@@ -269,5 +269,5 @@ func TestOnlyOutcomesAndMethodsHaveAText(t *testing.T) {
 	require.Equal(t, "no outcome", Outcome(0).String())
 	require.Equal(t, "no method", Method(0).String())
 	require.Empty(t, Request{KeyAuthorization: secret}.Expected())
-	require.Empty(t, Probe{}.Digest())
+	require.Empty(t, Probe{Request: Request{Method: 99}}.Digest())
 }

@@ -18,6 +18,7 @@ type Code struct {
 // meaning.
 func Codes() []Code {
 	return []Code{
+		{"request.kind", "the attempt is of no kind, or asks for other checks than its kind has", []string{"MPIC-01"}},
 		{"request.method", "the method is none that this program knows", []string{"DCV-01"}},
 		{"request.token", "the token is not base64url, or carries less than 112 bits", []string{"DCV-12"}},
 		{"request.token-age", "the token was created 30 days ago or earlier, in the future, or at no known time",
@@ -26,6 +27,7 @@ func Codes() []Code {
 			[]string{"DCV-17"}},
 		{"request.account", "the account URI is not an absolute URI", []string{"CAA-04"}},
 		{"request.issuers", "the issuer domain names are missing, or one of them is none", []string{"CAA-02"}},
+		{"request.certificate-type", "the certificate type is unknown, or not one for which this can be checked", []string{"CAA-10"}},
 		{"request.deadline", "the probe's deadline had passed before the check began", nil},
 
 		{"name.syntax", "the identifier is not a DNS name in A-labels and lower case", []string{"DCV-01"}},

@@ -12,6 +12,13 @@ import (
 // none.
 func (r Request) Expected() string {
 	sum := sha256.Sum256([]byte(r.KeyAuthorization))
+	if r.KeyAuthorizationDigest != "" {
+		given, err := base64.RawURLEncoding.Strict().DecodeString(r.KeyAuthorizationDigest)
+		if err != nil || len(given) != sha256.Size || r.KeyAuthorization != "" {
+			return ""
+		}
+		sum = [sha256.Size]byte(given)
+	}
 	switch r.Method {
 	case HTTP01:
 		return r.KeyAuthorization // RFC 8555 section 8.3

@@ -14,7 +14,7 @@ const (
 	Fail
 	// Error: the check could not be carried out (time-out, bogus answer, limit reached).
 	Error
-	// NotChecked: the probe did not ask for this check (Probe.CAAAlone). It is no pass.
+	// NotChecked: the probe did not ask for this check (Probe.CAAAlone, Probe.DCVAlone). It is no pass.
 	NotChecked
 )
 

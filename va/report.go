@@ -133,9 +133,16 @@ func (f DCVFinding) NotChecked() bool {
 		len(f.Lookups) == 0 && len(f.Fetches) == 0 && len(f.Handshakes) == 0
 }
 
+// NotChecked tells whether a finding says that CAA was not asked for, and nothing else.
+func (f CAAFinding) NotChecked() bool {
+	return f.Outcome == NotChecked && f.Problem == nil && f.Name == "" && f.Found == "" && f.Permits == "" && f.TTL == 0 &&
+		f.FreshUntil.IsZero() && len(f.Records) == 0 && len(f.Lookups) == 0 && len(f.Failures) == 0
+}
+
 // CAAFinding is what one perspective found of the permission to issue.
 type CAAFinding struct {
-	Outcome Outcome  `json:"outcome"`
+	Outcome Outcome `json:"outcome"`
+	// Problem is nil exactly when Outcome is Pass or NotChecked. Where nothing was checked all that follows but the times is empty.
 	Problem *Problem `json:"problem,omitempty"`
 	// Name is the FQDN that was checked, as the lookups themselves report it.
 	Name string `json:"name"`

@@ -67,23 +67,30 @@ func (m *Method) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Request is one name to be checked by one method. Where the probe is for CAA alone, it has no token and what is made of one.
+// Request is one name to be checked by one method. Where the probe is for CAA alone, it has no token and what is made of one, and need
+// have neither method nor account: nothing in CAA records that names one is then satisfied.
 type Request struct {
 	// Identifier is the name applied for: a DNS name in A-labels and lower case, without trailing dot, with "*." in front
 	// for a Wildcard Domain Name.
 	Identifier string `json:"identifier"`
-	Method     Method `json:"method"`
+	Method     Method `json:"method,omitzero"`
 	// Token is the challenge's token (RFC 8555 section 8.1): base64url, at least 112 bits by BR 1.6.1.
 	Token string `json:"token"`
 	// KeyAuthorization is Token, a dot and the account key's thumbprint (RFC 8555 section 8.1).
 	KeyAuthorization string `json:"key_authorization"`
-	// TokenCreated is when the token was made. BR 1.6.1 refuses it 30 days later.
-	TokenCreated time.Time `json:"token_created"`
+	// KeyAuthorizationDigest is the SHA-256 of the key authorization, in base64url without padding. It stands in the place of token and
+	// key authorization where a caller asks for DCV alone and keeps both to itself, as Open MPIC's clients do; empty otherwise.
+	KeyAuthorizationDigest string `json:"key_authorization_digest,omitempty"`
+	// TokenCreated is when the token was made. BR 1.6.1 refuses it 30 days later. It may be missing where DCV alone is asked for, by a
+	// protocol that does not tell it: then the caller answers for its tokens' age, and no authorization is made.
+	TokenCreated time.Time `json:"token_created,omitzero"`
 	// AccountURI is the ACME account's URL, compared with CAA's accounturi (RFC 8657 section 3).
 	AccountURI string `json:"account_uri"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8), in lower case; any of them in a CAA issue property permits.
 	// They come from the gate's configuration, never from a caller.
 	Issuers []string `json:"issuers"`
+	// CertificateType says which CAA properties decide. It is left out where it is TLSServer; SMIME is for CAA alone.
+	CertificateType CertificateType `json:"certificate_type,omitempty"`
 }
 
 // Wildcard tells whether the name applied for is a Wildcard Domain Name.
@@ -106,20 +113,29 @@ type Probe struct {
 	CAALookupFailure FailureRule `json:"caa_lookup_failure,omitempty"`
 	// CAAAlone asks for CAA and not for DCV. It comes from the attempt's kind, never from a caller.
 	CAAAlone bool `json:"caa_alone,omitempty"`
+	// DCVAlone asks for DCV and not for CAA, for a caller whose protocol asks for each by a call of its own. It comes from the
+	// attempt's kind.
+	DCVAlone bool `json:"dcv_alone,omitempty"`
 }
 
 // Admit tells why a probe's request cannot be checked at all; nil when it can. See the function Admit.
 func (p Probe) Admit(at time.Time) *Problem {
-	if p.CAAAlone {
+	switch {
+	case p.CAAAlone && p.DCVAlone:
+		return refuse("request.kind", "the probe asks for CAA alone and for DCV alone")
+	case p.CAAAlone:
 		return admit(p.Request, at, caaRules())
+	case p.DCVAlone:
+		return admit(p.Request, at, dcvRules(p.Request))
+	default:
+		return Admit(p.Request, at)
 	}
-	return Admit(p.Request, at)
 }
 
 // Digest is the SHA-256, in hexadecimal, of the probe's JSON form. A reply is bound to it.
 func (p Probe) Digest() string {
 	b, err := json.Marshal(p)
-	if err != nil { // only a method or rule that is none can do this, and such a request was refused at the entrance
+	if err != nil { // only a method, rule or type that is none can do this, and such a request was refused at the entrance
 		return ""
 	}
 	sum := sha256.Sum256(b)

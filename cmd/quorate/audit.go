@@ -69,7 +69,7 @@ type filterFlags struct {
 	Until       instant `placeholder:"RFC3339" help:"Started before this time."`
 	Outcome     string  `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
 	Method      string  `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
-	Kind        string  `enum:",issuance,dry-run,caa-recheck" default:"" help:"issuance, dry-run or caa-recheck."`
+	Kind        string  `enum:",issuance,dry-run,caa-recheck,dcv,caa" default:"" help:"issuance, dry-run, caa-recheck, dcv or caa."`
 	Caller      string  `help:"Asked for by this caller, for example rest:ra-1."`
 	Perspective string  `placeholder:"NAME" help:"This perspective took part."`
 	Code        string  `help:"Refused for this reason, for example caa.forbidden."`

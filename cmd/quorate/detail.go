@@ -19,6 +19,9 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 		table.Paint(color, table.Bold, "asked"), table.Clean(req.Identifier), table.Clean(req.FQDN()), req.Method, req.Method.Section(),
 		table.Clean(req.Queried()), table.Clean(req.AccountURI), strings.Join(req.Issuers, ", "), table.Time(req.TokenCreated),
 		table.Clean(a.Evidence.Attempt.Software))
+	if req.CertificateType != va.TLSServer {
+		fmt.Fprintf(&b, "  certificate %s (CAA-10)\n", req.CertificateType)
+	}
 	if rule := a.Evidence.Attempt.Probe.CAALookupFailure; rule != va.DenyFailure {
 		fmt.Fprintf(&b, "  CAA lookups that fail: %s (CAA-06)\n", rule)
 	}

@@ -34,6 +34,8 @@ func Run(t *testing.T, open func(t testing.TB) Engine) {
 		"a request of odd bytes is recorded too":          oddBytes,
 		"an open attempt is seen":                         openIsSeen,
 		"a dry run makes no authorization":                dryRun,
+		"one check alone answers for nothing else":        alone,
+		"statements of other protocols read back":         statements,
 		"roles come from the rows, in any order":          shuffled,
 		"what does not belong together is refused":        mismatches,
 		"an attempt is closed once":                       closedOnce,

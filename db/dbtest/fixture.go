@@ -87,12 +87,19 @@ func Report(t testing.TB, p va.Probe, name string) va.Report {
 	record := fqdn + ".\t300\tIN\tCAA\t0 issue \"ca.example\""
 	permits, problem := va.EvaluateCAA([]string{record}, p.Request)
 	require.Nil(t, problem)
-	return va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(), Sets: Sets(),
+	r := va.Report{Perspective: name, Software: "quorate/test", Attempt: p.Attempt, Nonce: p.Nonce, Digest: p.Digest(), Sets: Sets(),
 		Started: at, Finished: at.Add(time.Second), Resolver: resolver.Settings{Mode: resolver.Iterative},
 		DCV: Controlled(p.Request, at),
 		CAA: va.CAAFinding{Outcome: va.Pass, Name: fqdn, Found: fqdn, Records: []string{record}, Permits: permits, TTL: 300,
 			FreshUntil: at.Add(8 * time.Hour), Started: at, Finished: at,
 			Lookups: []resolver.Lookup{lookup(fqdn, "CAA", record)}}}
+	if p.DCVAlone {
+		r.CAA = va.CAAFinding{Outcome: va.NotChecked, Started: at, Finished: at}
+	}
+	if p.CAAAlone {
+		r.DCV = va.DCVFinding{Outcome: va.NotChecked, Started: at, Finished: at}
+	}
+	return r
 }
 
 // Controlled is a DCV finding that passes, with all that each method sees on the way.

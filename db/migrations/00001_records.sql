@@ -57,7 +57,7 @@ CREATE TABLE attempts (
     leaf        BIGINT NOT NULL UNIQUE REFERENCES log (leaf) DEFERRABLE INITIALLY DEFERRED,
     id          TEXT NOT NULL UNIQUE CHECK (id <> ''),
     gate        TEXT NOT NULL REFERENCES gates (id),
-    kind        TEXT NOT NULL CHECK (kind IN ('issuance', 'dry-run', 'caa-recheck')),
+    kind        TEXT NOT NULL CHECK (kind IN ('issuance', 'dry-run', 'caa-recheck', 'dcv', 'caa')),
     started_at  TEXT NOT NULL CHECK (started_at LIKE '____-__-__T__:__:__._________Z'),
     caller      TEXT NOT NULL,
     software    TEXT NOT NULL,
@@ -103,7 +103,7 @@ CREATE TABLE reports (
     state       TEXT NOT NULL CHECK (state IN ('answered', 'timed-out', 'unreachable', 'rejected', 'outstanding',
                                                'not-asked', 'abandoned', 'missing')),
     dcv         TEXT NOT NULL CHECK (dcv IN ('pass', 'fail', 'error', 'not-checked', 'none')),
-    caa         TEXT NOT NULL CHECK (caa IN ('pass', 'fail', 'error', 'none')),
+    caa         TEXT NOT NULL CHECK (caa IN ('pass', 'fail', 'error', 'not-checked', 'none')),
     dcv_code    TEXT NOT NULL CHECK (dcv <> 'pass' OR dcv_code = ''),
     caa_code    TEXT NOT NULL CHECK (caa <> 'pass' OR caa_code = ''),
     asked_at    TEXT CHECK (asked_at LIKE '____-__-__T__:__:__._________Z'),
@@ -151,16 +151,18 @@ CREATE TABLE decisions (
         REFERENCES attempts (number, kind, identifier, account_uri, method),
     FOREIGN KEY (attempt, primary_name, primary_role, primary_dcv, primary_caa)
         REFERENCES reports (attempt, perspective, role, dcv, caa),
-    CONSTRAINT granted_needs_primary CHECK (outcome = 'refused' OR (primary_caa = 'pass'
-        AND (primary_dcv = 'pass' OR (kind = 'caa-recheck' AND primary_dcv = 'not-checked')))),
+    CONSTRAINT granted_needs_primary CHECK (outcome = 'refused' OR (
+        (primary_caa = 'pass' OR (kind = 'dcv' AND primary_caa = 'not-checked'))
+        AND (primary_dcv = 'pass' OR (kind IN ('caa-recheck', 'caa') AND primary_dcv = 'not-checked')))),
     -- The quorum table of BR 3.2.2.9 (MPIC-02, MPIC-03). The policy of the day can ask for more, never for less.
-    CONSTRAINT granted_needs_quorum CHECK (outcome = 'refused' OR (
-        min_remotes >= 2 AND min_regions >= 1
-        AND caa_attempted >= min_remotes
+    CONSTRAINT granted_needs_policy CHECK (outcome = 'refused' OR (min_remotes >= 2 AND min_regions >= 1)),
+    CONSTRAINT granted_needs_caa_quorum CHECK (outcome = 'refused' OR (kind = 'dcv' AND caa_attempted = 0) OR (
+        kind <> 'dcv' AND caa_attempted >= min_remotes
         AND caa_allowed <= CASE WHEN caa_attempted >= 6 THEN 2 ELSE 1 END
         AND caa_corroborated + caa_allowed >= caa_attempted)),
-    CONSTRAINT granted_needs_dcv_quorum CHECK (outcome = 'refused' OR (kind = 'caa-recheck' AND dcv_attempted = 0) OR (
-        kind <> 'caa-recheck' AND dcv_attempted >= min_remotes
+    CONSTRAINT granted_needs_dcv_quorum CHECK (outcome = 'refused'
+        OR (kind IN ('caa-recheck', 'caa') AND dcv_attempted = 0) OR (
+        kind NOT IN ('caa-recheck', 'caa') AND dcv_attempted >= min_remotes
         AND dcv_allowed <= CASE WHEN dcv_attempted >= 6 THEN 2 ELSE 1 END
         AND dcv_corroborated + dcv_allowed >= dcv_attempted))
 );

@@ -304,7 +304,7 @@ func TestRemoteTellsSilenceFromABrokenConnection(t *testing.T) {
 			w.WriteHeader(http.StatusBadGateway)
 			breaks(w, r)
 		}, func(*va.Probe) {}, mpic.Unreachable, "perspective.unreachable"},
-		{"a probe of no method", silent, func(p *va.Probe) { p.Request.Method = 0 }, mpic.Unreachable, "perspective.unreachable"},
+		{"a probe of no method", silent, func(p *va.Probe) { p.Request.Method = 99 }, mpic.Unreachable, "perspective.unreachable"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -151,7 +151,7 @@ func TestServerRefusesAReplayedProbe(t *testing.T) {
 
 // Holds: MPIC-09
 func TestProbesAreRememberedUntilTheirDeadline(t *testing.T) {
-	gates, err := newAdmissions([]Gate{{Name: "g", TLSKey: strings.Repeat("0a", 32)}})
+	gates, err := newAdmissions([]Gate{{Name: "g", TLSKey: strings.Repeat("0a", 32)}}, 0, pass)
 	require.NoError(t, err)
 	gate := gates[strings.Repeat("0a", 32)]
 	deadline := born.Add(time.Minute)

@@ -43,7 +43,11 @@ type Gate struct {
 	CAALookupFailure string     `yaml:"caa_lookup_failure"`
 	Primary          Standpoint `yaml:"primary"`
 	Perspectives     []Remote   `yaml:"perspectives"`
-	Limits           GateLimits `yaml:"limits"`
+	// Cohort is left out where all of them take part in each attempt.
+	Cohort *Cohort `yaml:"cohort"`
+	// OpenMPIC is the front for Open MPIC's clients, at the REST front's address; left out, there is none.
+	OpenMPIC *OpenMPIC  `yaml:"open_mpic"`
+	Limits   GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
@@ -99,6 +103,13 @@ type Cosigner struct {
 	Roots string `yaml:"roots"`
 }
 
+// Cohort says how many of the remote perspectives take part in an attempt.
+type Cohort struct {
+	Size int `yaml:"size"`
+	// SecretFile has 32 octets or more that choose them; any octets, the same for all gates of a CA.
+	SecretFile string `yaml:"secret_file"`
+}
+
 // Client is one API client. It has a certificate, a key, or both ways to show who it is.
 type Client struct {
 	Name string `yaml:"name"`
@@ -139,6 +150,13 @@ type Remote struct {
 	Resolver   *Place  `yaml:"resolver"`
 	TLSKey     string  `yaml:"tls_key"`
 	SigningKey string  `yaml:"signing_key"`
+	// Protocol is mpic.Member's; left out, ours. Code is what the remote is called in it, where that is not Name.
+	Protocol string `yaml:"protocol"`
+	Code     string `yaml:"code"`
+	// APIKeyFile holds the key that is shown to an Open MPIC checker or coordinator; Roots, a PEM file, has the CAs of its certificate,
+	// the system's where it is left out.
+	APIKeyFile string `yaml:"api_key_file"`
+	Roots      string `yaml:"roots"`
 }
 
 // GateLimits bound time and work. A zero field takes the default.
@@ -239,11 +257,20 @@ func (d *document) gate(g Gate) (Gate, error) {
 	for i, r := range g.Perspectives {
 		field := fmt.Sprintf("perspectives[%d]", i)
 		d.remote(field, r)
+		g.Perspectives[i].APIKeyFile, g.Perspectives[i].Roots = d.path(r.APIKeyFile), d.path(r.Roots)
 		if other, taken := names[r.Name]; taken && r.Name != "" {
 			d.refuse(field+".name", "MPIC-05", "%q is the name of %s already", r.Name, other)
 		}
 		names[r.Name] = field
 	}
+	if c := g.Cohort; c != nil {
+		d.require("cohort", "size", "secret_file")
+		if d.has("cohort.size") && (c.Size < 1 || c.Size > len(g.Perspectives)) {
+			d.refuse("cohort.size", "MPIC-02", "%d is not between 1 and the number of perspectives, %d", c.Size, len(g.Perspectives))
+		}
+		c.SecretFile = d.path(c.SecretFile)
+	}
+	d.openMPIC(g.OpenMPIC)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
 	d.metrics(g.Metrics)
@@ -363,7 +390,7 @@ func (d *document) clients(clients []Client) {
 }
 
 func (d *document) remote(field string, r Remote) {
-	d.require(field, "url", "tls_key", "signing_key")
+	d.protocolFields(field, r)
 	d.standpoint(field, Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 	if d.has(field + ".url") {
 		u, err := url.Parse(r.URL)
@@ -505,6 +532,7 @@ func (g Gate) Roster() mpic.Roster {
 	for _, r := range g.Perspectives {
 		m := member(Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 		m.URL, m.TLSKey, m.SigningKey = r.URL, r.TLSKey, r.SigningKey
+		m.Protocol, m.Code = mpic.Protocol(r.Protocol), r.Code
 		roster.Remotes = append(roster.Remotes, m)
 	}
 	return roster

@@ -23,6 +23,7 @@ import (
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/iodef"
+	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -41,7 +42,8 @@ type Gate struct {
 
 	// reporter tells of refusals; nil where the configuration has none.
 	reporter *iodef.Reporter
-	remotes  []*perspective.Remote
+	remotes  []interface{ Close() }
+	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
 	signer   *Signer
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
@@ -81,11 +83,15 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		return fmt.Errorf("identity: %w", err)
 	}
 	roster := c.Roster()
-	remotes, err := g.connect(roster, id, doors)
+	remotes, err := g.connect(c, roster, id, doors)
 	if err != nil {
 		return err
 	}
-	if breaks := roster.Check(doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
+	cohort, err := newCohort(c.Cohort)
+	if err != nil {
+		return err
+	}
+	if breaks := cohort.Check(roster, doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
 		return rosterError(breaks)
 	}
 	written, err := register(g.registry, db.NewMetrics)
@@ -112,7 +118,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.reporter != nil {
 		refused = g.reporter.Refused
 	}
-	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
+	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
 		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
@@ -125,8 +131,23 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		}
 		front.Permits = g.Permits
 	}
-	g.Handler, err = rest.New(front)
+	if g.Handler, err = rest.New(front); err != nil {
+		return err
+	}
+	g.openMPIC, err = g.newOpenMPIC(c, doors)
 	return err
+}
+
+// newCohort reads the secret that chooses cohorts.
+func newCohort(c *config.Cohort) (mpic.Cohort, error) {
+	if c == nil {
+		return mpic.Cohort{}, nil
+	}
+	secret, err := readSecret(c.SecretFile)
+	if err != nil {
+		return mpic.Cohort{}, fmt.Errorf("cohort.secret_file: %w", err)
+	}
+	return mpic.Cohort{Size: c.Size, Secret: secret}, nil
 }
 
 // newPermits loads the key that signs permits.
@@ -143,8 +164,8 @@ func (g *Gate) newPermits(c config.Permits, doors Doors) (*mpic.Permits, error) 
 	return permits, nil
 }
 
-// loadKey reads a private key in PKCS #8, which nobody but its owner may read.
-func loadKey(file string) (crypto.Signer, error) {
+// readSecret reads a file that nobody but its owner may read.
+func readSecret(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -152,7 +173,12 @@ func loadKey(file string) (crypto.Signer, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(filepath.Clean(file))
+	return os.ReadFile(filepath.Clean(file))
+}
+
+// loadKey reads a private key in PKCS #8.
+func loadKey(file string) (crypto.Signer, error) {
+	text, err := readSecret(file)
 	if err != nil {
 		return nil, err
 	}
@@ -172,9 +198,17 @@ func loadKey(file string) (crypto.Signer, error) {
 }
 
 // connect makes the remotes, in the roster's order.
-func (g *Gate) connect(roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+	open, err := g.openMPICRemotes(c, roster, doors)
+	if err != nil {
+		return nil, err
+	}
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
+		if remote := open[m.Name]; remote != nil {
+			g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+			continue
+		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, err
@@ -219,7 +253,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	server := &http.Server{
-		Handler:           g.Handler,
+		Handler:           g.Fronts(),
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
 		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
