@@ -48,6 +48,7 @@ func TestCAA_09_NoticesFollowFromTheEvidence(t *testing.T) {
 	for name, change := range map[string]func(*Evidence, *RecordedDecision, *va.Report){
 		"granted":              func(_ *Evidence, d *RecordedDecision, _ *va.Report) { d.Outcome = "granted" },
 		"a dry run":            func(e *Evidence, _ *RecordedDecision, _ *va.Report) { e.Attempt.Kind = DryRun },
+		"in the shadow":        func(e *Evidence, _ *RecordedDecision, _ *va.Report) { e.Attempt.Shadow = true },
 		"no primary":           func(e *Evidence, _ *RecordedDecision, _ *va.Report) { e.Primary = nil },
 		"it was judged a pass": func(_ *Evidence, d *RecordedDecision, _ *va.Report) { d.Views = []View{{Role: Primary, CAA: va.Pass}} },
 		"it was not judged":    func(_ *Evidence, d *RecordedDecision, _ *va.Report) { d.Views = nil },
