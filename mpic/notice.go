@@ -69,9 +69,10 @@ func (o NoticeOutcome) Sent() bool {
 var forbidding = []string{"caa.forbidden", "caa.account", "caa.method", "caa.critical", "caa.malformed"}
 
 // Forbidden gives the primary's CAA finding where records that it saw forbade the issuance, with the code of why, and the decision
-// is a refusal. Nothing that a remote says counts. A dry run is no request for a certificate, and so it is no such thing.
+// is a refusal. Nothing that a remote says counts. A dry run is no request for a certificate, and to one that another system answered that
+// system's CA reports: neither is such a thing.
 func Forbidden(e Evidence, d RecordedDecision) (finding va.CAAFinding, code string, ok bool) {
-	if d.Outcome != "refused" || e.Primary == nil || e.Attempt.Kind == DryRun {
+	if d.Outcome != "refused" || e.Primary == nil || e.Attempt.Kind == DryRun || e.Attempt.Shadow {
 		return va.CAAFinding{}, "", false
 	}
 	finding = e.Primary.Report().CAA
