@@ -512,6 +512,27 @@ func TestRecordsGoBothWays(t *testing.T) {
 	require.Error(t, err)
 }
 
+// Holds: REC-06
+func TestReadWithoutTokens(t *testing.T) {
+	s := newService(t, saying(map[string]string{methodHTTP: good, methodDNS: good, methodCAA: goodCAA}))
+	for _, change := range []func(*va.Probe){func(*va.Probe) {}, byDNS} {
+		p := probe(change)
+		whole := *s.all(p)[0].Statement
+		mask := func(text, by string) string {
+			return strings.NewReplacer(keyAuth, "[sha256:a"+by+"]", token, "[sha256:b"+by+"]", p.Request.Expected(), "[sha256:c"+by+"]").Replace(text)
+		}
+		p.Request.Token, p.Request.KeyAuthorization = mask(token, "1"), mask(keyAuth, "1")
+		whole.Exchanges[0].Sent = mask(whole.Exchanges[0].Sent, "2")
+		again, err := Read(s.client.config.Members[0], p, whole.Exchanges)
+		require.NoError(t, err)
+		whole.Digest = again.Digest // that of the whole request
+		require.Equal(t, whole, again)
+		whole.Exchanges[0].Sent = strings.Replace(whole.Exchanges[0].Sent, "www.example.com", "example.org", 1)
+		_, err = Read(s.client.config.Members[0], p, whole.Exchanges)
+		require.Error(t, err)
+	}
+}
+
 func FuzzReadReply(f *testing.F) {
 	for _, s := range []string{good, goodCAA, "{}", `{"success":true,"perspectives":{"a":{"success":true}},"caa":{"records":["AAEgeA=="]}}`} {
 		f.Add([]byte(s))
