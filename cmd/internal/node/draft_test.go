@@ -278,3 +278,40 @@ type published struct {
 	from, to int
 	any      bool
 }
+
+// Holds: MPIC-08
+func TestServicesWithoutTheirFiles(t *testing.T) {
+	s, front := draftGate(t)
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), mode))
+		return path
+	}
+	settings, err := config.LoadGate(s.yaml)
+	require.NoError(t, err)
+	settings.Journal.SQLite = filepath.Join(dir, "records.db")
+	key := file("key", draftKey, 0o600)
+	for name, c := range map[string]struct {
+		service config.DraftService
+		says    string
+	}{
+		"no key":               {config.DraftService{KeyFile: filepath.Join(dir, "absent")}, "draft_mpic.services[0].key_file"},
+		"a key for everybody":  {config.DraftService{KeyFile: file("open", draftKey, 0o644)}, "may be read by others"},
+		"an empty key":         {config.DraftService{KeyFile: file("empty", "\n", 0o600)}, "the key for the service is missing"},
+		"no roots":             {config.DraftService{KeyFile: key, Roots: filepath.Join(dir, "absent")}, "draft_mpic.services[0].roots"},
+		"roots that are none":  {config.DraftService{KeyFile: key, Roots: key}, "holds no certificate"},
+		"nobody stands behind": {config.DraftService{KeyFile: key}, "there are no members"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.service.URL = front.URL
+			if !strings.HasPrefix(name, "nobody") {
+				c.service.Perspectives = []config.DraftRemote{{Name: "lisbon"}}
+			}
+			settings.DraftMPIC = &config.DraftMPIC{Services: []config.DraftService{c.service}}
+			_, err := NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+			require.ErrorContains(t, err, c.says)
+			require.NoFileExists(t, settings.Journal.SQLite)
+		})
+	}
+}
