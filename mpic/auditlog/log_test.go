@@ -231,7 +231,9 @@ type disk struct {
 	text  bytes.Buffer
 	room  int
 	syncs error
-	wait  chan struct{}
+	// synced counts the calls of Sync.
+	synced int
+	wait   chan struct{}
 }
 
 func (d *disk) Write(p []byte) (int, error) {
@@ -249,7 +251,11 @@ func (d *disk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (d *disk) Sync() error  { return d.syncs }
+func (d *disk) Sync() error {
+	d.synced++
+	return d.syncs
+}
+
 func (d *disk) Close() error { return nil }
 func (d *disk) Torn() bool {
 	text := d.text.Bytes()
@@ -350,6 +356,9 @@ func TestF4_AStuckDestinationHoldsNoAnswerForLong(t *testing.T) {
 				synctest.Wait()
 				require.NoError(t, l.Attempt(result(100)))
 				require.NoError(t, l.Close(t.Context()))
+				if required {
+					require.Less(t, d.synced, 20, "lines that wait share a sync")
+				}
 				all := read(t, d.text.Bytes())
 				require.Len(t, all, 1+1+10+waiting-10+1+1, "what waited is written")
 				scrape.Require(t, m, map[string]float64{"quorate_audit_lines_total{result=lost}": float64(lost)})

@@ -59,8 +59,6 @@ type service struct {
 	server *httptest.Server
 	client *Service
 	asked  atomic.Int32
-	mu     sync.Mutex
-	bodies []map[string]any
 }
 
 func newService(t *testing.T, handler http.HandlerFunc, change ...func(*ServiceConfig)) *service {
