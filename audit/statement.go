@@ -6,6 +6,7 @@ import (
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/draft"
+	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
 
@@ -14,7 +15,9 @@ type reader func(mpic.Member, va.Probe, []mpic.Exchange) (mpic.Statement, error)
 
 func readers() map[mpic.Protocol]reader {
 	return map[mpic.Protocol]reader{
-		mpic.Draft00: draft.Read,
+		mpic.OpenMPICChecker:     openmpic.ReadChecker,
+		mpic.OpenMPICCoordinator: openmpic.ReadCoordinator,
+		mpic.Draft00:             draft.Read,
 	}
 }
 
@@ -26,12 +29,17 @@ func (v *verification) statement(m mpic.Member, s mpic.Statement) {
 		return
 	}
 	again, err := read(m, v.evidence.Attempt.Probe, s.Exchanges)
+	if err != nil && withheld(v.evidence) { // an exchange that shows a token in another form is not kept at all
+		v.out.Withheld = append(v.out.Withheld, Finding{Check: Signatures, Perspective: m.Name,
+			Detail: "what was exchanged with it was not read again: its tokens are withheld"})
+		return
+	}
 	if err != nil {
 		v.wrong(Signatures, m.Name, "", "what was exchanged with it gives no statement: %v", err)
 		return
 	}
-	if withheld(v.evidence) { // the digest is of the whole request
-		again.Digest = s.Digest
+	if withheld(v.evidence) { // the digest is of the whole request, and what is said of DCV depends on the token
+		again.Digest, again.DCV = s.Digest, s.DCV
 	}
 	said, err := json.Marshal(s)
 	if err != nil {

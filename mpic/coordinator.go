@@ -71,6 +71,8 @@ type Config struct {
 	AuditLog AuditLog
 	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
 	Metrics *Metrics
+	// Refused, if set, is told each refused attempt once its record is durable. The answer waits for it, so that it returns at once.
+	Refused func(Result)
 	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
 	Deadline time.Duration
 	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
@@ -292,7 +294,11 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 		c.work.Go(q.recordLate)
 	}
 	logDecision(log, number, d)
-	return c.told(Result{Number: number, Evidence: e, Decision: d})
+	result = Result{Number: number, Evidence: e, Decision: d}
+	if c.config.Refused != nil && !d.granted {
+		c.config.Refused(result)
+	}
+	return c.told(result)
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.

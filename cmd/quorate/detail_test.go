@@ -50,4 +50,8 @@ func TestAnExcuseIsShown(t *testing.T) {
 	text = show(table.Attempt{Evidence: e})
 	require.NotContains(t, text, "CAA lookups that fail")
 	require.NotContains(t, text, "excused")
+	require.NotContains(t, text, "\n  certificate ")
+
+	e.Attempt.Probe.Request.CertificateType = va.SMIME
+	require.Contains(t, show(table.Attempt{Evidence: e}), "\n  certificate s-mime (CAA-10)\n")
 }

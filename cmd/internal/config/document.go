@@ -231,6 +231,10 @@ func (d *document) check(n ast.Node, field string, t reflect.Type) {
 		if n.Type() != ast.IntegerType {
 			wrong("a whole number")
 		}
+	case t.Kind() == reflect.Bool:
+		if n.Type() != ast.BoolType {
+			wrong("true or false")
+		}
 	case t.Kind() == reflect.Float64:
 		if n.Type() != ast.IntegerType && n.Type() != ast.FloatType {
 			wrong("a number")

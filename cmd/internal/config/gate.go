@@ -35,6 +35,8 @@ type Gate struct {
 	Checkpoints *Checkpoints `yaml:"checkpoints"`
 	// Permits say what is signed before issuance; left out, the gate gives no permits.
 	Permits *Permits `yaml:"permits"`
+	// IODEF reports refusals to those whom CAA records name; left out, nothing is reported.
+	IODEF *IODEF `yaml:"iodef"`
 	// AuditLog is the log for auditors; left out, there is none.
 	AuditLog *AuditLog `yaml:"audit_log"`
 	// DraftMPIC is left out where nothing is done by draft-westerbaan-mpic.
@@ -46,8 +48,10 @@ type Gate struct {
 	Primary          Standpoint `yaml:"primary"`
 	Perspectives     []Remote   `yaml:"perspectives"`
 	// Cohort is left out where all of them take part in each attempt.
-	Cohort *Cohort    `yaml:"cohort"`
-	Limits GateLimits `yaml:"limits"`
+	Cohort *Cohort `yaml:"cohort"`
+	// OpenMPIC is the front for Open MPIC's clients, at the REST front's address; left out, there is none.
+	OpenMPIC *OpenMPIC  `yaml:"open_mpic"`
+	Limits   GateLimits `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
@@ -150,6 +154,13 @@ type Remote struct {
 	Resolver   *Place  `yaml:"resolver"`
 	TLSKey     string  `yaml:"tls_key"`
 	SigningKey string  `yaml:"signing_key"`
+	// Protocol is mpic.Member's; left out, ours. Code is what the remote is called in it, where that is not Name.
+	Protocol string `yaml:"protocol"`
+	Code     string `yaml:"code"`
+	// APIKeyFile holds the key that is shown to an Open MPIC checker or coordinator; Roots, a PEM file, has the CAs of its certificate,
+	// the system's where it is left out.
+	APIKeyFile string `yaml:"api_key_file"`
+	Roots      string `yaml:"roots"`
 }
 
 // GateLimits bound time and work. A zero field takes the default.
@@ -231,6 +242,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 			d.refuse("permits.scope", "DCV-03", "%q is neither \"exact\" nor \"subtree\"", p.Scope)
 		}
 	}
+	d.iodef(g.IODEF)
 	d.auditLog(g.AuditLog)
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
@@ -250,6 +262,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 	for i, r := range g.Perspectives {
 		field := fmt.Sprintf("perspectives[%d]", i)
 		d.remote(field, r)
+		g.Perspectives[i].APIKeyFile, g.Perspectives[i].Roots = d.path(r.APIKeyFile), d.path(r.Roots)
 		if other, taken := names[r.Name]; taken && r.Name != "" {
 			d.refuse(field+".name", "MPIC-05", "%q is the name of %s already", r.Name, other)
 		}
@@ -263,6 +276,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 		}
 		c.SecretFile = d.path(c.SecretFile)
 	}
+	d.openMPIC(g.OpenMPIC)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
 	d.metrics(g.Metrics)
@@ -387,7 +401,7 @@ func (d *document) clientsAt(list string, clients []Client) {
 }
 
 func (d *document) remote(field string, r Remote) {
-	d.require(field, "url", "tls_key", "signing_key")
+	d.protocolFields(field, r)
 	d.standpoint(field, Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 	if d.has(field + ".url") {
 		u, err := url.Parse(r.URL)
@@ -504,16 +518,21 @@ func (j Journal) Password() (string, error) {
 	if j.PostgresPasswordFile == "" {
 		return "", nil
 	}
-	info, err := os.Stat(j.PostgresPasswordFile)
+	return readPassword("journal.postgres_password_file", j.PostgresPasswordFile)
+}
+
+// readPassword reads a file with a password, and perhaps a newline behind it, which not everybody may read.
+func readPassword(field, file string) (string, error) {
+	info, err := os.Stat(file)
 	if err != nil {
-		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("journal.postgres_password_file: %s may be read by everybody (mode %04o)", j.PostgresPasswordFile, info.Mode().Perm())
+		return "", fmt.Errorf("%s: %s may be read by everybody (mode %04o)", field, file, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(filepath.Clean(j.PostgresPasswordFile))
+	text, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
-		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
@@ -524,6 +543,7 @@ func (g Gate) Roster() mpic.Roster {
 	for _, r := range g.Perspectives {
 		m := member(Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 		m.URL, m.TLSKey, m.SigningKey = r.URL, r.TLSKey, r.SigningKey
+		m.Protocol, m.Code = mpic.Protocol(r.Protocol), r.Code
 		roster.Remotes = append(roster.Remotes, m)
 	}
 	roster.Remotes = append(roster.Remotes, g.DraftMPIC.members()...)

@@ -1,47 +1,37 @@
 package node
 
 import (
-	"crypto/x509"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/draft"
 )
 
-// connectDraft gives the remotes that stand behind services of draft-westerbaan-mpic, in the order of the roster.
-func (g *Gate) connectDraft(c *config.DraftMPIC, doors Doors) (out []mpic.Remote, err error) {
-	if c == nil {
+// draftRemotes makes the remotes that stand behind services of draft-westerbaan-mpic, by their names.
+func (g *Gate) draftRemotes(c config.Gate, _ mpic.Roster, doors Doors) (map[string]mpic.Remote, error) {
+	if c.DraftMPIC == nil {
 		return nil, nil
 	}
-	for i, s := range c.Services {
+	out := map[string]mpic.Remote{}
+	for i, s := range c.DraftMPIC.Services {
 		field := fmt.Sprintf("draft_mpic.services[%d]", i)
-		key, err := readSecret(s.KeyFile)
+		key, err := readAPIKey(s.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("%s.key_file: %w", field, err)
 		}
-		var roots *x509.CertPool
-		if s.Roots != "" {
-			pem, err := os.ReadFile(filepath.Clean(s.Roots))
-			if err != nil {
-				return nil, fmt.Errorf("%s.roots: %w", field, err)
-			}
-			if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("%s.roots: %s holds no certificate", field, s.Roots)
-			}
+		roots, err := readRoots(s.Roots)
+		if err != nil {
+			return nil, fmt.Errorf("%s.roots: %w", field, err)
 		}
-		service, err := draft.NewService(draft.ServiceConfig{Members: s.Members(), Key: strings.TrimRight(string(key), "\r\n"), Roots: roots, Logger: g.log,
-			Now: doors.clock()})
+		service, err := draft.NewService(draft.ServiceConfig{Members: s.Members(), Key: key, Roots: roots, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", field, err)
 		}
-		g.services = append(g.services, service)
+		g.remotes = append(g.remotes, service)
 		for _, r := range service.Remotes() {
-			out = append(out, r)
+			out[r.Member().Name] = r
 		}
 	}
 	return out, nil
@@ -58,18 +48,4 @@ func (g *Gate) newDraft(c *config.DraftMPIC, inFlight int) (http.Handler, error)
 	}
 	g.log.Warn("draft-westerbaan-mpic is served, which is experimental", "path", draft.Path)
 	return draft.NewServer(draft.Config{Carrier: g.Coordinator, Clients: clients, MaxInFlight: inFlight, Logger: g.log})
-}
-
-// Front is all that the gate serves at its address: the REST front, and beside it what the configuration adds.
-func (g *Gate) Front() http.Handler {
-	if g.draft == nil {
-		return g.Handler
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == draft.Path {
-			g.draft.ServeHTTP(w, r)
-			return
-		}
-		g.Handler.ServeHTTP(w, r)
-	})
 }

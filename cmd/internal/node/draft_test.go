@@ -69,7 +69,7 @@ func (s *setup) behind(service *httptest.Server, mixed bool, codes ...string) *G
 func draftGate(t *testing.T) (*setup, *httptest.Server) {
 	sum := sha256.Sum256([]byte(draftKey))
 	s := newSetup(t, fmt.Sprintf("draft_mpic:\n  clients: [{name: gate-b, api_key_sha256: \"%s\"}]\n", hex.EncodeToString(sum[:])))
-	front := httptest.NewTLSServer(s.gate.Front())
+	front := httptest.NewTLSServer(s.gate.Fronts())
 	t.Cleanup(front.Close)
 	return s, front
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -23,7 +24,8 @@ import (
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"
-	"github.com/quorate/quorate/mpic/draft"
+	"github.com/quorate/quorate/mpic/iodef"
+	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -40,9 +42,11 @@ type Gate struct {
 	// Handler is the REST front.
 	Handler *rest.Server
 
-	remotes  []*perspective.Remote
-	services []*draft.Service
-	draft    http.Handler // nil where draft-westerbaan-mpic is not served
+	// reporter tells of refusals; nil where the configuration has none.
+	reporter *iodef.Reporter
+	remotes  []interface{ Close() }
+	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
+	draft    http.Handler     // nil where draft-westerbaan-mpic is not served
 	signer   *Signer
 	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
@@ -83,15 +87,10 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		return fmt.Errorf("identity: %w", err)
 	}
 	roster := c.Roster()
-	remotes, err := g.connect(roster, id, doors)
+	remotes, err := g.connect(c, roster, id, doors)
 	if err != nil {
 		return err
 	}
-	others, err := g.connectDraft(c.DraftMPIC, doors)
-	if err != nil {
-		return err
-	}
-	remotes = append(remotes, others...)
 	cohort, err := newCohort(c.Cohort)
 	if err != nil {
 		return err
@@ -119,8 +118,15 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if g.reporter, err = g.newReporter(c.IODEF, primary, doors); err != nil {
+		return err
+	}
+	var refused func(mpic.Result)
+	if g.reporter != nil {
+		refused = g.reporter.Refused
+	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
 		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
@@ -132,10 +138,13 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		}
 		front.Permits = g.Permits
 	}
-	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight); err != nil {
+	if g.Handler, err = rest.New(front); err != nil {
 		return err
 	}
-	g.Handler, err = rest.New(front)
+	if g.openMPIC, err = g.newOpenMPIC(c, doors); err != nil {
+		return err
+	}
+	g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight)
 	return err
 }
 
@@ -199,10 +208,19 @@ func loadKey(file string) (crypto.Signer, error) {
 }
 
 // connect makes the remotes, in the roster's order.
-func (g *Gate) connect(roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+	others := map[string]mpic.Remote{}
+	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.openMPICRemotes, g.draftRemotes} {
+		some, err := connect(c, roster, doors)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(others, some)
+	}
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
 		if m.Protocol != mpic.Native {
+			remotes = append(remotes, others[m.Name])
 			continue
 		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
@@ -249,7 +267,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	server := &http.Server{
-		Handler:           g.Front(),
+		Handler:           g.Fronts(),
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
 		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
@@ -299,13 +317,15 @@ func (g *Gate) close() error {
 	for _, r := range g.remotes {
 		r.Close()
 	}
-	for _, s := range g.services {
-		s.Close()
-	}
 	if g.Store == nil {
 		return g.closeAuditLog()
 	}
 	var errs []error
+	if g.reporter != nil { // reports are put on record, so that they come before the records
+		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+		defer cancel()
+		errs = append(errs, g.reporter.Close(ctx))
+	}
 	if g.Publisher != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()
