@@ -300,7 +300,7 @@ func TestServicesWithoutTheirFiles(t *testing.T) {
 		"a key for everybody":  {config.DraftService{KeyFile: file("open", draftKey, 0o644)}, "may be read by others"},
 		"an empty key":         {config.DraftService{KeyFile: file("empty", "\n", 0o600)}, "the key for the service is missing"},
 		"no roots":             {config.DraftService{KeyFile: key, Roots: filepath.Join(dir, "absent")}, "draft_mpic.services[0].roots"},
-		"roots that are none":  {config.DraftService{KeyFile: key, Roots: key}, "holds no certificate"},
+		"roots that are none":  {config.DraftService{KeyFile: key, Roots: key}, "has no certificate"},
 		"nobody stands behind": {config.DraftService{KeyFile: key}, "there are no members"},
 	} {
 		t.Run(name, func(t *testing.T) {
