@@ -112,7 +112,7 @@ func (f *fixture) lines(file string) []map[string]any {
 func TestOneLineForEachEvent(t *testing.T) {
 	f := newFixture(t, false)
 	require.NoError(t, f.log.Attempt(result(17)))
-	f.log.Unrecorded(result(18).Evidence.Attempt, 18)
+	f.log.Unrecorded(result(18, func(e *mpic.Evidence) { e.Attempt.Probe.Request.CertificateType = va.SMIME }).Evidence.Attempt, 18)
 	require.NoError(t, f.log.Permit(aPermit()))
 	require.NoError(t, f.log.Certificate(aCertificate(), 4, false))
 	require.NoError(t, f.log.Certificate(aCertificate(), 4, true))
@@ -127,6 +127,8 @@ func TestOneLineForEachEvent(t *testing.T) {
 		require.Equal(t, all[0]["run"], l["run"])
 		require.Equal(t, "2026-11-21T12:00:00.5Z", l["time"])
 	}
+	require.NotContains(t, all[1], "certificate_type")
+	require.Equal(t, "s-mime", all[2]["certificate_type"])
 	require.Equal(t, "refused", all[1]["outcome"])
 	require.NotEmpty(t, all[1]["reasons"])
 	require.Equal(t, "not-asked", all[1]["perspectives"].([]any)[1].(map[string]any)["state"])

@@ -506,8 +506,10 @@ func TestRecordsGoBothWays(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, text, again)
 	}
-	_, err := rdata("no record")
-	require.Error(t, err)
+	for _, text := range []string{"no record", "example.com.\t0\tIN\tCAA\t0 issue \"a\\;b\""} {
+		_, err := rdata(text)
+		require.Error(t, err)
+	}
 }
 
 // Holds: REC-06
