@@ -6,6 +6,8 @@ import (
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/draft"
+	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
 
@@ -13,7 +15,12 @@ import (
 type reader func(mpic.Member, va.Probe, []mpic.Exchange) (mpic.Statement, error)
 
 func readers() map[mpic.Protocol]reader {
-	return map[mpic.Protocol]reader{mpic.Boulder: boulder.Read}
+	return map[mpic.Protocol]reader{
+		mpic.Boulder:             boulder.Read,
+		mpic.OpenMPICChecker:     openmpic.ReadChecker,
+		mpic.OpenMPICCoordinator: openmpic.ReadCoordinator,
+		mpic.Draft00:             draft.Read,
+	}
 }
 
 // statement holds what was judged against what was exchanged. Nobody signed it: that it came from this remote, the gate alone can say.
@@ -24,12 +31,17 @@ func (v *verification) statement(m mpic.Member, s mpic.Statement) {
 		return
 	}
 	again, err := read(m, v.evidence.Attempt.Probe, s.Exchanges)
+	if err != nil && withheld(v.evidence) { // an exchange that shows a token in another form is not kept at all
+		v.out.Withheld = append(v.out.Withheld, Finding{Check: Signatures, Perspective: m.Name,
+			Detail: "what was exchanged with it was not read again: its tokens are withheld"})
+		return
+	}
 	if err != nil {
 		v.wrong(Signatures, m.Name, "", "what was exchanged with it gives no statement: %v", err)
 		return
 	}
-	if withheld(v.evidence) { // the digest is of the whole request
-		again.Digest = s.Digest
+	if withheld(v.evidence) { // the digest is of the whole request, and what is said of DCV depends on the token
+		again.Digest, again.DCV = s.Digest, s.DCV
 	}
 	said, err := json.Marshal(s)
 	if err != nil {

@@ -49,6 +49,8 @@ type Config struct {
 	Primary *va.Checker
 	// Remotes has the roster's remotes, in the roster's order.
 	Remotes []Remote
+	// Cohort says how many of them take part in each attempt. Default: all.
+	Cohort  Cohort
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string
@@ -65,8 +67,12 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets one line per attempt and one per fault, each with the attempt's identifier. Default: nothing is logged.
 	Logger *slog.Logger
+	// AuditLog gets one line for each answer, those of Permits too; nil for none.
+	AuditLog AuditLog
 	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
 	Metrics *Metrics
+	// Refused, if set, is told each refused attempt once its record is durable. The answer waits for it, so that it returns at once.
+	Refused func(Result)
 	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
 	Deadline time.Duration
 	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
@@ -86,6 +92,8 @@ type Coordinator struct {
 	check func(context.Context, va.Probe) va.Report
 	slots chan struct{}
 	rules string
+	// remotes has Config.Remotes by their names.
+	remotes map[string]Remote
 
 	mu     sync.Mutex
 	closed bool
@@ -132,12 +140,16 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 	c.Roster.Remotes = slices.Clone(c.Roster.Remotes)
 	c.Remotes = slices.Clone(c.Remotes)
 	c.Issuers = slices.Clone(c.Issuers)
-	o := OutlookOn(c.Roster, c.Now())
+	o := OutlookOn(c.Roster, c.Cohort, c.Now())
 	for _, p := range o.NextBreaks {
 		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
 			"rules", p.Rules, "detail", p.Detail)
 	}
-	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest()}, nil
+	remotes := map[string]Remote{}
+	for _, r := range c.Remotes {
+		remotes[r.Member().Name] = r
+	}
+	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest(), remotes: remotes}, nil
 }
 
 // validate gives all that is wrong, so that an operator mends it in one go.
@@ -185,7 +197,7 @@ func (c Config) validate() error {
 			refuse("remote %s of the roster is connected to another member, %s", m.Name, c.Remotes[i].Member().Name)
 		}
 	}
-	for _, p := range c.Roster.Check(c.Now()) {
+	for _, p := range c.Cohort.Check(c.Roster, c.Now()) {
 		refuse("roster: %w", p)
 	}
 	return errors.Join(errs...)
@@ -226,7 +238,7 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 }
 
 // Carry carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
-// counts; an error means no (ErrRecord, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
+// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
 //
 // The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever the request has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
@@ -275,13 +287,18 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 		if q != nil {
 			q.cancel()
 		}
+		c.unrecorded(e.Attempt, number)
 		return Result{}, fmt.Errorf("%w: closing attempt %s, record %d: %w", ErrRecord, e.Attempt.ID(), number, err)
 	}
 	if q != nil {
 		c.work.Go(q.recordLate)
 	}
 	logDecision(log, number, d)
-	return Result{Number: number, Evidence: e, Decision: d}, nil
+	result = Result{Number: number, Evidence: e, Decision: d}
+	if c.config.Refused != nil && !d.granted {
+		c.config.Refused(result)
+	}
+	return c.told(result)
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.
@@ -305,8 +322,13 @@ func (c *Coordinator) prepare(call Call) (Evidence, error) {
 			Trace: call.Trace, Shadow: call.Shadow, Probe: va.Probe{
 				Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce), Deadline: started.Add(c.config.Deadline), Request: req,
 				CAALookupFailure: c.config.CAALookupFailure, CAAAlone: !kind.dcv(), DCVAlone: !kind.caa()}},
-		Roster: Roster{Primary: c.config.Roster.Primary, Remotes: slices.Clone(c.config.Roster.Remotes)},
 	}
+	// Where no choice of that size meets the rules of the day, Judge says of the whole roster why.
+	roster, ok := c.config.Cohort.choose(c.config.Roster, strings.ToLower(req.FQDN()), call.Try, call.Demand.Remotes, started)
+	if !ok {
+		roster = c.config.Roster
+	}
+	e.Roster = Roster{Primary: roster.Primary, Remotes: slices.Clone(roster.Remotes)}
 	if _, err := kind.MarshalText(); err != nil {
 		return Evidence{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}

@@ -41,8 +41,8 @@ type reply struct {
 	attestation Attestation
 }
 
-// ask starts the primary and all remotes side by side. All of the roster is asked, always: the quorum table counts those
-// attempted (MPIC-03), so a choice among them would choose the table's row.
+// ask starts the primary and all remotes side by side. All of the attempt's roster is asked, always: the quorum table counts those
+// attempted (MPIC-03), so a choice among them would choose the table's row. A cohort was chosen before.
 func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
 	n := len(e.Roster.Remotes)
 	work, cancel := context.WithDeadline(ctx, deadline)
@@ -54,7 +54,7 @@ func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, dea
 		q.open[i] = true
 		q.e.Remotes[i] = Attestation{Perspective: m.Name, State: Outstanding, Asked: asked,
 			Problem: perspectiveProblem("outstanding", "the decision did not need to wait for %s", m.Name)}
-		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, i, m, probe)} })
+		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, m, probe)} })
 	}
 	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
 	return q
@@ -218,7 +218,7 @@ func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) 
 }
 
 // askRemote asks one remote and holds what it says to what was asked of it.
-func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.Probe) (out Attestation) {
+func (c *Coordinator) askRemote(ctx context.Context, m Member, probe va.Probe) (out Attestation) {
 	asked := c.clock()
 	defer func() {
 		if r := recover(); r != nil {
@@ -226,7 +226,7 @@ func (c *Coordinator) askRemote(ctx context.Context, i int, m Member, probe va.P
 		}
 		out.Perspective, out.Asked, out.Closed = m.Name, asked, c.clock()
 	}()
-	return vet(m, c.config.Remotes[i].Attest(ctx, probe))
+	return vet(m, c.remotes[m.Name].Attest(ctx, probe))
 }
 
 // vet turns an attestation that contradicts itself, or that speaks for another, into a rejected one. F9: who answered is

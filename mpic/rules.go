@@ -140,17 +140,17 @@ type Outlook struct {
 	NextBreaks []*va.Problem
 }
 
-// OutlookOn works out what holds at a time, what in the roster breaks it, and what the next date would break.
-func OutlookOn(roster Roster, at time.Time) Outlook {
+// OutlookOn works out what holds at a time, what in the roster and the cohorts of it breaks it, and what the next date would break.
+func OutlookOn(roster Roster, cohort Cohort, at time.Time) Outlook {
 	at = at.UTC()
 	policy, _ := PolicyAt(at) // a missing policy is among the roster's breaks
-	o := Outlook{At: at, Policy: policy, Rules: RulesOn(at), Breaks: roster.Check(at), Next: NextChange(at)}
+	o := Outlook{At: at, Policy: policy, Rules: RulesOn(at), Breaks: cohort.Check(roster, at), Next: NextChange(at)}
 	o.Coming = slices.DeleteFunc(Rules(), func(r Rule) bool { return !r.From.After(at) })
 	slices.SortStableFunc(o.Coming, func(a, b Rule) int { return a.From.Compare(b.From) })
 	if o.Next.IsZero() {
 		return o
 	}
-	for _, p := range roster.Check(o.Next) {
+	for _, p := range cohort.Check(roster, o.Next) {
 		same := func(b *va.Problem) bool { return b.Code == p.Code && b.Detail == p.Detail }
 		if !slices.ContainsFunc(o.Breaks, same) {
 			o.NextBreaks = append(o.NextBreaks, p)

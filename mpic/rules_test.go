@@ -201,7 +201,7 @@ func TestRulesAreWellFormed(t *testing.T) {
 // Holds: MPIC-02
 func TestOutlookWarnsAheadOfTheNextDate(t *testing.T) {
 	four := ofRegions(ARIN, APNIC, LACNIC, AFRINIC)
-	o := OutlookOn(four, instant(t, "2026-11-21T05:00:00+05:00"))
+	o := OutlookOn(four, Cohort{}, instant(t, "2026-11-21T05:00:00+05:00"))
 	require.Equal(t, "2026-11-21", o.At.Format(time.DateOnly))
 	require.Empty(t, o.Breaks)
 	require.Equal(t, "2026-12-15", o.Next.Format(time.DateOnly))
@@ -212,20 +212,20 @@ func TestOutlookWarnsAheadOfTheNextDate(t *testing.T) {
 	require.Equal(t, "2029-03-15", o.Coming[len(o.Coming)-1].From.Format(time.DateOnly))
 	require.Equal(t, len(RulesOn(o.At)), len(o.Rules))
 
-	o = OutlookOn(four, december)
+	o = OutlookOn(four, Cohort{}, december)
 	require.Equal(t, []string{"roster.too-few"}, problemCodes(o.Breaks))
 	require.True(t, o.Next.IsZero())
 	require.Empty(t, o.NextBreaks)
 
-	require.Empty(t, OutlookOn(fiveRegions(), instant(t, "2026-11-21T00:00:00Z")).NextBreaks)
+	require.Empty(t, OutlookOn(fiveRegions(), Cohort{}, instant(t, "2026-11-21T00:00:00Z")).NextBreaks)
 
 	near := fiveRegions() // a fault of today is not told twice
 	near.Remotes[1].Place = near.Remotes[0].Place
-	o = OutlookOn(near, instant(t, "2026-11-21T00:00:00Z"))
+	o = OutlookOn(near, Cohort{}, instant(t, "2026-11-21T00:00:00Z"))
 	require.Contains(t, problemCodes(o.Breaks), "roster.distance")
 	require.Empty(t, o.NextBreaks)
 
-	o = OutlookOn(four, day(2025, 1, 1))
+	o = OutlookOn(four, Cohort{}, day(2025, 1, 1))
 	require.Equal(t, []string{"policy.none"}, problemCodes(o.Breaks))
 	require.Equal(t, "2025-09-15", o.Next.Format(time.DateOnly))
 }

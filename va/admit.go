@@ -27,6 +27,7 @@ const (
 // It is for DCV and CAA together; Probe.Admit knows which of both are asked for.
 func Admit(r Request, at time.Time) *Problem {
 	return admit(r, at, []fieldRule{
+		{"certificate_type", admitTLSServer},
 		{"method", admitMethod},
 		{"identifier", admitIdentifier},
 		{"token", admitToken},
@@ -42,6 +43,7 @@ func Admit(r Request, at time.Time) *Problem {
 // caaRules are those of a probe for CAA alone: all of the others', and nothing that belongs to a challenge.
 func caaRules() []fieldRule {
 	return []fieldRule{
+		{"certificate_type", admitCertificateType},
 		{"method", optional(func(r Request) bool { return r.Method == 0 }, admitMethod)},
 		{"identifier", admitIdentifier},
 		{"token", admitNoToken},
@@ -58,6 +60,7 @@ func caaRules() []fieldRule {
 // its date be unknown.
 func dcvRules(r Request) []fieldRule {
 	rules := []fieldRule{
+		{"certificate_type", admitTLSServer},
 		{"method", admitMethod},
 		{"identifier", admitIdentifier},
 		{"token", admitToken},
@@ -69,7 +72,7 @@ func dcvRules(r Request) []fieldRule {
 		{"account_aliases", admitNoAliases},
 	}
 	if r.KeyAuthorizationDigest != "" {
-		rules[2].check, rules[4].check, rules[5].check = admitNoToken, admitNoKeyAuthorization, admitDigest
+		rules[3].check, rules[5].check, rules[6].check = admitNoToken, admitNoKeyAuthorization, admitDigest
 	}
 	return rules
 }
@@ -96,6 +99,17 @@ func admit(r Request, at time.Time, rules []fieldRule) *Problem {
 			p.Field = field.name
 			return p
 		}
+	}
+	return nil
+}
+
+func admitCertificateType(r Request, _ time.Time) *Problem { return checkCertificateType(r) }
+
+// admitTLSServer: DCV together with CAA is for TLS. An S/MIME certificate rests on a mailbox, which no method here validates, and
+// an authorization must not rest on issuemail.
+func admitTLSServer(r Request, _ time.Time) *Problem {
+	if r.CertificateType != TLSServer {
+		return refuse("request.certificate-type", "the certificate type is %s, for which CAA alone can be checked", r.CertificateType)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAA
 		if p := unusableCAA(answer.Lookup, fault); p != nil {
 			return Error, p
 		}
-		records, unclear := caaRecords(answer)
+		records, unclear := caaRecords(answer, req.CertificateType)
 		if len(records) == 0 {
 			continue
 		}
@@ -161,17 +161,17 @@ func (c *Checker) askWithin(ctx context.Context, share float64, name string, qty
 	return c.ask(ctx, name, qtype)
 }
 
-// caaRecords gives the CAA records of an answer in presentation format. unclear is one whose issue value has a
+// caaRecords gives the CAA records of an answer in presentation format. unclear is one that decides on the type and whose value has a
 // backslash: the presentation format of the DNS library does not tell it from an escape, so that its text is no proof
 // of permission.
-func caaRecords(a *resolver.Answer) (records []string, unclear string) {
+func caaRecords(a *resolver.Answer, t CertificateType) (records []string, unclear string) {
 	for _, rr := range a.Records {
 		caa, ok := rr.(*dns.CAA)
 		if !ok {
 			continue
 		}
 		records = append(records, caa.String())
-		if tag := strings.ToLower(caa.Tag); strings.HasPrefix(tag, "issue") && strings.Contains(caa.Value, `\`) {
+		if t.decides(strings.ToLower(caa.Tag)) && strings.Contains(caa.Value, `\`) {
 			unclear = caa.String()
 		}
 	}

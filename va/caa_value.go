@@ -24,34 +24,98 @@ func (p property) String() string { return strings.ReplaceAll(p.text, "\t", " ")
 // critical is the Issuer Critical flag; the other bits are reserved and ignored (RFC 8659 section 4.1).
 const critical = 0x80
 
-// inert are the known tags that say nothing about issuance of TLS certificates for a DNS name. Being known, they may
-// carry the critical flag (C7; RFC 8659 section 4.4; BR appendix A; RFC 9495; issuevmc of the BIMI requirements).
-var inert = []string{"iodef", "contactemail", "contactphone", "issuemail", "issuevmc"}
+// known are the tags beside those that decide. They say nothing about an issuance of this type; being known, they may carry the
+// critical flag (C7; RFC 8659 section 4.4; BR appendix A; RFC 9495; issuevmc of the BIMI requirements).
+var known = []string{"issue", "issuewild", "issuemail", "issuevmc", "iodef", "contactemail", "contactphone"}
 
-// EvaluateCAA decides by RFC 8659 section 4 and RFC 8657 whether an RRset permits the issuance that the request asks
-// for. records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is
+// decides tells whether properties with a tag, in lower case, decide on certificates of a type: issue and issuewild on those for
+// TLS, issuemail alone on those for S/MIME, where the others restrict nothing (CAA-10, RFC 9495 section 4).
+func (t CertificateType) decides(tag string) bool {
+	switch t {
+	case TLSServer:
+		return tag == "issue" || tag == "issuewild"
+	case SMIME:
+		return tag == "issuemail"
+	}
+	return false
+}
+
+// Contact is an iodef property (RFC 8659 section 4.4): where a report of a refused request is to go.
+type Contact struct {
+	// Value is a URL; it comes from the DNS and may be anything.
+	Value string
+	// Plain tells that the value is visible ASCII that the record's text does not escape. No URL needs more, and the presentation
+	// format of the DNS library does not tell a backslash from an escape, so that what is not plain is no proof of an address.
+	Plain bool
+}
+
+// Contacts gives the iodef properties of an RRset in its order. records is as in EvaluateCAA; one that cannot be read is none. It is
+// pure.
+func Contacts(records []string) (all []Contact) {
+	for _, r := range records {
+		if p, err := parseProperty(r); err == nil && p.tag == "iodef" {
+			all = append(all, Contact{p.value, !strings.Contains(r, `\`) && printable(p.value)})
+		}
+	}
+	return all
+}
+
+// Forbidding gives the records of an RRset that EvaluateCAA refuses for: those that cannot be read and the critical ones that are
+// unknown; where there is none, the properties that decide. It is pure.
+func Forbidding(records []string, req Request) (all []string) {
+	var deciding, wild []string
+	for _, r := range records {
+		p, err := parseProperty(r)
+		switch {
+		case err != nil:
+			all = append(all, r)
+		case p.tag == "issuewild" && req.CertificateType.decides(p.tag):
+			wild = append(wild, r)
+		case req.CertificateType.decides(p.tag):
+			deciding = append(deciding, r)
+		case !slices.Contains(known, p.tag) && p.flags&critical != 0:
+			all = append(all, r)
+		}
+	}
+	switch {
+	case len(all) > 0:
+		return all
+	case req.Wildcard() && len(wild) > 0: // CAA-02
+		return wild
+	}
+	return deciding
+}
+
+// EvaluateCAA decides by RFC 8659 section 4, RFC 8657 and, for S/MIME, RFC 9495 whether an RRset permits the issuance that the
+// request asks for. records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is
 // empty where there is none. permits is the record that permits, empty where none is needed. It is pure.
 //
 // Whatever cannot be read does not permit. A property with parameters that are not known permits: RFC 8659 section 4.2
 // leaves them to the issuer.
+//
+// RFC 8657 defines accounturi and validationmethods for issue and issuewild, and RFC 9495 defines no parameters. Whoever writes them
+// into an issuemail property means to restrict it, so they are held to there too.
 func EvaluateCAA(records []string, req Request) (permits string, problem *Problem) {
-	var issue, wild []property
+	if p := checkCertificateType(req); p != nil {
+		return "", p
+	}
+	var deciding, wild []property
 	for _, r := range records {
 		p, err := parseProperty(r)
 		switch {
 		case err != nil:
 			return "", refuse("caa.malformed", "%q is not a CAA record: %v", cut(r, 300), err)
-		case p.tag == "issue":
-			issue = append(issue, p)
-		case p.tag == "issuewild":
+		case p.tag == "issuewild" && req.CertificateType.decides(p.tag):
 			wild = append(wild, p)
-		case slices.Contains(inert, p.tag):
+		case req.CertificateType.decides(p.tag):
+			deciding = append(deciding, p)
+		case slices.Contains(known, p.tag):
 		case p.flags&critical != 0: // CAA-03
 			return "", refuse("caa.critical",
 				"the property %q is critical and unknown, so that no certificate may be issued: %s", p.tag, p)
 		}
 	}
-	relevant := issue
+	relevant := deciding
 	// CAA-02, C2: issuewild replaces issue for wildcards, and is nothing to other names.
 	if req.Wildcard() && len(wild) > 0 {
 		relevant = wild
@@ -77,7 +141,7 @@ func weight(p *Problem) int {
 	return slices.Index([]string{"caa.forbidden", "caa.malformed", "caa.method", "caa.account"}, p.Code)
 }
 
-// refuses tells why an issue or issuewild property does not permit; nil when it does.
+// refuses tells why an issue, issuewild or issuemail property does not permit; nil when it does.
 func (p property) refuses(req Request) *Problem {
 	issuer, parameters, err := parseIssue(p.value)
 	if err != nil {
@@ -91,6 +155,8 @@ func (p property) refuses(req Request) *Problem {
 	switch {
 	case len(account) > 1 || len(account) == 1 && (account[0] == "" || !req.account(account[0])):
 		return refuse("caa.account", "%s permits another account than %s", p, req.AccountURI)
+	case len(method) > 0 && req.Method.Section() == "": // CAA alone need not name one, and then none is among those listed
+		return refuse("caa.method", "%s permits some validation methods, and the request names none", p)
 	case len(method) > 1 || len(method) == 1 && !methodListed(method[0], req.Method):
 		return refuse("caa.method", "%s does not permit validation by %s", p, req.Method)
 	}
@@ -129,8 +195,8 @@ const (
 	wsp          = " \t"
 )
 
-// parseIssue reads the value of an issue or issuewild property by the grammar of RFC 8659 section 4.2. issuer is empty
-// where the value names nobody.
+// parseIssue reads the value of an issue, issuewild or issuemail property by the grammar of RFC 8659 section 4.2, which is also
+// that of RFC 9495 section 3. issuer is empty where the value names nobody.
 func parseIssue(value string) (issuer string, parameters []parameter, err error) {
 	issuer, rest, hasParameters := strings.Cut(value, ";")
 	issuer = strings.Trim(issuer, wsp)

@@ -2,6 +2,7 @@ package va
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,10 @@ func caaCases(t testing.TB) []caaCase {
 		switch word {
 		case "wildcard":
 			c.request.Identifier, c.request.Method = "*.shop.example.com", DNS01
+		case "s-mime":
+			c.request.CertificateType = SMIME
+		case "no-method":
+			c.request.Method = 0
 		case "method":
 			m, err := ParseMethod(rest)
 			require.NoError(t, err)
@@ -42,11 +47,11 @@ func caaCases(t testing.TB) []caaCase {
 			c.records = append(c.records, "shop.example.com.\t300\tIN\tCAA\t"+line)
 		}
 	}
-	require.Greater(t, len(all), 70)
+	require.Greater(t, len(all), 100)
 	return all
 }
 
-// Holds: CAA-02, CAA-03, CAA-04, C2, C4, C5, C7
+// Holds: CAA-02, CAA-03, CAA-04, CAA-10, C2, C4, C5, C7
 func TestRFC8659_4_Evaluation(t *testing.T) {
 	for _, c := range caaCases(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -137,19 +142,28 @@ func FuzzIssueValue(f *testing.F) {
 
 func FuzzEvaluateCAA(f *testing.F) {
 	for _, c := range caaCases(f) {
-		f.Add(strings.Join(c.records, "\n"), c.request.Wildcard())
+		f.Add(strings.Join(c.records, "\n"), c.request.Wildcard(), c.request.CertificateType == SMIME)
 	}
-	f.Fuzz(func(t *testing.T, text string, wildcard bool) {
+	f.Fuzz(func(t *testing.T, text string, wildcard, mail bool) {
 		req := request(DNS01)
+		// idle is a property of the other type, which changes nothing.
+		idle := `x. 0 IN CAA 128 issuemail "%%%"`
+		if mail {
+			req.CertificateType, idle = SMIME, `x. 0 IN CAA 128 issue "%%%"`
+		}
 		if wildcard {
 			req.Identifier = "*.shop.example.com"
 		}
 		records := strings.Split(text, "\n")
 		permits, problem := EvaluateCAA(records, req)
+		beside, besideProblem := EvaluateCAA(append(slices.Clone(records), idle), req)
+		require.Equal(t, permits, beside)
+		require.Equal(t, problem, besideProblem)
 		if problem != nil {
 			require.Empty(t, permits)
 			return
 		}
+		require.False(t, mail && wildcard)
 		if permits != "" {
 			require.Contains(t, records, permits)
 		}

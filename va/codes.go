@@ -27,6 +27,7 @@ func Codes() []Code {
 			[]string{"DCV-17"}},
 		{"request.account", "the account URI is not an absolute URI", []string{"CAA-04"}},
 		{"request.issuers", "the issuer domain names are missing, or one of them is none", []string{"CAA-02"}},
+		{"request.certificate-type", "the certificate type is unknown, or not one for which this can be checked", []string{"CAA-10"}},
 		{"request.deadline", "the probe's deadline had passed before the check began", nil},
 
 		{"name.syntax", "the identifier is not a DNS name in A-labels and lower case", []string{"DCV-01"}},
@@ -71,6 +72,8 @@ func Codes() []Code {
 		{"tls.identifier", "the acmeIdentifier extension is missing, repeated, not critical, or not a DER octet string of 32 octets",
 			[]string{"DCV-18"}},
 		{"tls.digest", "the acmeIdentifier is not the SHA-256 of the key authorization", []string{"DCV-18"}},
+
+		{"tls.untrusted", "the certificate of a server to which a report is posted does not verify", []string{"CAA-09"}},
 
 		{"caa.forbidden", "CAA records exist, and none of them permits this CA", []string{"CAA-02"}},
 		{"caa.account", "CAA permits this CA for another account", []string{"CAA-04"}},

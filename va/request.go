@@ -93,6 +93,8 @@ type Request struct {
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8), in lower case; any of them in a CAA issue property permits.
 	// They come from the gate's configuration, never from a caller.
 	Issuers []string `json:"issuers"`
+	// CertificateType says which CAA properties decide. It is left out where it is TLSServer; SMIME is for CAA alone.
+	CertificateType CertificateType `json:"certificate_type,omitempty"`
 }
 
 // Wildcard tells whether the name applied for is a Wildcard Domain Name.
@@ -137,7 +139,7 @@ func (p Probe) Admit(at time.Time) *Problem {
 // Digest is the SHA-256, in hexadecimal, of the probe's JSON form. A reply is bound to it.
 func (p Probe) Digest() string {
 	b, err := json.Marshal(p)
-	if err != nil { // only a method or rule that is none can do this, and such a request was refused at the entrance
+	if err != nil { // only a method, rule or type that is none can do this, and such a request was refused at the entrance
 		return ""
 	}
 	sum := sha256.Sum256(b)

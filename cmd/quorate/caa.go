@@ -18,6 +18,8 @@ type caaCmd struct {
 	Wildcard   bool     `help:"Ask for the wildcard *.NAME."`
 	AccountURI string   `name:"account-uri" placeholder:"URI" help:"The account, for accounturi (RFC 8657). Without it a property that names one does not permit."`
 	Method     string   `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01, for validationmethods (RFC 8657). Without it a property that lists methods does not permit."`
+	// CertificateType picks the properties that decide.
+	CertificateType string `name:"certificate-type" enum:"tls-server,s-mime" default:"tls-server" placeholder:"TYPE" help:"What the certificate is for: ${enum} (RFC 9495). For s-mime the name is the domain of the e-mail address, and issuemail alone decides."`
 	// LookupFailure is the gate's caa_lookup_failure: what a gate that is configured so would find.
 	LookupFailure string `enum:"deny,permit-when-proven" default:"deny" placeholder:"RULE" help:"What a lookup that failed counts for: ${enum} (BR 3.2.2.8)."`
 	diagnosis
@@ -32,6 +34,8 @@ func (caaCmd) Help() string {
 type caaAnswer struct {
 	Name     string `json:"name"`
 	Wildcard bool   `json:"wildcard"`
+	// CertificateType is "tls-server" or "s-mime".
+	CertificateType va.CertificateType `json:"certificate_type"`
 	// Outcome is "permitted", "forbidden", or "error" when a lookup was bogus or failed.
 	Outcome string      `json:"outcome"`
 	Problem *va.Problem `json:"problem,omitempty"`
@@ -66,7 +70,10 @@ func (c caaCmd) Run(ctx context.Context, out console) error {
 	if f.Problem != nil && f.Problem.Code == "request.issuers" {
 		return fmt.Errorf("--issuer: %s", f.Problem.Detail)
 	}
-	a := caaAnswer{Name: req.FQDN(), Wildcard: req.Wildcard(), Outcome: map[va.Outcome]string{va.Pass: "permitted", va.Fail: "forbidden"}[f.Outcome],
+	if f.Problem != nil && f.Problem.Code == "request.certificate-type" {
+		return fmt.Errorf("--certificate-type: %s", f.Problem.Detail)
+	}
+	a := caaAnswer{Name: req.FQDN(), Wildcard: req.Wildcard(), CertificateType: req.CertificateType, Outcome: map[va.Outcome]string{va.Pass: "permitted", va.Fail: "forbidden"}[f.Outcome],
 		Problem: f.Problem, Found: f.Found, Records: append([]string{}, f.Records...), Permits: f.Permits, TTL: f.TTL, Lookups: []resolver.Lookup{}}
 	if a.Outcome == "" {
 		a.Outcome = "error"
@@ -116,6 +123,9 @@ func (c caaCmd) request() (va.Request, error) {
 		if req.Method, err = va.ParseMethod(c.Method); err != nil {
 			return va.Request{}, fmt.Errorf("--method: %w", err)
 		}
+	}
+	if req.CertificateType, err = va.ParseCertificateType(c.CertificateType); err != nil {
+		return va.Request{}, fmt.Errorf("--certificate-type: %w", err)
 	}
 	return req, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"strings"
@@ -31,14 +32,18 @@ func (c policyCmd) Run(out console) error {
 		}
 	}
 	var roster mpic.Roster
+	var cohort mpic.Cohort
 	if c.Config != "" {
 		g, err := config.LoadGate(c.Config)
 		if err != nil {
 			return err
 		}
 		roster = g.Roster()
+		if g.Cohort != nil { // whether enough go together depends on no secret
+			cohort = mpic.Cohort{Size: g.Cohort.Size, Secret: make([]byte, sha256.Size)}
+		}
 	}
-	o := mpic.OutlookOn(roster, at)
+	o := mpic.OutlookOn(roster, cohort, at)
 	if err := writeOutlook(out.stdout, o, c.Config, out.color); err != nil {
 		return status{exitFailure, err}
 	}

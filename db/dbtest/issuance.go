@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
 )
 
 // Clock is one for stores that keep the attempts made here: it begins at their start, and goes on by a millisecond with each look.
@@ -65,8 +66,29 @@ func Issue(t testing.TB, s *db.Store, at time.Time, names ...string) (int64, mpi
 	require.NoError(t, err)
 	c := mpic.MatchCertificate(p, "rest:ra-1", Certificate(t, p.Issued, names...), at.Add(time.Second))
 	require.Equal(t, mpic.OutcomeLinked, c.Outcome, "%+v", c.Problems)
-	require.NoError(t, s.Ledger().RecordCertificate(t.Context(), c))
+	_, again, err := s.Ledger().RecordCertificate(t.Context(), c)
+	require.NoError(t, err)
+	require.False(t, again)
 	return number, c
+}
+
+// mailIsNotReliedUpon records a granted check of CAA for an S/MIME certificate: it is on record, and nothing finds it for a permit
+// (CAA-10).
+func mailIsNotReliedUpon(t *testing.T, g Engine) {
+	a := Attempt("MAIL", "mail.example.com", mpic.CAARecheck)
+	a.Probe.CAAAlone = true
+	a.Probe.Request.Token, a.Probe.Request.KeyAuthorization, a.Probe.Request.TokenCreated = "", "", time.Time{}
+	a.Probe.Request.CertificateType = va.SMIME
+	Record(t, g.Store, Evidence(t, a))
+	r, err := g.Store.Attempt(t.Context(), "MAIL")
+	require.NoError(t, err)
+	require.True(t, mpic.Judge(r.Evidence).Granted(), "%v", mpic.Judge(r.Evidence).Reasons())
+	require.Equal(t, va.SMIME, r.Evidence.Attempt.Probe.Request.CertificateType)
+	_, err = r.Reliable()
+	require.Error(t, err)
+	found, err := g.Store.Ledger().Evidence(t.Context(), Account, []string{"mail.example.com"})
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
 
 func issuance(t *testing.T, g Engine) {
@@ -107,6 +129,7 @@ func issuance(t *testing.T, g Engine) {
 		change(&more)
 		require.Error(t, l.Confirm(t.Context(), more), "a row that says %s", name)
 	}
+	mailIsNotReliedUpon(t, g)
 	less := found[0]
 	less.CAAFreshUntil = less.CAAFreshUntil.Add(-time.Hour)
 	require.NoError(t, l.Confirm(t.Context(), less))
@@ -132,11 +155,15 @@ func issuance(t *testing.T, g Engine) {
 	_, err = l.FindPermit(t.Context(), "NONE")
 	require.ErrorIs(t, err, mpic.ErrNoPermit)
 
-	require.NoError(t, l.RecordCertificate(t.Context(), c), "a second time changes nothing")
+	linked, there, err := l.RecordCertificate(t.Context(), c)
+	require.NoError(t, err)
+	require.True(t, there, "a second time changes nothing")
+	require.EqualValues(t, 1, linked)
 	require.Equal(t, 1, count(t, g, "certificates"))
 	stranger := c
 	stranger.Permit = "NONE"
-	require.ErrorIs(t, l.RecordCertificate(t.Context(), stranger), mpic.ErrNoPermit)
+	_, _, err = l.RecordCertificate(t.Context(), stranger)
+	require.ErrorIs(t, err, mpic.ErrNoPermit)
 	for name, f := range map[string]db.CertificateFilter{"all": {}, "serial": {Serial: "0" + c.Serial}, "fingerprint": {Fingerprint: c.SHA256},
 		"name": {Name: "example.com"}, "attempt": {Attempt: 1}} {
 		all, err := g.Store.Certificates(t.Context(), f)

@@ -1,9 +1,11 @@
 package perspective
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,26 +14,29 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"github.com/quorate/quorate/va"
 )
 
-// Config is what NewServer needs. Checker, Identity, Gates, Logger and Now are required.
+// Config is what NewServer needs. Checker, Identity, Gates, Logger and Now are required; Checker is not where each gate has its own.
 type Config struct {
-	// Checker does the checks and makes the reports.
+	// Checker does the checks and makes the reports, for gates that have none of their own.
 	Checker *va.Checker
 	// Identity is the perspective's: its TLS key and its signing key.
 	Identity *Identity
-	// Gates are those that may ask.
+	// Gates are those that may ask, 1 to 256.
 	Gates []Gate
+	// Places is how many probes of all gates together are answered at a time; the gates' own are parts of it. 0 means 4096, and at
+	// most 65536 are allowed.
+	Places int
 	// MaxCheck bounds the checks for one probe, whatever its deadline; 0 means 30 s, at most 2 minutes.
 	MaxCheck time.Duration
 	// BodyTimeout is how long a probe may take to arrive; 0 means 5 s, at most 1 minute.
 	BodyTimeout time.Duration
-	// Logger receives one line per probe, with the gate's name and the attempt.
+	// Logger receives one line per probe, with the gate's name and the attempt. Of requests that are refused it has at most 10 a
+	// second for each gate, and how many were left out.
 	Logger *slog.Logger
 	// Metrics count probes; nil counts nothing. They are one Server's alone.
 	Metrics *Metrics
@@ -53,8 +58,6 @@ const (
 	idleTimeout   = 10 * time.Minute
 	// writeTime is the time to write a reply, beyond the checks.
 	writeTime = 10 * time.Second
-	// maxConnections bounds the connections of all gates and of everybody who knocks.
-	maxConnections = 1024
 )
 
 var (
@@ -65,10 +68,10 @@ var (
 
 // Server answers probes as one perspective. It is an http.Handler for connections whose client certificate is a gate's.
 type Server struct {
-	// check is the checker's Check. Tests of this package put another function here; nobody else can.
-	check       func(context.Context, va.Probe) va.Report
-	identity    *Identity
-	gates       map[string]*admission
+	identity *Identity
+	gates    map[string]*admission
+	// strangers counts the log lines about connections that are no gate's.
+	strangers   *admission
 	maxCheck    time.Duration
 	bodyTimeout time.Duration
 	log         *slog.Logger
@@ -78,12 +81,13 @@ type Server struct {
 
 // NewServer refuses a configuration that lacks something required or has an impossible value.
 func NewServer(config Config) (*Server, error) {
-	if config.Checker == nil {
+	if config.Checker == nil && (len(config.Gates) == 0 || slices.ContainsFunc(config.Gates, func(g Gate) bool { return g.Checker == nil })) {
 		return nil, errors.New("perspective: there is no checker")
 	}
 	return newServer(config, config.Checker.Check)
 }
 
+// newServer takes the Config's checker as a function, so that tests of this package can put another there; nobody else can.
 func newServer(config Config, check func(context.Context, va.Probe) va.Report) (*Server, error) {
 	switch {
 	case config.Identity == nil || config.Identity.signer == nil:
@@ -93,16 +97,19 @@ func newServer(config Config, check func(context.Context, va.Probe) va.Report) (
 	case config.Now == nil:
 		return nil, errors.New("perspective: there is no clock")
 	}
-	gates, err := newAdmissions(config.Gates)
+	gates, err := newAdmissions(config.Gates, config.Places, check)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{check: check, identity: config.Identity, gates: gates, log: config.Logger, metrics: config.Metrics, now: config.Now}
+	s := &Server{identity: config.Identity, gates: gates, strangers: &admission{lines: newBucket(linesRate, linesBurst)}, log: config.Logger, metrics: config.Metrics, now: config.Now}
 	if s.maxCheck, err = duration("MaxCheck", config.MaxCheck, defaultMaxCheck, mostMaxCheck); err != nil {
 		return nil, err
 	}
 	if s.bodyTimeout, err = duration("BodyTimeout", config.BodyTimeout, defaultBodyTimeout, mostBodyTimeout); err != nil {
 		return nil, err
+	}
+	for _, g := range gates {
+		s.metrics.knows(g.name)
 	}
 	return s, nil
 }
@@ -130,7 +137,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(netutil.LimitListener(listener, maxConnections), "", "") }()
+	door := openDoorway(ctx, listener, server.TLSConfig, s.welcome, s.stranger)
+	go func() { served <- server.Serve(door) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("perspective: serving on %s: %w", listener.Addr(), err)
@@ -152,16 +160,45 @@ func (s *Server) tlsConfig() *tls.Config {
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{s.identity.certificate},
 		ClientAuth:   tls.RequireAnyClientCert,
+		NextProtos:   []string{"h2", "http/1.1"},
 		// Each connection proves its key anew.
 		SessionTicketsDisabled: true,
 		// MPIC-08: a connection without a known gate's key does not come about.
 		VerifyConnection: func(state tls.ConnectionState) error {
-			if s.gate(state.PeerCertificates) == nil {
-				return errors.New("perspective: the client certificate's key is no known gate's")
-			}
-			return nil
+			_, err := s.known(state)
+			return err
 		},
 	}
+}
+
+func (s *Server) known(state tls.ConnectionState) (*admission, error) {
+	if gate := s.gate(state.PeerCertificates); gate != nil {
+		return gate, nil
+	}
+	return nil, errors.New("perspective: the client certificate's key is no known gate's")
+}
+
+// stranger logs a handshake that failed, and of very many not each.
+func (s *Server) stranger(remote net.Addr, err error) {
+	if left, ok := s.strangers.tells(s.now()); ok {
+		s.log.Warn("handshake failed", "remote", remote.String(), "error", err, "left_out", left)
+	}
+}
+
+// welcome makes a connection that of the gate whose key it has shown.
+func (s *Server) welcome(c *connection, state tls.ConnectionState) error {
+	gate, err := s.known(state)
+	if err != nil {
+		return err
+	}
+	if err = c.belongs(gate); errors.Is(err, errConnections) {
+		s.metrics.refuse(gate.name, "perspective.connections")
+		if left, ok := gate.tells(s.now()); ok {
+			s.log.Warn("connection refused", "gate", gate.name, "remote", c.RemoteAddr().String(), "code", "perspective.connections",
+				"connections", gate.mostConnections, "left_out", left)
+		}
+	}
+	return err
 }
 
 func (s *Server) gate(chain []*x509.Certificate) *admission {
@@ -178,7 +215,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		gate = s.gate(r.TLS.PeerCertificates)
 	}
 	if gate == nil { // only where the handler is served by something else than Serve
-		s.refuse(w, r, "", refusal(403, "request.gate", "this connection is not a known gate's"))
+		s.refuse(w, r, nil, refusal(403, "request.gate", "this connection is not a known gate's"))
 		return
 	}
 	switch {
@@ -189,50 +226,65 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case r.URL.Path == "/livez":
 		w.Header().Set("Allow", "GET, HEAD")
-		s.refuse(w, r, gate.name, refusal(405, "request.verb", "/livez is read with GET"))
+		s.refuse(w, r, gate, refusal(405, "request.verb", "/livez is read with GET"))
 	case r.URL.Path != probePath:
-		s.refuse(w, r, gate.name, refusal(404, "request.path", "a perspective answers POST "+probePath+" and GET /livez"))
+		s.refuse(w, r, gate, refusal(404, "request.path", "a perspective answers POST "+probePath+" and GET /livez"))
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		s.refuse(w, r, gate.name, refusal(405, "request.verb", "a probe is sent with POST"))
+		s.refuse(w, r, gate, refusal(405, "request.verb", "a probe is sent with POST"))
 	case !isMedia(r.Header.Get("Content-Type"), "application/json"):
-		s.refuse(w, r, gate.name, refusal(415, "request.content-type", "a probe is sent as application/json"))
+		s.refuse(w, r, gate, refusal(415, "request.content-type", "a probe is sent as application/json"))
 	default:
 		s.probe(w, r, gate)
 	}
 }
 
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, gate string, p *problem) {
-	s.metrics.refuse(gate, p.Code)
-	s.log.WarnContext(r.Context(), "probe refused", "gate", gate, "remote", r.RemoteAddr, "status", p.Status, "code", p.Code, "detail", p.Detail)
+// refuse answers with a problem. gate is nil where the connection is no gate's.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, gate *admission, p *problem) {
+	name, left, tell := "", 0, true
+	if gate != nil {
+		name = gate.name
+		left, tell = gate.tells(s.now())
+	}
+	s.metrics.refuse(name, p.Code)
+	if tell {
+		s.log.WarnContext(r.Context(), "probe refused", "gate", name, "remote", r.RemoteAddr, "status", p.Status, "code", p.Code,
+			"detail", p.Detail, "left_out", left)
+	}
 	if err := p.write(w); err != nil {
-		s.log.DebugContext(r.Context(), "writing to a gate", "gate", gate, "error", err)
+		s.log.DebugContext(r.Context(), "writing to a gate", "gate", name, "error", err)
 	}
 }
 
 // probe takes a place before it reads the body, so that a gate's slow bodies cost only its own places.
 func (s *Server) probe(w http.ResponseWriter, r *http.Request, gate *admission) {
+	if p := gate.hurried(s.now()); p != nil {
+		s.refuse(w, r, gate, p)
+		return
+	}
 	if !gate.enter() {
-		s.refuse(w, r, gate.name, overload(fmt.Sprintf("all %d places of this gate are taken", cap(gate.slots))))
+		s.refuse(w, r, gate, overload(fmt.Sprintf("all %d places of this gate are taken", cap(gate.slots))))
 		return
 	}
 	defer gate.leave()
+	s.metrics.entered(gate.name)
+	defer s.metrics.left(gate.name)
 	began := time.Now()
 	probe, p := s.read(w, r)
 	if p == nil {
 		p = gate.remember(probe.Attempt, probe.Nonce, probe.Deadline, s.now())
 	}
 	if p != nil {
-		s.refuse(w, r, gate.name, p)
+		s.refuse(w, r, gate, p)
 		return
 	}
 	// The deadline counts by the perspective's clock, which may be a test's: only the remaining time goes to the timer.
 	ctx, cancel := context.WithTimeout(r.Context(), min(probe.Deadline.Sub(s.now()), s.maxCheck))
 	defer cancel()
-	report := s.check(ctx, probe)
+	report := gate.check(ctx, probe)
 	body, p := s.seal(probe, report)
 	if p != nil {
-		s.refuse(w, r, gate.name, p)
+		s.refuse(w, r, gate, p)
 		return
 	}
 	s.metrics.answered(gate.name, report, time.Since(began))
@@ -289,9 +341,16 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 	}
 	// A perspective probes for nobody what the gate itself must refuse.
 	if p := probe.Admit(now); p != nil {
-		refused := refusal(400, p.Code, p.Detail).inField("request." + p.Field)
+		refused := refusal(400, p.Code, p.Detail)
+		if p.Field != "" {
+			refused = refused.inField("request." + p.Field)
+		}
 		refused.Rules = p.Rules
 		return va.Probe{}, refused
+	}
+	// What is hashed is what was sent: a probe has one text, so that nobody has to guess from which one a digest was made.
+	if text, err := json.Marshal(probe); err != nil || !bytes.Equal(text, body) {
+		return va.Probe{}, refusal(400, "request.malformed", "the probe is not in its canonical form")
 	}
 	return probe, nil
 }

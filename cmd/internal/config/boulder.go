@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -84,29 +83,5 @@ func (d *document) boulderRemotes(b *BoulderRemotes, remotes []Remote) {
 	d.accounts("boulder_remotes.account_uri_prefixes", b.AccountURIPrefixes)
 	if !asked {
 		d.refuse("boulder_remotes", "", "no perspective has protocol: boulder")
-	}
-}
-
-// protocol looks at what a remote's protocol has or has not.
-func (d *document) protocol(field string, r Remote) {
-	switch {
-	case !d.has(field + ".protocol"):
-		d.require(field, "url", "tls_key", "signing_key")
-		if d.has(field + ".code") {
-			d.refuse(field+".code", "MPIC-08", "a perspective of ours is called by its name")
-		}
-	case r.Protocol == string(mpic.Boulder):
-		d.require(field, "url")
-		if d.has(field + ".signing_key") {
-			d.refuse(field+".signing_key", "MPIC-08", "Boulder's remoteva signs nothing")
-		}
-		if d.has(field+".code") && (r.Code == "" || len(r.Code) > 200) {
-			d.refuse(field+".code", "MPIC-08", "the remoteva's perspective is needed, 1 to 200 characters")
-		}
-		if u, err := url.Parse(r.URL); err == nil && d.has(field+".url") && (u.Port() == "" || strings.Trim(u.Path, "/") != "") {
-			d.refuse(field+".url", "", "%q: https://HOST:PORT is needed; it means gRPC over TLS", r.URL)
-		}
-	default:
-		d.refuse(field+".protocol", "MPIC-08", "%q is no protocol of a remote; left out it is ours, and there is %q", r.Protocol, mpic.Boulder)
 	}
 }

@@ -134,6 +134,10 @@ func TestMistakes(t *testing.T) {
 		"metrics, no address":   {"limits:", "metrics: {}\nlimits:", `29:1: metrics.listen: this field is required`},
 		"metrics, a name":       {"limits:", "metrics: {listen: \"localhost:9090\"}\nlimits:", `29:19: metrics.listen: "localhost:9090": ADDRESS:PORT`},
 		"metrics, switch":       {"limits:", "metrics: true\nlimits:", `29:10: metrics: a mapping of keys`},
+		"audit log, nowhere":    {"limits:", "audit_log: {required: true}\nlimits:", `29:1: audit_log.destination: this field is required`},
+		"audit log, a text":     {"limits:", "audit_log: {destination: a, required: maybe}\nlimits:", `29:39: audit_log.required: true or false is needed here, and there is a text`},
+		"audit log, empty":      {"limits:", "audit_log: {destination: ''}\nlimits:", `29:26: audit_log.destination: stdout, stderr or the path`},
+		"audit log, gate":       {"limits:", "audit_log: {destination: a, gate: ''}\nlimits:", `29:35: audit_log.gate: a gate's name has`},
 		"log level":             {"limits:", "log: {level: loud}\nlimits:", `29:14: log.level: "loud" is none of`},
 		"log format":            {"limits:", "log: {format: xml}\nlimits:", `29:15: log.format: "xml" is neither`},
 		"anchor":                {"name: frankfurt", "name: &a frankfurt", `14:9: primary.name: anchors, aliases and tags are not used`},
@@ -197,6 +201,13 @@ func TestPerspectiveMistakes(t *testing.T) {
 		"name":           {"name: ashburn", "name: Ash Burn", `1:7: name: "Ash Burn": a name is`},
 		"roots":          {"gates:", "root_hints: x\ngates:", `5:1: root_hints: the ports, the DNS root`},
 		"in flight":      {"  - name: gate", "  - in_flight: 9999\n    name: gate", `6:16: gates[0].in_flight: 9999 is not between 1 and 4096`},
+		"no rate":        {"  - name: gate", "  - rate: 0\n    name: gate", `6:11: gates[0].rate: 0 probes in a second are not between 0.01 and 100000`},
+		"rate":           {"  - name: gate", "  - rate: 100001\n    name: gate", `6:11: gates[0].rate: 100001 probes in a second`},
+		"no number":      {"  - name: gate", "  - rate: .nan\n    name: gate", `6:11: gates[0].rate: a number is needed here`},
+		"burst alone":    {"  - name: gate", "  - burst: 5\n    name: gate", `6:12: gates[0].burst: a burst needs a rate beside it`},
+		"burst":          {"  - name: gate", "  - burst: 0\n    rate: 1.5\n    name: gate", `6:12: gates[0].burst: 0 is not between 1 and 1000000`},
+		"places":         {"gates:", "limits: {in_flight: 70000}\ngates:", `5:21: limits.in_flight: 70000 is not between 1 and 65536`},
+		"too few places": {"gates:\n", "limits: {in_flight: 5}\ngates:\n  - {name: b, tls_key: \"" + otherSum + "\", in_flight: 5}\n", `7:3: gates: the gates need 6 places for probes, and limits.in_flight gives 5`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, goodPerspective, c.old)
@@ -204,8 +215,12 @@ func TestPerspectiveMistakes(t *testing.T) {
 			require.ErrorContains(t, err, "perspective.yaml:"+c.want)
 		})
 	}
+	p, err := ParsePerspective("perspective.yaml", []byte(goodPerspective+"    in_flight: 128\n    rate: 2.5\n    burst: 20\nlimits: {in_flight: 256}\n"))
+	require.NoError(t, err)
+	require.Equal(t, GatePin{Name: "gate", TLSKey: digest, InFlight: 128, Rate: 2.5, Burst: 20}, p.Gates[0])
+	require.Equal(t, 256, p.Limits.InFlight)
 	twice := goodPerspective + "  - name: second\n    tls_key: \"" + digest + "\"\n"
-	_, err := ParsePerspective("perspective.yaml", []byte(twice))
+	_, err = ParsePerspective("perspective.yaml", []byte(twice))
 	require.ErrorContains(t, err, "gates[1]: its name or its key is another gate's already")
 }
 

@@ -23,10 +23,12 @@ type Perspective struct {
 	// UpstreamResolver is a recursive resolver to ask instead of the servers of each zone, an IP address with or without a port.
 	// Its answers are validated here all the same. Empty, the usual, resolves from the root. Only remotes have it: the primary
 	// resolves by itself (DCV-04).
-	UpstreamResolver string            `yaml:"upstream_resolver"`
-	Limits           PerspectiveLimits `yaml:"limits"`
-	Metrics          Metrics           `yaml:"metrics"`
-	Log              Log               `yaml:"log"`
+	UpstreamResolver string `yaml:"upstream_resolver"`
+	// OpenMPIC lets Open MPIC coordinators ask this perspective; left out, none can.
+	OpenMPIC *OpenMPICChecker  `yaml:"open_mpic"`
+	Limits   PerspectiveLimits `yaml:"limits"`
+	Metrics  Metrics           `yaml:"metrics"`
+	Log      Log               `yaml:"log"`
 }
 
 // Upstream gives UpstreamResolver as address and port, 53 where none is named; the zero AddrPort where it is empty.
@@ -49,17 +51,24 @@ func ParseResolver(s string) (netip.AddrPort, error) {
 	return at, nil
 }
 
-// GatePin is one gate and its pinned key.
+// GatePin is one gate, its pinned key, and what it may ask for. Several CAs' gates may share a perspective.
 type GatePin struct {
 	Name string `yaml:"name"`
 	// TLSKey is the SHA-256 of the public key of the gate's certificate, in hexadecimal.
 	TLSKey string `yaml:"tls_key"`
-	// InFlight is how many of the gate's probes are answered at a time: 64.
+	// InFlight is how many of the gate's probes are answered at a time: 64, or an equal share of limits.in_flight where that is less.
+	// These places are the gate's alone.
 	InFlight int `yaml:"in_flight"`
+	// Rate is how many probes the gate may send in a second on average: 0.01 to 100000; without it any number. Burst is how many at
+	// once: as many as in one second, and at least 1.
+	Rate  float64 `yaml:"rate"`
+	Burst int     `yaml:"burst"`
 }
 
-// PerspectiveLimits bound time. A zero field takes the default.
+// PerspectiveLimits bound time and work. A zero field takes the default.
 type PerspectiveLimits struct {
+	// InFlight is how many probes of all gates together are answered at a time: 4096, at most 65536.
+	InFlight int `yaml:"in_flight"`
 	// Check bounds the checks for one probe: 30s, at most 2m.
 	Check time.Duration `yaml:"check"`
 	// Resolution bounds one DNS lookup: 15s, at most 60s.
@@ -114,10 +123,9 @@ func (d *document) perspective(p Perspective) (Perspective, error) {
 			d.refuse(field, "MPIC-08", "its name or its key is another gate's already")
 		}
 		names[g.Name], keys[g.TLSKey] = true, true
-		if d.has(field+".in_flight") && (g.InFlight < 1 || g.InFlight > 4096) {
-			d.refuse(field+".in_flight", "", "%d is not between 1 and 4096", g.InFlight)
-		}
+		d.share(field, g)
 	}
+	d.places(p)
 	for _, f := range []struct {
 		field string
 		value time.Duration
@@ -133,7 +141,46 @@ func (d *document) perspective(p Perspective) (Perspective, error) {
 			d.refuse("upstream_resolver", "", "%v", err)
 		}
 	}
+	d.openMPICChecker(p.OpenMPIC)
 	d.metrics(p.Metrics)
 	d.log(p.Log)
 	return p, d.err()
+}
+
+// share refuses limits of one gate that are impossible.
+func (d *document) share(field string, g GatePin) {
+	if d.has(field+".in_flight") && (g.InFlight < 1 || g.InFlight > 4096) {
+		d.refuse(field+".in_flight", "", "%d is not between 1 and 4096", g.InFlight)
+	}
+	if d.has(field+".rate") && !(g.Rate >= 0.01 && g.Rate <= 100_000) { // so that what is no number is refused
+		d.refuse(field+".rate", "", "%v probes in a second are not between 0.01 and 100000", g.Rate)
+	}
+	if d.has(field+".burst") && (g.Burst < 1 || g.Burst > 1_000_000) {
+		d.refuse(field+".burst", "", "%d is not between 1 and 1000000", g.Burst)
+	}
+	if d.has(field+".burst") && !d.has(field+".rate") {
+		d.refuse(field+".burst", "", "a burst needs a rate beside it")
+	}
+}
+
+// places refuses more places for the gates than there are: each gate's are its own, and are not shared with others.
+func (d *document) places(p Perspective) {
+	all := 4096
+	if d.has("limits.in_flight") {
+		all = p.Limits.InFlight
+		if all < 1 || all > 1<<16 {
+			d.refuse("limits.in_flight", "", "%d is not between 1 and 65536", all)
+			return
+		}
+	}
+	needed := 0
+	for _, g := range p.Gates {
+		needed += max(g.InFlight, 1)
+	}
+	if needed > all {
+		d.refuse("gates", "", "the gates need %d places for probes, and limits.in_flight gives %d", needed, all)
+	}
+	if len(p.Gates) > 256 {
+		d.refuse("gates", "", "%d gates; at most 256 share a perspective", len(p.Gates))
+	}
 }

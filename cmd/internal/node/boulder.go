@@ -5,11 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
@@ -24,17 +22,29 @@ func (c closer) Close() error {
 	return nil
 }
 
-// newRemoteVA makes the connection to one of Boulder's remoteva.
-func newRemoteVA(c *config.BoulderRemotes, m mpic.Member, log *slog.Logger, now func() time.Time) (*boulder.Remote, error) {
-	if c == nil {
-		return nil, fmt.Errorf("boulder_remotes: %s speaks Boulder's protocol, and nothing says what it is shown", m.Name)
+// boulderRemotes makes the connections to Boulder's remoteva, by their names.
+func (g *Gate) boulderRemotes(c config.Gate, roster mpic.Roster, doors Doors) (map[string]mpic.Remote, error) {
+	out := map[string]mpic.Remote{}
+	for _, m := range roster.Remotes {
+		if m.Protocol != mpic.Boulder {
+			continue
+		}
+		b := c.BoulderRemotes
+		if b == nil {
+			return nil, fmt.Errorf("boulder_remotes: %s speaks Boulder's protocol, and nothing says what it is shown", m.Name)
+		}
+		certificate, roots, err := mutual(b.TLS, b.CA)
+		if err != nil {
+			return nil, fmt.Errorf("boulder_remotes: %w", err)
+		}
+		remote, err := boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: certificate, Roots: roots, Accounts: b.AccountURIPrefixes,
+			Logger: g.log, Now: doors.clock()})
+		if err != nil {
+			return nil, err
+		}
+		g.remotes, out[m.Name] = append(g.remotes, remote), remote
 	}
-	certificate, roots, err := mutual(c.TLS, c.CA)
-	if err != nil {
-		return nil, fmt.Errorf("boulder_remotes: %w", err)
-	}
-	return boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: certificate, Roots: roots, Accounts: c.AccountURIPrefixes,
-		Logger: log, Now: now})
+	return out, nil
 }
 
 // newBoulder makes the front for Boulder's RA; nil where none is configured.

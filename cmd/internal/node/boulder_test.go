@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -29,6 +28,7 @@ import (
 
 	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/va"
 )
@@ -177,6 +177,6 @@ func TestBouldersFilesAreRead(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, _, err = mutual(config.Pair{Certificate: own.Certificate, Key: filepath.Join(dir, "absent.pem")}, own.Certificate)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = newRemoteVA(nil, config.Gate{}.Roster().Primary, slog.New(slog.DiscardHandler), time.Now)
+	_, err = (&Gate{}).boulderRemotes(config.Gate{}, mpic.Roster{Remotes: []mpic.Member{{Name: "lagos", Protocol: mpic.Boulder}}}, Doors{})
 	require.ErrorContains(t, err, "boulder_remotes")
 }

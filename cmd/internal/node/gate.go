@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -23,7 +24,10 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/auditlog"
 	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/iodef"
+	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
 	"github.com/quorate/quorate/va"
@@ -40,9 +44,14 @@ type Gate struct {
 	// Handler is the REST front.
 	Handler *rest.Server
 
+	// reporter tells of refusals; nil where the configuration has none.
+	reporter *iodef.Reporter
+	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
+	draft    http.Handler     // nil where draft-westerbaan-mpic is not served
 	remotes  []io.Closer
 	boulder  *boulder.Server // nil without a front for Boulder's RA
 	signer   *Signer
+	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
 	attempt  time.Duration
@@ -85,12 +94,19 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	if breaks := roster.Check(doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
+	cohort, err := newCohort(c.Cohort)
+	if err != nil {
+		return err
+	}
+	if breaks := cohort.Check(roster, doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
 		return rosterError(breaks)
 	}
 	written, err := register(g.registry, db.NewMetrics)
 	if err != nil {
 		return err
+	}
+	if err := g.openAuditLog(c.AuditLog, software, doors); err != nil {
+		return fmt.Errorf("audit_log: %w", err)
 	}
 	if err := g.openRecords(ctx, c, software, doors, written); err != nil {
 		return err
@@ -105,9 +121,16 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
-		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+	if g.reporter, err = g.newReporter(c.IODEF, primary, doors); err != nil {
+		return err
+	}
+	var refused func(mpic.Result)
+	if g.reporter != nil {
+		refused = g.reporter.Refused
+	}
+	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
+		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
 	}
@@ -121,8 +144,26 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.Handler, err = rest.New(front); err != nil {
 		return err
 	}
+	if g.openMPIC, err = g.newOpenMPIC(c, doors); err != nil {
+		return err
+	}
+	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight); err != nil {
+		return err
+	}
 	g.boulder, err = g.newBoulder(c, roster.Primary)
 	return err
+}
+
+// newCohort reads the secret that chooses cohorts.
+func newCohort(c *config.Cohort) (mpic.Cohort, error) {
+	if c == nil {
+		return mpic.Cohort{}, nil
+	}
+	secret, err := readSecret(c.SecretFile)
+	if err != nil {
+		return mpic.Cohort{}, fmt.Errorf("cohort.secret_file: %w", err)
+	}
+	return mpic.Cohort{Size: c.Size, Secret: secret}, nil
 }
 
 // newPermits loads the key that signs permits.
@@ -139,8 +180,8 @@ func (g *Gate) newPermits(c config.Permits, doors Doors) (*mpic.Permits, error) 
 	return permits, nil
 }
 
-// loadKey reads a private key in PKCS #8, which nobody but its owner may read.
-func loadKey(file string) (crypto.Signer, error) {
+// readSecret reads a file that nobody but its owner may read.
+func readSecret(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -148,7 +189,12 @@ func loadKey(file string) (crypto.Signer, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(filepath.Clean(file))
+	return os.ReadFile(filepath.Clean(file))
+}
+
+// loadKey reads a private key in PKCS #8.
+func loadKey(file string) (crypto.Signer, error) {
+	text, err := readSecret(file)
 	if err != nil {
 		return nil, err
 	}
@@ -169,14 +215,18 @@ func loadKey(file string) (crypto.Signer, error) {
 
 // connect makes the remotes, in the roster's order.
 func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+	others := map[string]mpic.Remote{}
+	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.boulderRemotes, g.openMPICRemotes, g.draftRemotes} {
+		some, err := connect(c, roster, doors)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(others, some)
+	}
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
-		if m.Protocol == mpic.Boulder {
-			remote, err := newRemoteVA(c.BoulderRemotes, m, g.log, doors.clock())
-			if err != nil {
-				return nil, err
-			}
-			g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+		if m.Protocol != mpic.Native {
+			remotes = append(remotes, others[m.Name])
 			continue
 		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
@@ -223,7 +273,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
 	server := &http.Server{
-		Handler:           g.Handler,
+		Handler:           g.Fronts(),
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
 		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
@@ -281,14 +331,19 @@ func (g *Gate) close() error {
 		errs = append(errs, r.Close())
 	}
 	if g.Store == nil {
-		return errors.Join(errs...)
+		return errors.Join(append(errs, g.closeAuditLog())...)
+	}
+	if g.reporter != nil { // reports are put on record, so that they come before the records
+		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+		defer cancel()
+		errs = append(errs, g.reporter.Close(ctx))
 	}
 	if g.Publisher != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()
 		errs = append(errs, g.Publisher.Close(ctx))
 	}
-	return errors.Join(append(errs, g.signer.Close(), g.Store.Close())...)
+	return errors.Join(append(errs, g.signer.Close(), g.Store.Close(), g.closeAuditLog())...)
 }
 
 // records lets the REST front read what package db keeps.

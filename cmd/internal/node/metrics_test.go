@@ -112,7 +112,8 @@ func TestOperatorsReadTheMetricsOfAPerspective(t *testing.T) {
 		SigningKey: filepath.Join(dir, "signing-key.pem")}
 	require.NoError(t, id.Save(files))
 	c := config.Perspective{Name: "ashburn", Listen: "127.0.0.1:0", TLS: config.Pair{Certificate: files.Certificate, Key: files.TLSKey},
-		SigningKey: files.SigningKey, Gates: []config.GatePin{{Name: "gate", TLSKey: strings.Repeat("0a", 32)}}, Metrics: config.Metrics{Listen: "127.0.0.1:0"}}
+		SigningKey: files.SigningKey, Gates: []config.GatePin{{Name: "gate", TLSKey: strings.Repeat("0a", 32)},
+			{Name: "another", TLSKey: strings.Repeat("0b", 32), InFlight: 8, Rate: 5, Burst: 10}}, Metrics: config.Metrics{Listen: "127.0.0.1:0"}}
 	p, err := NewPerspective(t.Context(), c, "quorate test", Doors{}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
@@ -120,7 +121,10 @@ func TestOperatorsReadTheMetricsOfAPerspective(t *testing.T) {
 	go func() { served <- p.Serve(ctx) }()
 	status, text := read(t, p.monitor, "/metrics")
 	require.Equal(t, 200, status)
-	require.Contains(t, text, "quorate_dns_cached_zones 0\n")
+	for _, gate := range []string{"gate", "another"} { // each has a resolver of its own
+		require.Contains(t, text, `quorate_dns_cached_zones{gate="`+gate+`"} 0`+"\n")
+		require.Contains(t, text, `quorate_probes_in_flight{gate="`+gate+`"} 0`+"\n")
+	}
 
 	c.Metrics.Listen = p.monitor.addr
 	_, err = NewPerspective(t.Context(), c, "quorate test", Doors{}, slog.New(slog.DiscardHandler))

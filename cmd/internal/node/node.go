@@ -49,6 +49,8 @@ type identity struct {
 	upstream netip.AddrPort
 	// metrics are where the resolver's go; nil for none.
 	metrics *prometheus.Registry
+	// gate is whom a remote answers with it: a label of these metrics. Empty for a primary.
+	gate string
 }
 
 // checker makes what one perspective checks with. Its resolver is its own and shares nothing (MPIC-07).
@@ -60,7 +62,12 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 			return nil, fmt.Errorf("source_address: %w", err)
 		}
 	}
-	metrics, err := register(id.metrics, resolver.NewMetrics)
+	metrics, err := register(id.metrics, func(r prometheus.Registerer) (*resolver.Metrics, error) {
+		if id.gate != "" {
+			r = prometheus.WrapRegistererWith(prometheus.Labels{"gate": id.gate}, r)
+		}
+		return resolver.NewMetrics(r)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +85,7 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 type Perspective struct {
 	server   *perspective.Server
 	listener net.Listener
+	open     *openChecker
 	monitor  *monitor
 }
 
@@ -91,25 +99,22 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, err
 	}
-	check, err := checker(identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution,
-		check: c.Limits.Check, upstream: upstream, metrics: registry}, doors, log)
-	if err != nil {
-		return nil, err
-	}
 	id, err := perspective.LoadIdentity(perspective.Files{Certificate: c.TLS.Certificate, TLSKey: c.TLS.Key, SigningKey: c.SigningKey})
 	if err != nil {
 		return nil, err
 	}
-	var gates []perspective.Gate
-	for _, g := range c.Gates {
-		gates = append(gates, perspective.Gate{Name: g.Name, TLSKey: g.TLSKey, InFlight: g.InFlight})
+	base := identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution, check: c.Limits.Check,
+		upstream: upstream, metrics: registry}
+	gates, err := gatesOf(c, base, doors, log)
+	if err != nil {
+		return nil, err
 	}
 	metrics, err := register(registry, perspective.NewMetrics)
 	if err != nil {
 		return nil, err
 	}
-	server, err := perspective.NewServer(perspective.Config{Checker: check, Identity: id, Gates: gates, MaxCheck: c.Limits.Check,
-		Logger: log, Metrics: metrics, Now: doors.clock()})
+	server, err := perspective.NewServer(perspective.Config{Identity: id, Gates: gates, Places: c.Limits.InFlight,
+		MaxCheck: c.Limits.Check, Logger: log, Metrics: metrics, Now: doors.clock()})
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +122,32 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
 	}
-	monitor, err := startMonitor(ctx, c.Metrics, registry, log)
+	open, err := newOpenChecker(ctx, c, base, doors, log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	return &Perspective{server: server, listener: listener, monitor: monitor}, nil
+	monitor, err := startMonitor(ctx, c.Metrics, registry, log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), open.close())
+	}
+	return &Perspective{server: server, listener: listener, open: open, monitor: monitor}, nil
+}
+
+// gatesOf gives each gate a checker of its own, so that the memory of no resolver serves two (MPIC-07). Its log lines and metrics bear
+// the gate's name.
+func gatesOf(c config.Perspective, base identity, doors Doors, log *slog.Logger) ([]perspective.Gate, error) {
+	var gates []perspective.Gate
+	for _, g := range c.Gates {
+		own := base
+		own.gate = g.Name
+		check, err := checker(own, doors, log.With("gate", g.Name))
+		if err != nil {
+			return nil, err
+		}
+		gates = append(gates, perspective.Gate{Name: g.Name, TLSKey: g.TLSKey, InFlight: g.InFlight, Rate: g.Rate, Burst: g.Burst,
+			Checker: check})
+	}
+	return gates, nil
 }
 
 // Addr is where the perspective listens.
@@ -130,5 +156,5 @@ func (p *Perspective) Addr() string { return p.listener.Addr().String() }
 // Serve answers probes until ctx ends, and lets those in flight come to their end.
 func (p *Perspective) Serve(ctx context.Context) error {
 	defer p.monitor.stop()
-	return p.server.Serve(ctx, p.listener)
+	return p.open.beside(ctx, func(ctx context.Context) error { return p.server.Serve(ctx, p.listener) })
 }
