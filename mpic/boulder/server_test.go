@@ -150,6 +150,8 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 		change(&s.config)
 	}
 	s.serve()
+	s.host("example.com") // hosts listen from the first time that they are asked for
+	s.host("example.org")
 	return s
 }
 

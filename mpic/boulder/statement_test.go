@@ -230,3 +230,24 @@ func TestAccounts(t *testing.T) {
 	require.Positive(t, attemptNumber("ATTEMPT1"))
 	require.NotEqual(t, attemptNumber("ATTEMPT1"), attemptNumber("ATTEMPT2"))
 }
+
+// A record that keeps tokens as digests has the same text in their place everywhere: what is left is read as before.
+//
+// Holds: REC-06
+func TestReadWhereTheTokenIsWithheld(t *testing.T) {
+	p := probe(va.HTTP01, mpic.Issuance)
+	text, err := json.Marshal(struct {
+		Probe     va.Probe
+		Exchanges []mpic.Exchange
+	}{p, exchanged(t, p, dcvPass(va.HTTP01), caaPass())})
+	require.NoError(t, err)
+	var kept struct {
+		Probe     va.Probe
+		Exchanges []mpic.Exchange
+	}
+	require.NoError(t, json.Unmarshal([]byte(strings.ReplaceAll(string(text), token, "[sha256:"+strings.Repeat("ab", 32)+"]")), &kept))
+	s, err := Read(ashburn(), kept.Probe, kept.Exchanges)
+	require.NoError(t, err)
+	require.Equal(t, va.Pass, s.DCV.Outcome, "%v", s.DCV.Problem)
+	require.Equal(t, va.Pass, s.CAA.Outcome)
+}
