@@ -34,6 +34,8 @@ const (
 	tokenLength = 43
 	// connectTime bounds one connection with its handshake; between two there are 5 s at most.
 	connectTime = 5 * time.Second
+	// idleTime is for how long a connection is kept that is not used.
+	idleTime = time.Minute
 )
 
 // ClientConfig is what NewRemote needs. All fields are required.
@@ -101,6 +103,8 @@ func NewRemote(c ClientConfig) (*Remote, error) {
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: connectTime}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 10 * time.Second}),
+		// A connection that nobody used may have been dropped on its way without a word.
+		grpc.WithIdleTimeout(idleTime),
 		// No retries: a call that was carried out is not carried out again. No service configuration from elsewhere.
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithMaxHeaderListSize(maxHeader),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)), grpc.WithUserAgent("quorate"))

@@ -186,8 +186,15 @@ func (s *scene) dialTLS(c *tls.Config) *grpc.ClientConn {
 	s.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+s.address, grpc.WithTransportCredentials(credentials.NewTLS(c)))
 	require.NoError(s.t, err)
-	s.t.Cleanup(func() { require.NoError(s.t, conn.Close()) })
+	s.t.Cleanup(func() { s.closeConn(conn) })
 	return conn
+}
+
+// closeConn closes a connection that may be closed already.
+func (s *scene) closeConn(conn *grpc.ClientConn) {
+	if err := conn.Close(); err != nil {
+		require.ErrorIs(s.t, err, grpc.ErrClientConnClosing)
+	}
 }
 
 func (s *scene) host(name string) *world.Host {
@@ -541,6 +548,40 @@ func TestLimitsOfTheServer(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "serverInternal", got.Problem.ProblemType)
 	require.EqualValues(t, http.StatusInternalServerError, got.Problem.HttpStatus)
+}
+
+// One connection is served, and the next when that one has gone; a server that can no longer accept ends.
+func TestTheServersConnectionsAreBounded(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.MaxConnections = 1 })
+	first := s.dial("ra.boulder")
+	_, err := healthpb.NewHealthClient(first).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	require.NoError(t, err)
+	second, err := grpc.NewClient("passthrough:///"+s.address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: s.pki.roots,
+		ServerName: "va.boulder", Certificates: []tls.Certificate{s.pki.issue("ra.boulder")}})))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, second.Close()) }()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := healthpb.NewHealthClient(second).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("the second was served beside the first: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	first.Connect()
+	_, err = healthpb.NewHealthClient(first).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	require.NoError(t, err)
+	s.closeConn(first)
+	require.NoError(t, <-answered)
+
+	server, err := NewServer(s.config)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	require.ErrorContains(t, server.Serve(t.Context(), listener, time.Second), "boulder: serving on")
 }
 
 func TestAPanicIsAnError(t *testing.T) {
