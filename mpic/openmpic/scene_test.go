@@ -101,6 +101,8 @@ type ledger struct {
 	closed []mpic.Evidence
 	made   []mpic.Decision
 	broken error
+	// recorded is called behind each record that was closed, with how many there are.
+	recorded func(n int)
 }
 
 func (l *ledger) Open(_ context.Context, a mpic.Attempt, _ mpic.Roster) (int64, error) {
@@ -117,6 +119,9 @@ func (l *ledger) Close(_ context.Context, e mpic.Evidence, d mpic.Decision) erro
 		return l.broken
 	}
 	l.closed, l.made = append(l.closed, e), append(l.made, d)
+	if l.recorded != nil {
+		l.recorded(len(l.closed))
+	}
 	return nil
 }
 
