@@ -91,10 +91,10 @@ func TestEJBCA_RequestsAndRepliesOfTheManual(t *testing.T) {
 		valid bool
 		echo  string
 	}{
-		`{"certificate_type": "s-mime"}`: {true, `{"certificate_type": "s-mime", "caa_domains": null}`},
-		`{"certificate_type": "s-mime", "caa_domains": ["ca.example.net"]}`: {false, manualParameters},
+		`{"certificate_type": "s-mime"}`:                                        {true, `{"certificate_type": "s-mime", "caa_domains": null}`},
+		`{"certificate_type": "s-mime", "caa_domains": ["ca.example.net"]}`:     {false, manualParameters},
 		`{"certificate_type": "tls-server", "caa_domains": ["CA.example.net"]}`: {true, `{"certificate_type": "tls-server", "caa_domains": ["CA.example.net"]}`},
-		`{"certificate_type": null, "caa_domains": []}`: {true, `{"certificate_type": null, "caa_domains": []}`},
+		`{"certificate_type": null, "caa_domains": []}`:                         {true, `{"certificate_type": null, "caa_domains": []}`},
 	} {
 		status, reply = s.ask("/v1/mpic", `{"check_type": "caa", "domain_or_ip_target": "example.com", "caa_check_parameters": `+given+`}`)
 		require.Equal(t, 200, status, reply)
@@ -404,15 +404,19 @@ func TestServersRefuseConfigurations(t *testing.T) {
 	_, err := openmpic.NewServer(good)
 	require.NoError(t, err)
 	for name, change := range map[string]func(*openmpic.Config){
-		"no validator":      func(c *openmpic.Config) { c.Validator = nil },
-		"no issuers":        func(c *openmpic.Config) { c.Issuers = nil },
-		"no logger":         func(c *openmpic.Config) { c.Logger = nil },
-		"no clock":          func(c *openmpic.Config) { c.Now = nil },
-		"no client":         func(c *openmpic.Config) { c.Clients = nil },
-		"no name":           func(c *openmpic.Config) { c.Clients = []openmpic.Client{{APIKeySHA256: digestOf("a")}} },
-		"no key":            func(c *openmpic.Config) { c.Clients = []openmpic.Client{{Name: "a"}} },
-		"one key for two":   func(c *openmpic.Config) { c.Clients = append(slices.Clone(c.Clients), openmpic.Client{Name: "b", APIKeySHA256: digestOf("a")}) },
-		"too many in work":  func(c *openmpic.Config) { c.Clients = []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 5000}} },
+		"no validator": func(c *openmpic.Config) { c.Validator = nil },
+		"no issuers":   func(c *openmpic.Config) { c.Issuers = nil },
+		"no logger":    func(c *openmpic.Config) { c.Logger = nil },
+		"no clock":     func(c *openmpic.Config) { c.Now = nil },
+		"no client":    func(c *openmpic.Config) { c.Clients = nil },
+		"no name":      func(c *openmpic.Config) { c.Clients = []openmpic.Client{{APIKeySHA256: digestOf("a")}} },
+		"no key":       func(c *openmpic.Config) { c.Clients = []openmpic.Client{{Name: "a"}} },
+		"one key for two": func(c *openmpic.Config) {
+			c.Clients = append(slices.Clone(c.Clients), openmpic.Client{Name: "b", APIKeySHA256: digestOf("a")})
+		},
+		"too many in work": func(c *openmpic.Config) {
+			c.Clients = []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 5000}}
+		},
 		"too many attempts": func(c *openmpic.Config) { c.MaxAttempts = 11 },
 	} {
 		c := good
