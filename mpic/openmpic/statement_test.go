@@ -81,7 +81,7 @@ func said(s mpic.Statement) mpic.Said {
 // TestF6_APassIsWhatShowsItself: each result that says it passed and lacks something of it is no pass; and those that differ only in form
 // are.
 //
-// Holds: F6, MPIC-10, MPIC-11, C1, D8, D9
+// Holds: F6, MPIC-10, MPIC-11, C1, C6, D8, D9
 func TestF6_APassIsWhatShowsItself(t *testing.T) {
 	details := func(o object) object { return o["details"].(object) }
 	http, txt, alpn, caa := probeFor(va.HTTP01, false), probeFor(va.DNS01, false), probeFor(va.TLSALPN01, false), probeFor(0, true)
