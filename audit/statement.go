@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/draft"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
@@ -14,8 +16,10 @@ type reader func(mpic.Member, va.Probe, []mpic.Exchange) (mpic.Statement, error)
 
 func readers() map[mpic.Protocol]reader {
 	return map[mpic.Protocol]reader{
+		mpic.Boulder:             boulder.Read,
 		mpic.OpenMPICChecker:     openmpic.ReadChecker,
 		mpic.OpenMPICCoordinator: openmpic.ReadCoordinator,
+		mpic.Draft00:             draft.Read,
 	}
 }
 

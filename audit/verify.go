@@ -93,8 +93,8 @@ type Verdict struct {
 	Replies int `json:"replies"`
 	// Statements are the unsigned answers of remotes of other protocols that say what was judged.
 	Statements int `json:"statements,omitempty"`
-	Lookups int `json:"lookups"`
-	Octets  int `json:"octets"`
+	Lookups    int `json:"lookups"`
+	Octets     int `json:"octets"`
 }
 
 // Holds tells whether everything in the record follows from the octets in it.

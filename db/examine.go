@@ -22,7 +22,7 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 		x.found(audit.Rows, "%d rows have a number that is no whole one", f.broken)
 	}
 	if f.attempt == nil {
-		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.reliances)+len(f.late)+
+		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.reliances)+len(f.late)+len(f.notices)+
 			map[bool]int{true: 1}[f.decision != nil])
 		return x.out
 	}
@@ -56,7 +56,19 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 	x.out.record, x.out.judged = record, true
 	x.out.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
 	x.out.verdict.Wrong = append(x.out.verdict.Wrong, filed.Times(record)...)
+	x.notices(record)
 	return x.out
+}
+
+// notices holds reports of a refusal to what was decided upon.
+func (x *examination) notices(r Record) {
+	wrong, err := r.CheckNotices()
+	if err != nil {
+		x.found(audit.Record, "%v", err)
+	}
+	for _, w := range wrong {
+		x.found(audit.Reliance, "%s", w)
+	}
 }
 
 type examination struct {
@@ -84,6 +96,7 @@ func (f *folder) documents(first int64) map[merkle.Kind]int64 {
 	count(merkle.Intent, f.attempt)
 	count(merkle.Decision, f.decision)
 	count(merkle.LateReply, f.late...)
+	count(merkle.Notice, f.notices...)
 	return n
 }
 
@@ -106,6 +119,13 @@ func (f *folder) filed() (Filed, error) {
 		}
 		out.Late = append(out.Late, s)
 	}
+	for _, r := range f.notices {
+		s, err := r.sheet()
+		if err != nil {
+			return out, fmt.Errorf("notice: %w", err)
+		}
+		out.Notices = append(out.Notices, s)
+	}
 	return out, nil
 }
 
@@ -114,7 +134,7 @@ func (f Filed) below(line int64) bool {
 	if f.Decision.SHA256 == "" || f.Decision.Leaf >= line || f.Intent.Leaf >= line {
 		return false
 	}
-	return !slices.ContainsFunc(f.Late, func(s Sheet) bool { return s.Leaf >= line })
+	return !slices.ContainsFunc(slices.Concat(f.Late, f.Notices), func(s Sheet) bool { return s.Leaf >= line })
 }
 
 // Check holds the documents against their lines.
@@ -129,6 +149,11 @@ func (f Filed) Check() error {
 	}
 	for _, s := range f.Late {
 		if err := s.check("late reply", merkle.LateReply, f.Number); err != nil {
+			return err
+		}
+	}
+	for _, s := range f.Notices {
+		if err := s.check("notice", merkle.Notice, f.Number); err != nil {
 			return err
 		}
 	}
@@ -162,6 +187,14 @@ func (f Filed) Read() (Record, error) {
 		}
 		r.Late = append(r.Late, Late{Perspective: late.Reply.Perspective, State: late.Reply.State.String(), Recorded: s.Entry.Recorded,
 			Attestation: late.Reply, Document: s.Document})
+	}
+	for _, s := range f.Notices {
+		n := Noted{Document: s.Document}
+		if err := s.decode(&n.Notice, "notice"); err != nil {
+			return Record{}, err
+		}
+		r.Notices = append(r.Notices, n)
+		r.noticed = append(r.noticed, s.Entry.Recorded)
 	}
 	if f.Sets != nil {
 		return r, r.supply(f.Sets)
@@ -223,6 +256,11 @@ func (f Filed) Times(r Record) []audit.Finding {
 	if p := r.Evidence.Primary; p != nil && p.Report().Started.Before(intent.Add(-lateness)) {
 		wrong(r.Evidence.Roster.Primary.Name, "its report began at %s, before the attempt was recorded at %s", formatTime(p.Report().Started), formatTime(intent))
 	}
+	for i, n := range r.Notices {
+		if recorded := r.noticed[i]; n.At.After(recorded.Add(lateness)) || n.At.Before(recorded.Add(-lateness)) {
+			wrong("", "a notice was made at %s, and recorded at %s", formatTime(n.At), formatTime(recorded))
+		}
+	}
 	if f.Decision.SHA256 == "" {
 		return all
 	}
@@ -244,6 +282,12 @@ func (x *examination) rows(r Record) {
 		late = append(late, lateRow(f.number, l.Document.Leaf, l.Attestation, l.Recorded, doc))
 	}
 	x.sameRows("late_reports", "perspective", late, f.late)
+	var notices []row
+	for i, n := range r.Notices {
+		doc := document{bytes: n.Document.Bytes, secrets: n.Document.Secrets, sha256: n.Document.SHA256}
+		notices = append(notices, noticeRow(f.number, n.Document.Leaf, n.Notice, r.noticed[i], doc))
+	}
+	x.sameRows("notices", "leaf", notices, f.notices)
 	var reports, authorizations, reliances []row
 	if r.Outcome != StillOpen {
 		var d mpic.RecordedDecision

@@ -64,6 +64,7 @@ func recordTables() []recordTable {
 		{"authorizations", [][]string{k("attempt")}, child, false},
 		{"reliances", [][]string{k("attempt")}, child, false},
 		{"late_reports", [][]string{k("attempt", "perspective"), k("leaf")}, removed("OLD.leaf"), true},
+		{"notices", [][]string{k("attempt", "position", "stage"), k("leaf")}, removed("OLD.leaf"), true},
 		{"rrsets", [][]string{k("sha256")}, "", false},
 		{"permits", [][]string{k("number"), k("leaf"), k("id")}, removed("OLD.leaf"), true},
 		{"permit_names", [][]string{k("permit", "name")},
@@ -177,6 +178,12 @@ OR (NEW.outcome <> 'refused' AND NOT EXISTS (SELECT 1 FROM reports WHERE attempt
 		{"late_reports", "late", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt)
 	OR NOT EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt AND perspective = NEW.perspective AND role = 'remote'
 		AND state <> 'answered')`, "the attempt is still open, or this remote is none of its or had answered", ""},
+		{"notices", "refused", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'refused' AND kind <> 'dry-run'
+	AND primary_caa = 'fail')`, "the attempt was not refused because of CAA records that the primary saw (CAA-09)", ""},
+		{"notices", "once", "INSERT", `EXISTS (SELECT 1 FROM notices WHERE attempt = NEW.attempt AND position = NEW.position AND stage = 'ended')
+	OR (NEW.outcome IN ('delivered', 'refused', 'failed')) <> (NEW.stage = 'ended' AND EXISTS (SELECT 1 FROM notices
+		WHERE attempt = NEW.attempt AND position = NEW.position AND stage = 'begun'))`,
+			"the report has ended, or what it came to does not go with whether it was begun (CAA-09)", ""},
 	}
 }
 

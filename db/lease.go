@@ -23,6 +23,8 @@ type lease struct {
 	length   time.Duration
 	software string
 	host     string
+	// told is Config's Abandoned.
+	told func(int64, mpic.Evidence, mpic.Decision)
 	// id is this gate's name in the table. A gate whose attempts another one has closed takes a new one.
 	id atomic.Pointer[string]
 	// alone tells that no other gate was running when this one began.
@@ -44,7 +46,7 @@ func newLease(s *Store, c Config, unlock func() error) *lease {
 	if err != nil {
 		host = "unknown"
 	}
-	return &lease{store: s, length: c.Lease, software: c.Software, host: host, unlock: unlock, quit: make(chan struct{}), over: make(chan struct{})}
+	return &lease{store: s, length: c.Lease, software: c.Software, host: host, told: c.Abandoned, unlock: unlock, quit: make(chan struct{}), over: make(chan struct{})}
 }
 
 // gate is the lease's name.
@@ -183,9 +185,13 @@ func (l *lease) abandon(ctx context.Context, gate string) (closed int, err error
 			if err != nil {
 				return closed, err
 			}
-			c, err := prepareClose(e, mpic.Judge(e))
+			d := mpic.Judge(e)
+			c, err := prepareClose(e, d)
 			if err == nil {
 				err = l.store.write(ctx, c)
+			}
+			if err == nil && l.told != nil {
+				l.told(number, e, d)
 			}
 			if err != nil && !errors.Is(err, ErrDecided) { // another gate may be at it too
 				return closed, fmt.Errorf("record %d: %w", number, err)

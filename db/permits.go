@@ -127,21 +127,21 @@ func (s *Store) findPermit(ctx context.Context, query string, key any) (p mpic.P
 }
 
 // RecordCertificate appends a certificate to its permit's. The same one with the same outcome a second time changes nothing.
-func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord) error {
+func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord) (number int64, again bool, err error) {
 	doc, err := l.store.sealer.seal(c)
 	if err == nil {
 		err = l.store.submit(ctx, func(ctx context.Context, tx *session) error {
 			var permit int64
-			var there bool
-			err := tx.scan(ctx, `SELECT number, EXISTS (SELECT 1 FROM certificates AS c WHERE c.permit = p.number AND c.fingerprint = $2 AND c.outcome = $3)
-				FROM permits AS p WHERE id = $1`, []any{column(c.Permit), c.SHA256, c.Outcome}, &permit, &there)
+			err := tx.scan(ctx, `SELECT number, COALESCE((SELECT number FROM certificates AS c WHERE c.permit = p.number AND c.fingerprint = $2
+				AND c.outcome = $3), 0) FROM permits AS p WHERE id = $1`, []any{column(c.Permit), c.SHA256, c.Outcome}, &permit, &number)
+			again = number != 0
 			switch {
 			case errors.Is(err, sql.ErrNoRows):
 				return mpic.ErrNoPermit
-			case err != nil || there:
+			case err != nil || again:
 				return err
 			}
-			number := tx.head.certificates + 1
+			number = tx.head.certificates + 1
 			leaf, err := tx.append(merkle.Certificate, number, doc.sha256)
 			if err != nil {
 				return err
@@ -151,9 +151,9 @@ func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("db: certificate %s of permit %s: %w", c.SHA256, c.Permit, err)
+		return 0, false, fmt.Errorf("db: certificate %s of permit %s: %w", c.SHA256, c.Permit, err)
 	}
-	return nil
+	return number, again, nil
 }
 
 // Issued is a certificate on record with the permit that it relies upon.

@@ -23,6 +23,8 @@ type Record struct {
 	Perspectives []Perspective
 	// Late has the replies that came after the decision, in the order of their recording.
 	Late []Late
+	// Notices are the steps of reports of the refusal, in the order of their recording.
+	Notices []Noted
 	// Evidence is decoded from the documents, for Judge. While the attempt is open it has neither Primary nor Remotes.
 	Evidence mpic.Evidence
 	// Decision is mpic.Decision's JSON form as it was recorded; empty while the attempt is open.
@@ -30,6 +32,8 @@ type Record struct {
 	// gate is the lease that opened the attempt, closedBy the one that closed it, decided when.
 	gate, closedBy string
 	decided        time.Time
+	// noticed are the times of the notices' lines in the log, where these were read.
+	noticed []time.Time
 }
 
 // Perspective is one perspective's part in an attempt.
@@ -114,6 +118,9 @@ func (s *Store) attempt(ctx context.Context, key string) (r Record, err error) {
 		return r, err
 	}
 	if r.Late, err = readLate(ctx, tx, r.Number); err != nil {
+		return r, err
+	}
+	if r.Notices, err = readNotices(ctx, tx, r.Number); err != nil {
 		return r, err
 	}
 	if err := r.decode(); err != nil {

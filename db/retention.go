@@ -91,6 +91,7 @@ var keptFrom = []string{
 			OR EXISTS (SELECT 1 FROM permit_names AS n JOIN certificates AS c ON c.permit = n.permit WHERE n.attempt = a.number AND c.not_after > $1)
 			OR EXISTS (SELECT 1 FROM permit_names AS n JOIN certificates AS c ON c.permit = n.permit WHERE n.caa_attempt = a.number AND c.not_after > $1)`,
 	`SELECT min(leaf) FROM late_reports WHERE recorded_at > $1`,
+	`SELECT min(leaf) FROM notices WHERE recorded_at > $1`,
 	`SELECT min(p.leaf) FROM permits AS p WHERE p.issued_at > $1 OR p.expires_at > $1
 		OR EXISTS (SELECT 1 FROM certificates AS c WHERE c.permit = p.number AND c.not_after > $1)`,
 	`SELECT min(leaf) FROM certificates WHERE linked_at > $1 OR not_after > $1`,
@@ -104,6 +105,7 @@ var removal = []struct{ table, where string }{
 	// A refused permit rests on nothing, so that no export of attempts has it: it stays.
 	{"permits", `leaf < $1 AND outcome = 'granted' AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.permit = permits.number)`},
 	{"late_reports", `leaf < $1`},
+	{"notices", `leaf < $1`},
 	{"authorizations", finished("authorizations.attempt")},
 	{"reliances", finished("reliances.attempt")},
 	{"decisions", finished("decisions.attempt")},
@@ -116,6 +118,7 @@ var removal = []struct{ table, where string }{
 func finished(attempt string) string {
 	return attempt + ` IN (SELECT d.attempt FROM decisions AS d WHERE d.leaf < $1
 		AND NOT EXISTS (SELECT 1 FROM late_reports AS l WHERE l.attempt = d.attempt)
+		AND NOT EXISTS (SELECT 1 FROM notices AS n WHERE n.attempt = d.attempt)
 		AND NOT EXISTS (SELECT 1 FROM permit_names AS n WHERE n.attempt = d.attempt)
 		AND NOT EXISTS (SELECT 1 FROM permit_names AS n WHERE n.caa_attempt = d.attempt))`
 }

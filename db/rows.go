@@ -267,6 +267,15 @@ func lateRow(number, leaf int64, a mpic.Attestation, recorded time.Time, doc doc
 		"document", doc.bytes, "secrets", doc.secrets, "sha256", doc.sha256)
 }
 
+func noticeRow(number, leaf int64, n mpic.Notice, recorded time.Time, doc document) row {
+	stage := "ended"
+	if n.Outcome == mpic.NoticeBegun {
+		stage = "begun"
+	}
+	return newRow("notices", "attempt", number, "leaf", leaf, "position", int64(n.Position), "stage", stage, "outcome", string(n.Outcome),
+		"code", column(n.Code), "recorded_at", formatTime(recorded), "document", doc.bytes, "secrets", doc.secrets, "sha256", doc.sha256)
+}
+
 // column makes a copy to query by out of what a caller sent: a request that is refused for its bytes is recorded too,
 // and Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings.
 func column(s string) string {

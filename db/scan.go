@@ -33,6 +33,7 @@ type Filed struct {
 	Intent   Sheet
 	Decision Sheet // without bytes while the attempt is open
 	Late     []Sheet
+	Notices  []Sheet
 	// Sets are the DNS records that the proofs in the documents rest on.
 	Sets dnssec.Sets
 }
@@ -121,7 +122,7 @@ type folder struct {
 	attempt, decision                     stored
 	perspectives, reports, authorizations []stored
 	reliances                             []stored
-	late                                  []stored
+	late, notices                         []stored
 	// broken counts rows whose number is no whole one, which SQLite keeps in an integer's column.
 	broken int
 }
@@ -159,6 +160,8 @@ func (s *scan) folders(ctx context.Context, first, past int64) ([]*folder, error
 			func(f *folder, r stored) { f.reliances = append(f.reliances, r) }, "attempt"},
 		{`SELECT r.*` + logged + ` FROM late_reports AS r LEFT JOIN log AS l ON l.leaf = r.leaf WHERE r.attempt >= $1 AND r.attempt < $2 ORDER BY r.leaf`,
 			func(f *folder, r stored) { f.late = append(f.late, r) }, "attempt"},
+		{`SELECT n.*` + logged + ` FROM notices AS n LEFT JOIN log AS l ON l.leaf = n.leaf WHERE n.attempt >= $1 AND n.attempt < $2 ORDER BY n.leaf`,
+			func(f *folder, r stored) { f.notices = append(f.notices, r) }, "attempt"},
 	} {
 		rows, err := s.rows(ctx, part.query, first, past)
 		if err != nil {

@@ -78,7 +78,9 @@ func TestRecordsOnSQLite(t *testing.T) { dbtest.Run(t, engine) }
 // Holds: REC-06
 func TestREC_06_SQLiteReplacesNoRow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "records.db")
-	dbtest.Populate(t, openStore(t, path))
+	store := openStore(t, path)
+	dbtest.Populate(t, store)
+	dbtest.Forbid(t, store, "FORBIDDEN")
 	for name, pragmas := range map[string]string{"as the shell": "", "protected": protected} {
 		pool := hand(t, path, pragmas)
 		for _, table := range dbtest.Tables() {
@@ -105,7 +107,7 @@ func TestREC_06_SQLiteReplacesNoRow(t *testing.T) {
 		t.Run(name+", by row number", func(t *testing.T) {
 			before := dump(t, pool, "attempts")
 			const next = `INSERT OR REPLACE INTO attempts (%s number, leaf, id, gate, kind, started_at, caller, software, identifier,
-				fqdn, wildcard, method, section, account_uri, document, sha256) SELECT %s 5, 99, 'NEXT', gate, kind, started_at,
+				fqdn, wildcard, method, section, account_uri, document, sha256) SELECT %s 6, 99, 'NEXT', gate, kind, started_at,
 				caller, software, identifier, fqdn, wildcard, method, section, account_uri, document, sha256
 				FROM attempts WHERE number = 4`
 			_, err := pool.Exec(fmt.Sprintf(next, "rowid,", "rowid,"))

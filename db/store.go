@@ -17,6 +17,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/quorate/quorate/mpic"
 )
 
 var (
@@ -61,6 +63,8 @@ type Config struct {
 	Lease time.Duration
 	// Logger gets migrations, failed commits and what was settled. Default: nothing is logged.
 	Logger *slog.Logger
+	// Abandoned is told of each attempt of a dead gate that was closed, with its record's number, once that is durable; nil for nobody.
+	Abandoned func(number int64, e mpic.Evidence, d mpic.Decision)
 	// Metrics count transactions; nil counts nothing. They are one Store's alone.
 	Metrics *Metrics
 	// Now is the clock for the time of recording and of deciding. Default: time.Now.

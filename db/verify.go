@@ -259,7 +259,7 @@ func (v *verification) log(ctx context.Context) error {
 // aboutAttempt gives the number of the attempt that a line is about, 0 for other lines.
 func aboutAttempt(e merkle.Entry) int64 {
 	switch e.Kind {
-	case merkle.Intent, merkle.Decision, merkle.LateReply:
+	case merkle.Intent, merkle.Decision, merkle.LateReply, merkle.Notice:
 		return e.Subject
 	}
 	return 0
@@ -415,7 +415,7 @@ func (v *verification) take(r examined) {
 
 // strays are rows that belong to no attempt, and lines without their documents.
 func (v *verification) strays(ctx context.Context) error {
-	for _, table := range []string{"perspectives", "reports", "decisions", "authorizations", "reliances", "late_reports"} {
+	for _, table := range []string{"perspectives", "reports", "decisions", "authorizations", "reliances", "late_reports", "notices"} {
 		rows, err := v.scan.rows(ctx, `SELECT DISTINCT attempt FROM `+table+` WHERE attempt < 1 OR attempt > $1 ORDER BY attempt LIMIT 100`, v.numbers)
 		if err != nil {
 			return err
@@ -423,7 +423,7 @@ func (v *verification) strays(ctx context.Context) error {
 		for _, r := range rows {
 			v.found(r.int("attempt"), audit.Rows, "%s has rows of an attempt that is not there", table)
 		}
-		if table != "decisions" && table != "late_reports" || len(rows) == 0 {
+		if table != "decisions" && table != "late_reports" && table != "notices" || len(rows) == 0 {
 			continue
 		}
 		// Those with a line of the log say there whose they are.
@@ -439,7 +439,7 @@ func (v *verification) strays(ctx context.Context) error {
 	for _, kind := range []struct {
 		kind          merkle.Kind
 		table, number string
-	}{{merkle.Intent, "attempts", "number"}, {merkle.Decision, "decisions", "attempt"}, {merkle.LateReply, "late_reports", "attempt"},
+	}{{merkle.Intent, "attempts", "number"}, {merkle.Decision, "decisions", "attempt"}, {merkle.LateReply, "late_reports", "attempt"}, {merkle.Notice, "notices", "attempt"},
 		{merkle.Permit, "permits", "number"}, {merkle.Certificate, "certificates", "number"}, {merkle.Removal, "removals", "number"}} {
 		if kind.number == "number" {
 			if err := v.misnumbered(ctx, kind.table, kind.kind); err != nil {

@@ -227,6 +227,8 @@ func (v *View) Filed(ctx context.Context, numbers []int64) ([]Filed, error) {
 			func(f *folder, r stored) { f.decision = r }, "attempt"},
 		{`SELECT r.attempt, r.perspective, r.leaf, r.document, r.sha256, r.secrets` + logged + ` FROM late_reports AS r LEFT JOIN log AS l ON l.leaf = r.leaf
 			WHERE r.attempt IN (`, func(f *folder, r stored) { f.late = append(f.late, r) }, "attempt"},
+		{`SELECT n.attempt, n.leaf, n.document, n.sha256, n.secrets` + logged + ` FROM notices AS n LEFT JOIN log AS l ON l.leaf = n.leaf
+			WHERE n.attempt IN (`, func(f *folder, r stored) { f.notices = append(f.notices, r) }, "attempt"},
 	} {
 		rows, err := v.scan.rows(ctx, part.query+marks+`) ORDER BY l.leaf`, args...)
 		if err != nil {
@@ -374,7 +376,7 @@ func (f Filed) Concealed(r *Record) error {
 	if !maskable.MatchString(token) {
 		return nil
 	}
-	for _, s := range append([]Sheet{f.Intent, f.Decision}, f.Late...) {
+	for _, s := range slices.Concat([]Sheet{f.Intent, f.Decision}, f.Late, f.Notices) {
 		if s.SHA256 == "" {
 			continue
 		}

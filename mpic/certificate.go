@@ -36,7 +36,7 @@ const (
 //
 // A certificate that does not match the permit has OutcomeRefused and the problems, and is on record too: that it exists matters
 // more than that it should not. An error means that nothing was kept: ErrNoPermit, ErrRequest (no octets, or more than
-// MaxCertificate), ErrUnread or ErrRecord.
+// MaxCertificate), ErrUnread or ErrRecord; or that it was kept and the answer is no all the same: ErrAuditLog.
 func (p *Permits) Certificate(ctx context.Context, caller, id string, der []byte) (CertificateRecord, error) {
 	if len(der) == 0 || len(der) > MaxCertificate {
 		return CertificateRecord{}, fmt.Errorf("%w: a certificate has 1 to %d octets, and this has %d", ErrRequest, MaxCertificate, len(der))
@@ -48,8 +48,12 @@ func (p *Permits) Certificate(ctx context.Context, caller, id string, der []byte
 	c := MatchCertificate(permit, caller, der, p.clock())
 	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
-	if err := p.config.Ledger.RecordCertificate(recording, c); err != nil {
+	number, again, err := p.config.Ledger.RecordCertificate(recording, c)
+	if err != nil {
 		return CertificateRecord{}, fmt.Errorf("%w: certificate %s of permit %s: %w", ErrRecord, c.SHA256, id, err)
+	}
+	if err := p.toldCertificate(c, number, again); err != nil {
+		return CertificateRecord{}, err
 	}
 	log := p.config.Logger.With("permit", id, "caller", caller, "sha256", c.SHA256)
 	if c.Outcome == OutcomeLinked {

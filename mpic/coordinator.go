@@ -50,7 +50,7 @@ type Config struct {
 	// Remotes has the roster's remotes, in the roster's order.
 	Remotes []Remote
 	// Cohort says how many of them take part in each attempt. Default: all.
-	Cohort Cohort
+	Cohort  Cohort
 	Journal Journal
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8) in lower case; one at least.
 	Issuers []string
@@ -67,8 +67,12 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets one line per attempt and one per fault, each with the attempt's identifier. Default: nothing is logged.
 	Logger *slog.Logger
+	// AuditLog gets one line for each answer, those of Permits too; nil for none.
+	AuditLog AuditLog
 	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
 	Metrics *Metrics
+	// Refused, if set, is told each refused attempt once its record is durable. The answer waits for it, so that it returns at once.
+	Refused func(Result)
 	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
 	Deadline time.Duration
 	// GrantGrace is how long a decision waits for stragglers when it is certain to be granted. Default: 0.
@@ -234,7 +238,7 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 }
 
 // Carry carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
-// counts; an error means no (ErrRecord, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
+// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
 //
 // The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever the request has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
@@ -283,13 +287,18 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 		if q != nil {
 			q.cancel()
 		}
+		c.unrecorded(e.Attempt, number)
 		return Result{}, fmt.Errorf("%w: closing attempt %s, record %d: %w", ErrRecord, e.Attempt.ID(), number, err)
 	}
 	if q != nil {
 		c.work.Go(q.recordLate)
 	}
 	logDecision(log, number, d)
-	return Result{Number: number, Evidence: e, Decision: d}, nil
+	result = Result{Number: number, Evidence: e, Decision: d}
+	if c.config.Refused != nil && !d.granted {
+		c.config.Refused(result)
+	}
+	return c.told(result)
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.

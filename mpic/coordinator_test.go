@@ -138,6 +138,35 @@ func TestAnInadmissibleRequestIsRecordedAndNobodyIsAsked(t *testing.T) {
 	})
 }
 
+// Who is to hear of refusals hears of each once its record is durable, and of nothing else.
+//
+// Holds: CAA-09, REC-05
+func TestCAA_09_RefusedIsToldAfterTheRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, fiveRegions(), december)
+		var told []Result
+		s.config.Refused = func(r Result) {
+			s.sound(r)
+			told = append(told, r)
+		}
+		c := s.coordinator()
+		require.True(t, s.validate(c).Decision.Granted())
+		require.Empty(t, told)
+		honest := s.check
+		s.check = func(_ context.Context, p va.Probe) va.Report {
+			return withOutcomes(t, p, s.config.Roster.Primary.Name, va.Pass, va.Fail)
+		}
+		refused := s.validate(c)
+		require.Equal(t, []Result{refused}, told)
+		s.ledger.failClose = errors.New("disk full")
+		_, err := c.Validate(t.Context(), Issuance, "test:1", request(va.HTTP01, december))
+		require.ErrorIs(t, err, ErrRecord)
+		require.Len(t, told, 1, "what is not on record is not told")
+		s.check = honest
+		s.close(c)
+	})
+}
+
 // Holds: MPIC-12, REC-03
 func TestTheCallerGivesNeitherIssuersNorIdentifiers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

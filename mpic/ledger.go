@@ -33,8 +33,8 @@ type Ledger interface {
 	// FindPermit gives a permit with its Number, or ErrNoPermit.
 	FindPermit(ctx context.Context, id string) (PermitRecord, error)
 	// RecordCertificate appends a certificate to a permit's. A second one of the same permit, SHA256 and outcome changes nothing and
-	// is no error: the first stays.
-	RecordCertificate(ctx context.Context, c CertificateRecord) error
+	// is no error: the first stays. It gives the number of the certificate's record, and again where that was there before.
+	RecordCertificate(ctx context.Context, c CertificateRecord) (number int64, again bool, err error)
 }
 
 // The outcomes of permits and of certificates. The empty one is none.

@@ -101,7 +101,7 @@ func (p *Permits) clock() time.Time { return p.config.Now().UTC().Round(0) }
 // lower case; the set asked for is the set decided on (C1). A refusal is no error: it has OutcomeRefused, and a problem for each
 // name concerned.
 //
-// An error means no: ErrRequest (no caller, or a number of names that no permit has), ErrUnread, ErrRecord, ErrClosed, or ctx's.
+// An error means no: ErrRequest (no caller, or a number of names that no permit has), ErrUnread, ErrRecord, ErrAuditLog, ErrClosed, or ctx's.
 func (p *Permits) Permit(ctx context.Context, caller, account string, names []string) (Permit, error) {
 	if caller == "" || len(names) == 0 || len(names) > MaxPermitNames {
 		return Permit{}, fmt.Errorf("%w: a permit is for a caller and for 1 to %d names", ErrRequest, MaxPermitNames)
@@ -305,6 +305,9 @@ func (p *Permits) record(ctx context.Context, log *slog.Logger, r PermitRecord) 
 		return Permit{}, fmt.Errorf("%w: permit %s: %w", ErrRecord, r.ID, err)
 	}
 	r.Number = number
+	if err := p.toldPermit(r); err != nil {
+		return Permit{}, err
+	}
 	log = log.With("record", number, "names", len(r.Names))
 	if r.Outcome != OutcomeGranted {
 		log.Info("permit refused")

@@ -95,16 +95,18 @@ func cmpOr(p *PermitRecord) *PermitRecord {
 	return p
 }
 
-func (b *book) RecordCertificate(ctx context.Context, c CertificateRecord) error {
+func (b *book) RecordCertificate(ctx context.Context, c CertificateRecord) (number int64, again bool, err error) {
 	if err := errors.Join(ctx.Err(), b.failCert); err != nil {
-		return err
+		return 0, false, err
 	}
-	if !slices.ContainsFunc(b.certificates, func(o CertificateRecord) bool {
+	i := slices.IndexFunc(b.certificates, func(o CertificateRecord) bool {
 		return o.Permit == c.Permit && o.SHA256 == c.SHA256 && o.Outcome == c.Outcome
-	}) {
-		b.certificates = append(b.certificates, c)
+	})
+	if i >= 0 {
+		return int64(i + 1), true, nil
 	}
-	return nil
+	b.certificates = append(b.certificates, c)
+	return int64(len(b.certificates)), false, nil
 }
 
 var permitKey = ed25519.NewKeyFromSeed([]byte("a seed of thirty-two octets here"))

@@ -36,6 +36,7 @@ func Admit(r Request, at time.Time) *Problem {
 		{"key_authorization_digest", admitNoDigest},
 		{"account_uri", admitAccount},
 		{"issuers", admitIssuers},
+		{"account_aliases", admitNoAliases},
 	})
 }
 
@@ -50,6 +51,7 @@ func caaRules() []fieldRule {
 		{"key_authorization", admitNoKeyAuthorization},
 		{"key_authorization_digest", admitNoDigest},
 		{"account_uri", optional(func(r Request) bool { return r.AccountURI == "" }, admitAccount)},
+		{"account_aliases", admitAliases},
 		{"issuers", admitIssuers},
 	}
 }
@@ -67,6 +69,7 @@ func dcvRules(r Request) []fieldRule {
 		{"key_authorization_digest", admitNoDigest},
 		{"account_uri", optional(func(r Request) bool { return r.AccountURI == "" }, admitAccount)},
 		{"issuers", admitIssuers},
+		{"account_aliases", admitNoAliases},
 	}
 	if r.KeyAuthorizationDigest != "" {
 		rules[3].check, rules[5].check, rules[6].check = admitNoToken, admitNoKeyAuthorization, admitDigest
@@ -243,6 +246,29 @@ func admitAccount(r Request, _ time.Time) *Problem {
 	u, err := url.Parse(r.AccountURI)
 	if err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" || !printable(r.AccountURI) || len(r.AccountURI) > 2048 {
 		return refuse("request.account", "%q is not an absolute URI", cut(r.AccountURI, 200))
+	}
+	return nil
+}
+
+// maxAliases bounds Request.AccountAliases.
+const maxAliases = 16
+
+func admitAliases(r Request, at time.Time) *Problem {
+	if len(r.AccountAliases) > maxAliases || len(r.AccountAliases) > 0 && r.AccountURI == "" {
+		return refuse("request.account", "there are %d other URIs of an account; at most %d are read, and only beside its URI",
+			len(r.AccountAliases), maxAliases)
+	}
+	for _, uri := range r.AccountAliases {
+		if p := admitAccount(Request{AccountURI: uri}, at); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+func admitNoAliases(r Request, _ time.Time) *Problem {
+	if len(r.AccountAliases) > 0 {
+		return refuse("request.account", "an account has other URIs only where CAA alone is checked")
 	}
 	return nil
 }

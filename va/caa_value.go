@@ -40,6 +40,52 @@ func (t CertificateType) decides(tag string) bool {
 	return false
 }
 
+// Contact is an iodef property (RFC 8659 section 4.4): where a report of a refused request is to go.
+type Contact struct {
+	// Value is a URL; it comes from the DNS and may be anything.
+	Value string
+	// Plain tells that the value is visible ASCII that the record's text does not escape. No URL needs more, and the presentation
+	// format of the DNS library does not tell a backslash from an escape, so that what is not plain is no proof of an address.
+	Plain bool
+}
+
+// Contacts gives the iodef properties of an RRset in its order. records is as in EvaluateCAA; one that cannot be read is none. It is
+// pure.
+func Contacts(records []string) (all []Contact) {
+	for _, r := range records {
+		if p, err := parseProperty(r); err == nil && p.tag == "iodef" {
+			all = append(all, Contact{p.value, !strings.Contains(r, `\`) && printable(p.value)})
+		}
+	}
+	return all
+}
+
+// Forbidding gives the records of an RRset that EvaluateCAA refuses for: those that cannot be read and the critical ones that are
+// unknown; where there is none, the properties that decide. It is pure.
+func Forbidding(records []string, req Request) (all []string) {
+	var deciding, wild []string
+	for _, r := range records {
+		p, err := parseProperty(r)
+		switch {
+		case err != nil:
+			all = append(all, r)
+		case p.tag == "issuewild" && req.CertificateType.decides(p.tag):
+			wild = append(wild, r)
+		case req.CertificateType.decides(p.tag):
+			deciding = append(deciding, r)
+		case !slices.Contains(known, p.tag) && p.flags&critical != 0:
+			all = append(all, r)
+		}
+	}
+	switch {
+	case len(all) > 0:
+		return all
+	case req.Wildcard() && len(wild) > 0: // CAA-02
+		return wild
+	}
+	return deciding
+}
+
 // EvaluateCAA decides by RFC 8659 section 4, RFC 8657 and, for S/MIME, RFC 9495 whether an RRset permits the issuance that the
 // request asks for. records is the relevant RRset in presentation format, one record each with owner, TTL, class and type; it is
 // empty where there is none. permits is the record that permits, empty where none is needed. It is pure.
@@ -107,7 +153,7 @@ func (p property) refuses(req Request) *Problem {
 	// CAA-04. C4: tags have no case, and two of a kind can not both be meant, so that nothing satisfies them.
 	account, method := pick(parameters, "accounturi"), pick(parameters, "validationmethods")
 	switch {
-	case len(account) > 1 || len(account) == 1 && (account[0] == "" || account[0] != req.AccountURI):
+	case len(account) > 1 || len(account) == 1 && (account[0] == "" || !req.account(account[0])):
 		return refuse("caa.account", "%s permits another account than %s", p, req.AccountURI)
 	case len(method) > 0 && req.Method.Section() == "": // CAA alone need not name one, and then none is among those listed
 		return refuse("caa.method", "%s permits some validation methods, and the request names none", p)

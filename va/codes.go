@@ -73,6 +73,8 @@ func Codes() []Code {
 			[]string{"DCV-18"}},
 		{"tls.digest", "the acmeIdentifier is not the SHA-256 of the key authorization", []string{"DCV-18"}},
 
+		{"tls.untrusted", "the certificate of a server to which a report is posted does not verify", []string{"CAA-09"}},
+
 		{"caa.forbidden", "CAA records exist, and none of them permits this CA", []string{"CAA-02"}},
 		{"caa.account", "CAA permits this CA for another account", []string{"CAA-04"}},
 		{"caa.method", "CAA permits this CA by another validation method", []string{"CAA-04"}},

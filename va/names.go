@@ -123,6 +123,23 @@ func checkWildcardBase(base string) *Problem {
 	return nil
 }
 
+// PublicName tells why name is not a DNS name that the public DNS can hold: lower case, A-labels, no trailing dot. It is nil when it is one.
+func PublicName(name string) *Problem { return checkName(name) }
+
+// RegisteredDomain gives the name that was registered: one label more than the public suffix of name, by the ICANN section of the Public
+// Suffix List. A name without one is its own.
+func RegisteredDomain(name string) string {
+	rule := icannRule(name)
+	if rule == nil {
+		return name
+	}
+	parts := rule.Decompose(name)
+	if parts[1] == "" {
+		return name
+	}
+	return parts[0][strings.LastIndexByte(parts[0], '.')+1:] + "." + parts[1]
+}
+
 func icannRule(name string) *publicsuffix.Rule {
 	return publicsuffix.DefaultList.Find(name, &publicsuffix.FindOptions{IgnorePrivate: true})
 }

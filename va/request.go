@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -86,6 +87,9 @@ type Request struct {
 	TokenCreated time.Time `json:"token_created,omitzero"`
 	// AccountURI is the ACME account's URL, compared with CAA's accounturi (RFC 8657 section 3).
 	AccountURI string `json:"account_uri"`
+	// AccountAliases are other URIs of the same account, which CAA's accounturi may name as well; 16 at most. They come from the gate's
+	// configuration, and only where CAA alone is asked for, by a protocol that tells an account's number and not its URI.
+	AccountAliases []string `json:"account_aliases,omitempty"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8), in lower case; any of them in a CAA issue property permits.
 	// They come from the gate's configuration, never from a caller.
 	Issuers []string `json:"issuers"`
@@ -140,4 +144,9 @@ func (p Probe) Digest() string {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
+}
+
+// account tells whether a URI is one of the account's (CAA-04).
+func (r Request) account(uri string) bool {
+	return uri == r.AccountURI || slices.Contains(r.AccountAliases, uri)
 }

@@ -39,8 +39,8 @@ func (full) RecordPermit(context.Context, mpic.PermitRecord) (int64, error) {
 // mute keeps permits, and no certificate.
 type mute struct{ mpic.Ledger }
 
-func (mute) RecordCertificate(context.Context, mpic.CertificateRecord) error {
-	return errors.New("the disk is full")
+func (mute) RecordCertificate(context.Context, mpic.CertificateRecord) (int64, bool, error) {
+	return 0, false, errors.New("the disk is full")
 }
 
 func tiredLedger(l mpic.Ledger) mpic.Ledger { return tired{l} }

@@ -29,12 +29,13 @@ const (
 	LateReply   Kind = "late-reply"
 	Permit      Kind = "permit"
 	Certificate Kind = "certificate"
+	Notice      Kind = "notice"
 	Removal     Kind = "removal"
 )
 
 // Kinds returns every kind that an entry may have.
 func Kinds() []Kind {
-	return []Kind{Intent, Decision, LateReply, Permit, Certificate, Removal}
+	return []Kind{Intent, Decision, LateReply, Permit, Certificate, Notice, Removal}
 }
 
 // Entry is one line of the log: what was recorded, when, and the digest of its document.

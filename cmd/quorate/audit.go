@@ -180,6 +180,8 @@ type shown struct {
 	Evidence mpic.Evidence      `json:"evidence"`
 	Decision json.RawMessage    `json:"decision"`
 	Late     []mpic.Attestation `json:"late"`
+	// Notices are the steps of reports of the refusal (CAA-09), in the order of their recording.
+	Notices []mpic.Notice `json:"notices,omitempty"`
 	// Sets are the DNS records that the proofs in the reports rest on, by the SHA-256 of their octets.
 	Sets           dnssec.Sets `json:"sets"`
 	OpeningSHA256  string      `json:"opening_sha256"`
@@ -211,14 +213,25 @@ func (c showCmd) Run(ctx context.Context, out console) (err error) {
 		if err != nil {
 			return status{exitFailure, err}
 		}
-		return writeJSON(out.stdout, shown{r.Number, r.Evidence, r.Decision, append([]mpic.Attestation{}, late...), sets, r.Opening.SHA256,
-			r.Closing.SHA256})
+		return writeJSON(out.stdout, shown{r.Number, r.Evidence, r.Decision, append([]mpic.Attestation{}, late...), noticesOf(r), sets,
+			r.Opening.SHA256, r.Closing.SHA256})
 	}
 	a := table.Attempt{Number: r.Number, Evidence: r.Evidence, Decision: decision}
 	if err := table.Write(out.stdout, a, out.color); err != nil {
 		return err
 	}
-	return writeDetail(out.stdout, a, late, out.color)
+	if err := writeDetail(out.stdout, a, late, out.color); err != nil {
+		return err
+	}
+	return writeNotices(out.stdout, noticesOf(r), out.color)
+}
+
+// noticesOf gives the notices of a record without their documents.
+func noticesOf(r db.Record) (all []mpic.Notice) {
+	for _, n := range r.Notices {
+		all = append(all, n.Notice)
+	}
+	return all
 }
 
 // recordSets gives the DNS records of a whole record.

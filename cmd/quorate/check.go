@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/auditlog"
 	"github.com/quorate/quorate/va"
 )
 
@@ -65,6 +66,9 @@ func (c checkCmd) Run(ctx context.Context, out console) (err error) {
 	level := "warn"
 	if settings.Log.Level == "debug" {
 		level = "debug"
+	}
+	if settings.AuditLog != nil && settings.AuditLog.Destination == auditlog.Stdout { // which has the command's own answer
+		settings.AuditLog.Destination = auditlog.Stderr
 	}
 	log := logger(out.stderr, level, settings.Log.Format)
 	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, log)

@@ -19,6 +19,9 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 		table.Paint(color, table.Bold, "asked"), table.Clean(req.Identifier), table.Clean(req.FQDN()), req.Method, req.Method.Section(),
 		table.Clean(req.Queried()), table.Clean(req.AccountURI), strings.Join(req.Issuers, ", "), table.Time(req.TokenCreated),
 		table.Clean(a.Evidence.Attempt.Software))
+	if req.CertificateType != va.TLSServer {
+		fmt.Fprintf(&b, "  certificate %s (CAA-10)\n", req.CertificateType)
+	}
 	if rule := a.Evidence.Attempt.Probe.CAALookupFailure; rule != va.DenyFailure {
 		fmt.Fprintf(&b, "  CAA lookups that fail: %s (CAA-06)\n", rule)
 	}
@@ -33,6 +36,25 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 	}
 	for _, x := range late {
 		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String()+", late: it changed nothing", x.Report, color)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeNotices shows, below all that, the reports of the refusal (CAA-09).
+func writeNotices(w io.Writer, notices []mpic.Notice, color bool) error {
+	if len(notices) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n", table.Paint(color, table.Bold, "reported to those whom the CAA records name"))
+	for _, n := range notices {
+		to := n.Property
+		if n.Count > 0 {
+			to = fmt.Sprintf("%d properties", n.Count)
+		}
+		fmt.Fprintf(&b, "  %s  %s  %s: %s (%s)%s\n", table.Time(n.At), table.Clean(to), n.Outcome, table.Clean(n.Detail), table.Clean(n.Code),
+			behind(" at ", n.Address))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

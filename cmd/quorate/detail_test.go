@@ -50,4 +50,27 @@ func TestAnExcuseIsShown(t *testing.T) {
 	text = show(table.Attempt{Evidence: e})
 	require.NotContains(t, text, "CAA lookups that fail")
 	require.NotContains(t, text, "excused")
+	require.NotContains(t, text, "\n  certificate ")
+
+	e.Attempt.Probe.Request.CertificateType = va.SMIME
+	require.Contains(t, show(table.Attempt{Evidence: e}), "\n  certificate s-mime (CAA-10)\n")
+}
+
+// The reports of a refusal are shown, and what a stranger wrote into the DNS does not reach the terminal.
+//
+// Holds: CAA-09
+func TestCAA_09_NoticesAreShown(t *testing.T) {
+	at := time.Date(2026, 11, 21, 6, 0, 0, 0, time.UTC)
+	var b strings.Builder
+	require.NoError(t, writeNotices(&b, nil, false))
+	require.Empty(t, b.String())
+	require.NoError(t, writeNotices(&b, []mpic.Notice{
+		{Property: "mailto:caa@example.com", Outcome: mpic.NoticeRefused, Code: "notice.mail-refused", Detail: "550 \x1b[2Jnobody", At: at},
+		{Property: "https://example.com/", Outcome: mpic.NoticeDelivered, Code: "notice.delivered", Detail: "202", Address: "192.0.2.1:443", At: at},
+		{Position: 4, Count: 996, Outcome: mpic.NoticeDropped, Code: "notice.properties", Detail: "too many", At: at}}, false))
+	require.NotContains(t, b.String(), "\x1b")
+	for _, want := range []string{"mailto:caa@example.com  refused: 550", "(notice.mail-refused)", "https://example.com/  delivered: 202 (notice.delivered) at 192.0.2.1:443",
+		"996 properties  dropped: too many"} {
+		require.Contains(t, b.String(), want)
+	}
 }

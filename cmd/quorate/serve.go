@@ -3,6 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/cmd/internal/node"
@@ -14,8 +19,10 @@ type serveCmd struct {
 
 // Help is shown below the flags' list.
 func (serveCmd) Help() string {
-	return "Ends on SIGINT or SIGTERM, when running attempts have come to their end; a second signal ends it at once."
+	return ending + " SIGHUP opens the file of the audit log anew."
 }
+
+const ending = "Ends on SIGINT or SIGTERM, when running attempts have come to their end; a second signal ends it at once."
 
 func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 	settings, err := config.LoadGate(c.Config)
@@ -28,9 +35,41 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, gate.Close()) }()
+	if settings.AuditLog != nil {
+		defer onRotation(gate.ReopenAuditLog, log)()
+	}
 	return gate.Serve(ctx, settings, func(addr string) {
-		log.Info("the gate is ready", "address", addr, "software", software(), "remotes", len(settings.Perspectives))
+		log.Info("the gate is ready", "address", addr, "software", software(), "remotes", len(settings.Roster().Remotes))
 	})
+}
+
+// onRotation opens the audit log's file anew on each SIGHUP, until stop is called.
+func onRotation(reopen func(context.Context) error, log *slog.Logger) (stop func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	quit, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-hup:
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			if err := reopen(ctx); err != nil {
+				log.Error("SIGHUP: the audit log could not be opened anew", "error", err)
+			} else {
+				log.Info("SIGHUP: the audit log was opened anew")
+			}
+			cancel()
+		}
+	}()
+	return func() {
+		signal.Stop(hup)
+		close(quit)
+		<-over
+	}
 }
 
 type perspectiveCmd struct {
@@ -38,7 +77,7 @@ type perspectiveCmd struct {
 }
 
 // Help is shown below the flags' list.
-func (perspectiveCmd) Help() string { return serveCmd{}.Help() }
+func (perspectiveCmd) Help() string { return ending }
 
 func (c perspectiveCmd) Run(ctx context.Context, out console) error {
 	settings, err := config.LoadPerspective(c.Config)

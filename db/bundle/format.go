@@ -81,6 +81,7 @@ type Counts struct {
 	Attempts     int64 `json:"attempts"`
 	Open         int64 `json:"open"`
 	LateReplies  int64 `json:"late_replies"`
+	Notices      int64 `json:"notices"`
 	Permits      int64 `json:"permits"`
 	Certificates int64 `json:"certificates"`
 	RRsets       int64 `json:"rrsets"`
@@ -106,7 +107,7 @@ type member struct {
 	number int64
 	// set is the digest of DNS records; empty for others.
 	set string
-	// document is "intent", "decision", "late-17", "permit" or "certificate"; part is documentPart, proofPart or secretsPart.
+	// document is "intent", "decision", "late-17", "notice-18", "permit" or "certificate"; part is documentPart, proofPart or secretsPart.
 	document, part string
 }
 
@@ -117,7 +118,7 @@ const (
 )
 
 var names = regexp.MustCompile(`^(?:(consistency)/(0|[1-9][0-9]{0,17})\.proof|rrsets/([0-9a-f]{64})|` +
-	`(attempts|permits|certificates)/([1-9][0-9]{0,17})/(intent|decision|late-(?:0|[1-9][0-9]{0,17})|permit|certificate)(\.json\.zst|\.proof|\.secrets\.json))$`)
+	`(attempts|permits|certificates)/([1-9][0-9]{0,17})/(intent|decision|(?:late|notice)-(?:0|[1-9][0-9]{0,17})|permit|certificate)(\.json\.zst|\.proof|\.secrets\.json))$`)
 
 // parseName takes only names that a bundle can have.
 func parseName(name string) (member, error) {

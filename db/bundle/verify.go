@@ -62,6 +62,8 @@ type verification struct {
 	// named are the DNS records that documents name.
 	named map[[32]byte]bool
 	late  int64
+	// notices counts those of reports of refusals.
+	notices int64
 }
 
 func (v *verification) found(number int64, check audit.Check, format string, args ...any) {
@@ -249,15 +251,22 @@ func (v *verification) filed(number int64, parts map[string][]byte) (f db.Filed,
 			continue
 		}
 		s, err := take(document)
-		if err == nil && document != "late-"+strconv.FormatInt(s.Leaf, 10) {
+		what, line, _ := strings.Cut(document, "-")
+		if err == nil && line != strconv.FormatInt(s.Leaf, 10) {
 			err = fmt.Errorf("%s is of line %d", document, s.Leaf)
 		}
 		if err != nil {
 			return f, err
 		}
-		f.Late = append(f.Late, s)
+		if what == "notice" {
+			f.Notices = append(f.Notices, s)
+		} else {
+			f.Late = append(f.Late, s)
+		}
 	}
-	slices.SortFunc(f.Late, func(a, b db.Sheet) int { return int(a.Leaf - b.Leaf) })
+	for _, sheets := range [][]db.Sheet{f.Late, f.Notices} {
+		slices.SortFunc(sheets, func(a, b db.Sheet) int { return int(a.Leaf - b.Leaf) })
+	}
 	for key := range parts {
 		if !known[key] {
 			return f, fmt.Errorf("%s belongs to no document", key)
@@ -275,6 +284,7 @@ type examined struct {
 	relied  *mpic.Relied
 	needs   []string
 	late    int
+	notices int
 	err     error
 }
 
@@ -310,7 +320,7 @@ func (v *verification) examine(r record) (x examined) {
 		return x
 	}
 	filed, err := v.filed(r.number, parts)
-	x.late = len(filed.Late)
+	x.late, x.notices = len(filed.Late), len(filed.Notices)
 	if err != nil {
 		found(audit.Log, "%v", err)
 		return x
@@ -336,6 +346,13 @@ func (v *verification) examine(r record) (x examined) {
 	x.record, x.judged = record, true
 	x.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
 	x.verdict.Wrong = append(x.verdict.Wrong, filed.Times(record)...)
+	wrong, err := record.CheckNotices()
+	if err != nil {
+		found(audit.Record, "%v", err)
+	}
+	for _, w := range wrong {
+		found(audit.Reliance, "%s", w)
+	}
 	if relied, err := record.Reliable(); err == nil {
 		x.relied = &relied
 	}
@@ -365,6 +382,7 @@ const maxRelied = 100_000
 func (v *verification) take(r examined) {
 	v.sum.Records++
 	v.late += int64(r.late)
+	v.notices += int64(r.notices)
 	for _, f := range r.found {
 		v.report(f)
 	}
@@ -537,7 +555,7 @@ func (v *verification) complete(context.Context) error {
 		}
 		v.compare(part.what, said, v.index.records[part.section])
 	}
-	got := Counts{int64(len(v.index.records[attempts])), m.Counts.Open, v.late, v.sum.Permits, v.sum.Certificates, int64(len(v.index.sets))}
+	got := Counts{int64(len(v.index.records[attempts])), m.Counts.Open, v.late, v.notices, v.sum.Permits, v.sum.Certificates, int64(len(v.index.sets))}
 	if v.config.Depth != db.DepthLog {
 		got.Open = v.sum.Open
 		for key := range v.index.sets {

@@ -318,6 +318,7 @@ func (w *writer) attempt(ctx context.Context, p prepared) error {
 	}
 	w.manifest.Counts.Attempts++
 	w.manifest.Counts.LateReplies += int64(len(p.filed.Late))
+	w.manifest.Counts.Notices += int64(len(p.filed.Notices))
 	if p.open {
 		w.manifest.Counts.Open++
 	}
@@ -331,6 +332,11 @@ func (w *writer) attempt(ctx context.Context, p prepared) error {
 	}
 	for _, late := range p.filed.Late {
 		if err := w.sheet("attempts", p.filed.Number, "late-"+strconv.FormatInt(late.Leaf, 10), late); err != nil {
+			return err
+		}
+	}
+	for _, n := range p.filed.Notices {
+		if err := w.sheet("attempts", p.filed.Number, "notice-"+strconv.FormatInt(n.Leaf, 10), n); err != nil {
 			return err
 		}
 	}

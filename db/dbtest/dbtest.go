@@ -41,6 +41,8 @@ func Run(t *testing.T, open func(t testing.TB) Engine) {
 		"an attempt is closed once":                       closedOnce,
 		"an identifier is used once":                      openedOnce,
 		"late replies are kept and change nothing":        late,
+		"reports of refusals are kept, each step once":    notices,
+		"a notice by hand needs its refusal":              handNotices,
 		"lists are filtered and paged":                    lists,
 		"sixteen at once":                                 concurrent,
 		"a call that is refused spoils no other":          neighbours,

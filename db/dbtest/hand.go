@@ -19,7 +19,7 @@ import (
 
 // Tables are those that hold records.
 func Tables() []string {
-	return []string{"log", "attempts", "perspectives", "reports", "decisions", "authorizations", "reliances", "late_reports", "rrsets",
+	return []string{"log", "attempts", "perspectives", "reports", "decisions", "authorizations", "reliances", "late_reports", "notices", "rrsets",
 		"permits", "permit_names", "certificates"}
 }
 
@@ -186,6 +186,7 @@ func freshLeaf(t testing.TB, tx *sql.Tx) int64 {
 
 func tamperRows(t *testing.T, g Engine) {
 	Populate(t, g.Store)
+	Forbid(t, g.Store, "FORBIDDEN")
 	for _, table := range Tables() {
 		eachHand(t, g, func(t *testing.T, tx *sql.Tx) {
 			for column, value := range rows(t, tx, `SELECT * FROM `+table)[0] {

@@ -19,6 +19,7 @@ func hidden(t *testing.T, g Engine) {
 	_, err := g.Store.Ledger().RecordPermit(t.Context(), refused)
 	require.NoError(t, err)
 	Issue(t, g.Store, started.Add(30*time.Second), "example.com")
+	Forbid(t, g.Store, "FORBIDDEN")
 	require.Empty(t, verify(t, g.Store), "nothing was changed yet")
 	run := func(name string, query string, args ...any) {
 		t.Helper()
@@ -93,7 +94,7 @@ func hidden(t *testing.T, g Engine) {
 		require.NoError(t, err)
 		intrude(t, g, "removals", row{"number": int64(-1), "leaf": int64(0), "first_leaf": int64(0), "past_leaf": size,
 			"due_at": "2029-12-20T12:00:00.000000000Z", "removed_at": "2029-12-20T12:00:00.000000000Z", "document": []byte("x"), "sha256": wide})
-		for _, table := range []string{"certificates", "permit_names", "permits", "late_reports", "authorizations", "reliances", "decisions", "reports",
+		for _, table := range []string{"certificates", "permit_names", "permits", "notices", "late_reports", "authorizations", "reliances", "decisions", "reports",
 			"perspectives", "attempts"} {
 			run(table, `DELETE FROM `+table)
 		}

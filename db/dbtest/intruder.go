@@ -33,7 +33,7 @@ func verify(t testing.TB, s *db.Store) []db.Finding {
 
 // keys are the columns that make up each table's key.
 var keys = map[string][]string{"log": {"leaf"}, "attempts": {"number"}, "perspectives": {"attempt", "name"}, "reports": {"attempt", "perspective"},
-	"decisions": {"attempt"}, "authorizations": {"attempt"}, "reliances": {"attempt"}, "late_reports": {"attempt", "perspective"}, "rrsets": {"sha256"},
+	"decisions": {"attempt"}, "authorizations": {"attempt"}, "reliances": {"attempt"}, "late_reports": {"attempt", "perspective"}, "notices": {"attempt", "position", "stage"}, "rrsets": {"sha256"},
 	"permits": {"number"}, "permit_names": {"permit", "name"}, "certificates": {"number"}}
 
 // intruder: REC-06. Every cell of a row of every table is changed, the row removed, doubled and swapped, behind the back of guards, checks
@@ -43,6 +43,7 @@ func intruder(t *testing.T, g Engine) {
 	e := Evidence(t, Attempt("SECOND", "example.com", mpic.Issuance))
 	Record(t, g.Store, e)
 	Issue(t, g.Store, started.Add(20*1e9), "example.com")
+	Forbid(t, g.Store, "FORBIDDEN")
 	require.Empty(t, verify(t, g.Store), "nothing was changed yet")
 	for _, table := range Tables() {
 		for i, r := range stored(t, g, table)[:1] {

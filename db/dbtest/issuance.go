@@ -66,7 +66,9 @@ func Issue(t testing.TB, s *db.Store, at time.Time, names ...string) (int64, mpi
 	require.NoError(t, err)
 	c := mpic.MatchCertificate(p, "rest:ra-1", Certificate(t, p.Issued, names...), at.Add(time.Second))
 	require.Equal(t, mpic.OutcomeLinked, c.Outcome, "%+v", c.Problems)
-	require.NoError(t, s.Ledger().RecordCertificate(t.Context(), c))
+	_, again, err := s.Ledger().RecordCertificate(t.Context(), c)
+	require.NoError(t, err)
+	require.False(t, again)
 	return number, c
 }
 
@@ -153,11 +155,15 @@ func issuance(t *testing.T, g Engine) {
 	_, err = l.FindPermit(t.Context(), "NONE")
 	require.ErrorIs(t, err, mpic.ErrNoPermit)
 
-	require.NoError(t, l.RecordCertificate(t.Context(), c), "a second time changes nothing")
+	linked, there, err := l.RecordCertificate(t.Context(), c)
+	require.NoError(t, err)
+	require.True(t, there, "a second time changes nothing")
+	require.EqualValues(t, 1, linked)
 	require.Equal(t, 1, count(t, g, "certificates"))
 	stranger := c
 	stranger.Permit = "NONE"
-	require.ErrorIs(t, l.RecordCertificate(t.Context(), stranger), mpic.ErrNoPermit)
+	_, _, err = l.RecordCertificate(t.Context(), stranger)
+	require.ErrorIs(t, err, mpic.ErrNoPermit)
 	for name, f := range map[string]db.CertificateFilter{"all": {}, "serial": {Serial: "0" + c.Serial}, "fingerprint": {Fingerprint: c.SHA256},
 		"name": {Name: "example.com"}, "attempt": {Attempt: 1}} {
 		all, err := g.Store.Certificates(t.Context(), f)

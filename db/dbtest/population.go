@@ -63,7 +63,8 @@ func LinkedTo(t testing.TB, s *db.Store, p mpic.PermitRecord, serial int64, chan
 	der, err := x509.CreateCertificate(nil, template, ca, key.Public(), key)
 	require.NoError(t, err)
 	c := mpic.MatchCertificate(p, p.Caller, der, p.Issued.Add(time.Minute))
-	require.NoError(t, s.Ledger().RecordCertificate(t.Context(), c))
+	_, _, err = s.Ledger().RecordCertificate(t.Context(), c)
+	require.NoError(t, err)
 	return c
 }
 

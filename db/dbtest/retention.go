@@ -42,10 +42,12 @@ func Retention(t *testing.T, calendar *Calendar, open func(retention bool) *db.S
 		a.Probe.Deadline = a.Started.Add(20 * time.Second)
 		return a
 	}
-	// Six attempts on the first day; upon the last a certificate, good for 90 days.
-	for i := range 6 {
+	// Six attempts on the first day, one of them with notices; upon the last a certificate, good for 90 days.
+	for i := range 4 {
 		Record(t, gate, Evidence(t, at(fmt.Sprintf("A%d", i+1), 0, 0)))
 	}
+	Forbid(t, gate, "A5")
+	Record(t, gate, Evidence(t, at("A6", 0, 0)))
 	_, c := Issue(t, gate, started.Add(10*time.Second), "example.com")
 	require.Equal(t, started.Add(10*time.Second).AddDate(0, 0, 90).Truncate(time.Second), c.NotAfter)
 	due := func(s *db.Store, when time.Time) db.Due {
@@ -67,7 +69,7 @@ func Retention(t *testing.T, calendar *Calendar, open func(retention bool) *db.S
 	s := open(true)
 	d := due(s, last.Add(time.Hour))
 	require.EqualValues(t, 0, d.First)
-	require.EqualValues(t, 12, d.Past, "whole segments: of fourteen lines the last two stay")
+	require.EqualValues(t, 16, d.Past, "whole segments: of eighteen lines the last two stay")
 	proven := db.Removed{Due: d, Export: fmt.Sprintf("%064x", 1), Proven: last, By: "test"}
 	for name, change := range map[string]func(*db.Removed){
 		"not due":      func(r *db.Removed) { r.Past += Segment },
@@ -86,6 +88,7 @@ func Retention(t *testing.T, calendar *Calendar, open func(retention bool) *db.S
 	removed, err := s.Remove(t.Context(), proven)
 	require.NoError(t, err)
 	require.EqualValues(t, 5, removed.Rows["attempts"], "the sixth bears a certificate whose line is beyond the segment")
+	require.EqualValues(t, 4, removed.Rows["notices"])
 	require.Empty(t, verify(t, s))
 	for i := range 6 {
 		_, err := s.Attempt(t.Context(), strconv.Itoa(i+1))

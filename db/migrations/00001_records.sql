@@ -13,7 +13,7 @@
 -- line completes, 32 bytes each, its own first (docs/log.md).
 CREATE TABLE log (
     leaf        BIGINT NOT NULL PRIMARY KEY CHECK (leaf >= 0),
-    kind        TEXT NOT NULL CHECK (kind IN ('intent', 'decision', 'late-reply', 'permit', 'certificate', 'removal')),
+    kind        TEXT NOT NULL CHECK (kind IN ('intent', 'decision', 'late-reply', 'permit', 'certificate', 'notice', 'removal')),
     subject     BIGINT NOT NULL CHECK (subject >= 1),
     recorded_at TEXT NOT NULL CHECK (recorded_at LIKE '____-__-__T__:__:__._________Z'),
     sha256      TEXT NOT NULL CHECK (length(sha256) = 64),
@@ -212,6 +212,24 @@ CREATE TABLE late_reports (
     PRIMARY KEY (attempt, perspective),
     FOREIGN KEY (attempt, perspective, role) REFERENCES perspectives (attempt, name, role)
 );
+
+-- notices: the steps of reports of refused requests to those whom the CAA records name (CAA-09). 'begun' stands before the first packet,
+-- so that nothing is sent twice; each report ends once. position is the iodef property's place in the relevant RRset.
+CREATE TABLE notices (
+    attempt     BIGINT NOT NULL REFERENCES decisions (attempt),
+    leaf        BIGINT NOT NULL UNIQUE REFERENCES log (leaf) DEFERRABLE INITIALLY DEFERRED,
+    position    BIGINT NOT NULL CHECK (position >= 0),
+    stage       TEXT NOT NULL CHECK (stage IN ('begun', 'ended')),
+    outcome     TEXT NOT NULL CHECK (outcome IN ('begun', 'delivered', 'refused', 'failed', 'dropped', 'unusable')),
+    code        TEXT NOT NULL CHECK (code <> ''),
+    recorded_at TEXT NOT NULL CHECK (recorded_at LIKE '____-__-__T__:__:__._________Z'),
+    document    BYTEA NOT NULL,
+    secrets     BYTEA,
+    sha256      TEXT NOT NULL CHECK (length(sha256) = 64),
+    CHECK ((stage = 'begun') = (outcome = 'begun')),
+    PRIMARY KEY (attempt, position, stage)
+);
+CREATE INDEX notices_recorded ON notices (recorded_at, outcome);
 
 -- rrsets: the DNS records (DS, DNSKEY, NSEC and NSEC3 sets with their signatures) that the proofs in the documents name by
 -- their digests, each stored once, whoever saw it and however often. octets have the form of dnssec.Sets; sha256 is theirs.

@@ -1,6 +1,8 @@
 package perspective
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -17,48 +19,103 @@ const (
 // errConnections is why a gate gets no further connection.
 var errConnections = errors.New("perspective: the gate has as many connections as it may")
 
-// doorway is a listener that bounds connections until their handshake is done. From then on each is bounded as its gate's, so that
-// neither strangers nor one gate take those of another.
+// doorway is a listener that gives connections whose handshake is done, and bounds them until then. From then on each is bounded as its
+// gate's, so that neither strangers nor one gate take those of another. The handshake must be over before a connection counts as a
+// gate's: of a certificate that is shown, it is not known before that whoever shows it has its key (RFC 8446 section 4.4.3).
 type doorway struct {
 	net.Listener
-	closed chan struct{}
-	once   sync.Once
-	slots  chan struct{}
+	// config is the TLS configuration. welcome makes a connection a gate's, or says why not; failed is told of handshakes that failed.
+	config  *tls.Config
+	welcome func(*connection, tls.ConnectionState) error
+	failed  func(remote net.Addr, err error)
+
+	ready chan net.Conn
+	errs  chan error
+	// open ends when the doorway is closed, and with it each handshake.
+	open  context.Context
+	close context.CancelFunc
+	slots chan struct{}
 
 	mu       sync.Mutex
 	knocking map[netip.Prefix]int
 }
 
-func newDoorway(l net.Listener) *doorway {
-	return &doorway{Listener: l, closed: make(chan struct{}), slots: make(chan struct{}, maxHandshakes), knocking: map[netip.Prefix]int{}}
+// openDoorway takes connections from a listener until it is closed. The Close that ends it does not wait for handshakes, which end soon.
+func openDoorway(ctx context.Context, l net.Listener, config *tls.Config, welcome func(*connection, tls.ConnectionState) error,
+	failed func(net.Addr, error)) *doorway {
+	d := &doorway{Listener: l, config: config, welcome: welcome, failed: failed, ready: make(chan net.Conn), errs: make(chan error),
+		slots: make(chan struct{}, maxHandshakes), knocking: map[netip.Prefix]int{}}
+	d.open, d.close = context.WithCancel(context.WithoutCancel(ctx))
+	go d.take()
+	return d
 }
 
-// Accept gives the next connection. One more of an address that has too many unfinished handshakes is closed at once.
+// Accept gives the next connection, a *tls.Conn.
 func (d *doorway) Accept() (net.Conn, error) {
+	select {
+	case c := <-d.ready:
+		return c, nil
+	case err := <-d.errs:
+		return nil, err
+	case <-d.open.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept and all handshakes.
+func (d *doorway) Close() error {
+	d.close()
+	return d.Listener.Close()
+}
+
+// take accepts connections. An error goes to whoever calls Accept, who goes on after it or closes the doorway.
+func (d *doorway) take() {
 	for {
 		select {
 		case d.slots <- struct{}{}:
-		case <-d.closed:
-			return nil, net.ErrClosed
+		case <-d.open.Done():
+			return
 		}
 		inner, err := d.Listener.Accept()
 		if err != nil {
 			<-d.slots
-			return nil, err
+			select {
+			case d.errs <- err:
+				continue
+			case <-d.open.Done():
+				return
+			}
 		}
 		c := &connection{Conn: inner, door: d, from: network(inner.RemoteAddr())}
-		if d.knock(c.from) {
-			return c, nil
+		if !d.knock(c.from) { // one more of an address that has too many unfinished handshakes
+			<-d.slots
+			_ = inner.Close() // it was never used
+			continue
 		}
-		<-d.slots
-		_ = inner.Close() // it was never used
+		go d.shake(c)
 	}
 }
 
-// Close ends Accept, also one that waits for a place.
-func (d *doorway) Close() error {
-	d.once.Do(func() { close(d.closed) })
-	return d.Listener.Close()
+// shake carries out a handshake, and gives the connection to Accept where it is a gate's.
+func (d *doorway) shake(c *connection) {
+	secured := tls.Server(c, d.config)
+	ctx, cancel := context.WithTimeout(d.open, headerTimeout)
+	defer cancel()
+	err := secured.HandshakeContext(ctx)
+	if err != nil {
+		d.failed(c.RemoteAddr(), err)
+	} else {
+		err = d.welcome(c, secured.ConnectionState())
+	}
+	if err != nil {
+		_ = c.Close() // the failure is told already
+		return
+	}
+	select {
+	case d.ready <- secured:
+	case <-d.open.Done():
+		_ = c.Close() // nobody is there to answer on it
+	}
 }
 
 func (d *doorway) knock(from netip.Prefix) bool {

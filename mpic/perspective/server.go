@@ -1,9 +1,11 @@
 package perspective
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -66,8 +68,10 @@ var (
 
 // Server answers probes as one perspective. It is an http.Handler for connections whose client certificate is a gate's.
 type Server struct {
-	identity    *Identity
-	gates       map[string]*admission
+	identity *Identity
+	gates    map[string]*admission
+	// strangers counts the log lines about connections that are no gate's.
+	strangers   *admission
 	maxCheck    time.Duration
 	bodyTimeout time.Duration
 	log         *slog.Logger
@@ -97,7 +101,7 @@ func newServer(config Config, check func(context.Context, va.Probe) va.Report) (
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{identity: config.Identity, gates: gates, log: config.Logger, metrics: config.Metrics, now: config.Now}
+	s := &Server{identity: config.Identity, gates: gates, strangers: &admission{lines: newBucket(linesRate, linesBurst)}, log: config.Logger, metrics: config.Metrics, now: config.Now}
 	if s.maxCheck, err = duration("MaxCheck", config.MaxCheck, defaultMaxCheck, mostMaxCheck); err != nil {
 		return nil, err
 	}
@@ -133,7 +137,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(newDoorway(listener), "", "") }()
+	door := openDoorway(ctx, listener, server.TLSConfig, s.welcome, s.stranger)
+	go func() { served <- server.Serve(door) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("perspective: serving on %s: %w", listener.Addr(), err)
@@ -151,7 +156,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 
 // tlsConfig: TLS 1.3 alone, and on it only the gates' keys. Chain, names and dates of the certificates do not matter.
 func (s *Server) tlsConfig() *tls.Config {
-	base := &tls.Config{
+	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{s.identity.certificate},
 		ClientAuth:   tls.RequireAnyClientCert,
@@ -164,16 +169,6 @@ func (s *Server) tlsConfig() *tls.Config {
 			return err
 		},
 	}
-	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		c, ok := hello.Conn.(*connection)
-		if !ok { // only where the connections are not those of Serve
-			return nil, nil
-		}
-		own := base.Clone()
-		own.VerifyConnection = func(state tls.ConnectionState) error { return s.welcome(c, state) }
-		return own, nil
-	}
-	return base
 }
 
 func (s *Server) known(state tls.ConnectionState) (*admission, error) {
@@ -181,6 +176,13 @@ func (s *Server) known(state tls.ConnectionState) (*admission, error) {
 		return gate, nil
 	}
 	return nil, errors.New("perspective: the client certificate's key is no known gate's")
+}
+
+// stranger logs a handshake that failed, and of very many not each.
+func (s *Server) stranger(remote net.Addr, err error) {
+	if left, ok := s.strangers.tells(s.now()); ok {
+		s.log.Warn("handshake failed", "remote", remote.String(), "error", err, "left_out", left)
+	}
 }
 
 // welcome makes a connection that of the gate whose key it has shown.
@@ -339,9 +341,16 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 	}
 	// A perspective probes for nobody what the gate itself must refuse.
 	if p := probe.Admit(now); p != nil {
-		refused := refusal(400, p.Code, p.Detail).inField("request." + p.Field)
+		refused := refusal(400, p.Code, p.Detail)
+		if p.Field != "" {
+			refused = refused.inField("request." + p.Field)
+		}
 		refused.Rules = p.Rules
 		return va.Probe{}, refused
+	}
+	// What is hashed is what was sent: a probe has one text, so that nobody has to guess from which one a digest was made.
+	if text, err := json.Marshal(probe); err != nil || !bytes.Equal(text, body) {
+		return va.Probe{}, refusal(400, "request.malformed", "the probe is not in its canonical form")
 	}
 	return probe, nil
 }

@@ -60,9 +60,10 @@ func TestServerAcceptsOnlyKnownGatesOverTLS13(t *testing.T) {
 		transport := &http.Transport{}
 		defer transport.CloseIdleConnections()
 		response, err := (&http.Client{Transport: transport}).Get("http://" + w.address + "/livez")
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		require.Equal(t, http.StatusBadRequest, response.StatusCode)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		require.Error(t, err)
 	})
 	t.Run("a handler outside of Serve", func(t *testing.T) {
 		server, err := newServer(Config{Identity: w.perspective, Gates: []Gate{{Name: "g", TLSKey: w.gate.TLSKey()}},

@@ -536,3 +536,66 @@ func TestAGateCanHaveAResolverOfItsOwn(t *testing.T) {
 	_, err = NewServer(half)
 	require.NoError(t, err)
 }
+
+// TestACertificateWithoutItsKeyCountsForNobody: whoever shows a gate's certificate has shown nothing until the handshake is over, so
+// that he uses up none of the gate's connections.
+//
+// Holds: MPIC-08, F9
+func TestACertificateWithoutItsKeyCountsForNobody(t *testing.T) {
+	gate, err := GenerateGateIdentity("gate-1", born)
+	require.NoError(t, err)
+	thief, err := GenerateGateIdentity("thief", born)
+	require.NoError(t, err)
+	s, err := newServer(Config{Identity: newIdentity(t, "fra"), Gates: []Gate{{Name: "gate-1", TLSKey: gate.TLSKey()}},
+		Logger: (&journal{}).logger(), Now: time.Now}, pass)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	welcomed, failed := make(chan struct{}, 1), make(chan error, 1)
+	door := openDoorway(t.Context(), listener, s.tlsConfig(), func(c *connection, state tls.ConnectionState) error {
+		welcomed <- struct{}{}
+		return s.welcome(c, state)
+	}, func(_ net.Addr, err error) { failed <- err })
+	defer func() { require.NoError(t, door.Close()) }()
+	dial := func(certificate tls.Certificate) {
+		c, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}})
+		if err == nil {
+			t.Cleanup(func() { _ = c.Close() })
+		}
+	}
+	dial(tls.Certificate{Certificate: gate.certificate.Certificate, PrivateKey: thief.certificate.PrivateKey})
+	require.ErrorContains(t, <-failed, "invalid signature")
+	require.Empty(t, welcomed)
+	require.Zero(t, s.gates[gate.TLSKey()].connections)
+	dial(gate.certificate)
+	<-welcomed
+	c, err := door.Accept()
+	require.NoError(t, err)
+	require.Equal(t, 1, s.gates[gate.TLSKey()].connections)
+	require.NoError(t, c.Close())
+	_ = c.(*tls.Conn).NetConn().Close() // a second time gives nothing back
+	require.Zero(t, s.gates[gate.TLSKey()].connections)
+	require.Empty(t, door.knocking)
+	require.ErrorIs(t, c.(*tls.Conn).NetConn().(*connection).belongs(s.gates[gate.TLSKey()]), net.ErrClosed)
+}
+
+// TestStrangersDoNotFillTheLog: as with a gate's refusals.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	at := newClock()
+	s := serveTwo(t, pass, func(c *Config) { c.Now = at.now })
+	knock := func() {
+		c, err := net.Dial("tcp", s.address)
+		require.NoError(t, err)
+		_, err = io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+		require.NoError(t, err)
+		_, _ = io.ReadAll(c) // until it is closed
+		require.NoError(t, c.Close())
+	}
+	for range linesBurst + 20 {
+		knock()
+	}
+	at.advance(time.Second)
+	knock()
+	require.Equal(t, linesBurst+1, strings.Count(s.log.String(), `msg="handshake failed"`))
+	require.Contains(t, s.log.String(), "left_out=20")
+}

@@ -396,6 +396,7 @@ func TestREC_05_NoRecordNoAnswer(t *testing.T) {
 		retry  string
 	}{
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten", "5"},
+		"audit log":  {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten", "5"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing", "5"},
 		"request":    {mpic.ErrRequest, 400, "request.invalid", ""},
 		"went away":  {context.Canceled, 503, "gate.overload", "2"},

@@ -287,6 +287,8 @@ func notDone(err error) *Problem {
 	switch {
 	case errors.Is(err, mpic.ErrRecord):
 		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so the answer is no", 5)
+	case errors.Is(err, mpic.ErrAuditLog):
+		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so the answer is no; the record stands", 5)
 	case errors.Is(err, mpic.ErrUnread):
 		return overload(http.StatusServiceUnavailable, "record.unreadable", "the records could not be read, so the answer is no", 5)
 	case errors.Is(err, mpic.ErrClosed):

@@ -72,15 +72,15 @@ func (s *sockets) closeAll() {
 }
 
 // listen finds the world's ports and starts its servers. The caller holds mu.
-func (w *World) listen(port uint16) error {
+func (w *World) listen(cfg Config) error {
 	var err error
-	if w.ports.http, err = w.reserve(0); err != nil {
+	if w.ports.http, err = w.reserve(cfg.HTTPPort); err != nil {
 		return err
 	}
-	if w.ports.tls, err = w.reserve(0); err != nil {
+	if w.ports.tls, err = w.reserve(cfg.TLSPort); err != nil {
 		return err
 	}
-	if w.ports.dns, err = w.reserve(port); err != nil {
+	if w.ports.dns, err = w.reserve(cfg.Port); err != nil {
 		return err
 	}
 	return w.bindServers()

@@ -46,7 +46,7 @@ type Page struct {
 }
 
 // Host gives the host at an address, which starts to listen if it does not yet. The address must be an IPv4 loopback
-// address; hosts at the address of a name server are allowed.
+// address, but see Config.AnyAddress; hosts at the address of a name server are allowed.
 func (w *World) Host(addr netip.Addr) (*Host, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,7 +56,7 @@ func (w *World) Host(addr netip.Addr) (*Host, error) {
 	if h := w.hosts[addr]; h != nil {
 		return h, nil
 	}
-	if !addr.Is4() || !addr.IsLoopback() {
+	if !addr.Is4() || !addr.IsLoopback() && !w.anyAddress {
 		return nil, fmt.Errorf("world: web host: %v is not an IPv4 loopback address", addr)
 	}
 	h, err := newHost(addr, w.ports)

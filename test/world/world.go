@@ -32,7 +32,9 @@ type Config struct {
 	Now func() time.Time
 	// Port is the port of the name servers, for UDP and TCP; a free one where it is 0.
 	Port uint16
-	// AnyAddress lets name servers stand at any address of the machine: for worlds in a network namespace of their own (see
+	// HTTPPort and TLSPort are the ports of the web hosts; free ones where they are 0.
+	HTTPPort, TLSPort uint16
+	// AnyAddress lets name servers and web hosts stand at any address of the machine: for worlds in a network namespace of their own (see
 	// Isolated), where a resolver can work with its doors closed.
 	AnyAddress bool
 	// OnQuery, if not nil, is called with each query that arrives, before it is answered; it must be safe for concurrent
@@ -136,7 +138,7 @@ func (w *World) start(cfg Config) error {
 	if err := w.publish(""); err != nil {
 		return err
 	}
-	return w.listen(cfg.Port)
+	return w.listen(cfg)
 }
 
 // makeKeys makes the keys that zones lack, side by side: RSA keys take a while.

@@ -99,6 +99,9 @@ func TestWhatIsKeptOfLookupsIsAllOfThem(t *testing.T) {
 	}
 	for _, k := range s.Lookups[:10] {
 		for i, q := range k.Queries {
+			if len(k.Lookup.Queries[i].Query) == 0 {
+				continue // given up before it was sent, because another server had answered
+			}
 			require.Equal(t, len(q.Response) > 0, q.Query == nil, "it follows from the response and the cookie: %+v", k.Lookup.Queries[i])
 		}
 	}

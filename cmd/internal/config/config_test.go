@@ -86,7 +86,7 @@ func TestPerspectiveIsRead(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
 		"upstream resolver":     {"limits:", "upstream_resolver: 192.0.2.53\nlimits:", `29:1: upstream_resolver: unknown key`},
-		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: caa_lookup_failure, checkpoints, clients, cohort, identity, issuers, journal, limits,`},
+		"unknown key":           {"limits:", "limit:", `29:1: limit: unknown key; known here: audit_log, boulder, boulder_remotes, caa_lookup_failure, checkpoints,`},
 		"unknown key, nested":   {"attempt: 30s", "atempt: 30s", `30:3: limits.atempt: unknown key; known here: attempt, grant_grace`},
 		"unknown key in list":   {"    title: Ashburn", "    titel: Ashburn", `21:5: perspectives[0].titel: unknown key`},
 		"missing field":         {"  title: Frankfurt\n", "", `primary.title: this field is required`},
@@ -134,6 +134,10 @@ func TestMistakes(t *testing.T) {
 		"metrics, no address":   {"limits:", "metrics: {}\nlimits:", `29:1: metrics.listen: this field is required`},
 		"metrics, a name":       {"limits:", "metrics: {listen: \"localhost:9090\"}\nlimits:", `29:19: metrics.listen: "localhost:9090": ADDRESS:PORT`},
 		"metrics, switch":       {"limits:", "metrics: true\nlimits:", `29:10: metrics: a mapping of keys`},
+		"audit log, nowhere":    {"limits:", "audit_log: {required: true}\nlimits:", `29:1: audit_log.destination: this field is required`},
+		"audit log, a text":     {"limits:", "audit_log: {destination: a, required: maybe}\nlimits:", `29:39: audit_log.required: true or false is needed here, and there is a text`},
+		"audit log, empty":      {"limits:", "audit_log: {destination: ''}\nlimits:", `29:26: audit_log.destination: stdout, stderr or the path`},
+		"audit log, gate":       {"limits:", "audit_log: {destination: a, gate: ''}\nlimits:", `29:35: audit_log.gate: a gate's name has`},
 		"log level":             {"limits:", "log: {level: loud}\nlimits:", `29:14: log.level: "loud" is none of`},
 		"log format":            {"limits:", "log: {format: xml}\nlimits:", `29:15: log.format: "xml" is neither`},
 		"anchor":                {"name: frankfurt", "name: &a frankfurt", `14:9: primary.name: anchors, aliases and tags are not used`},

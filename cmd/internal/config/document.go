@@ -223,9 +223,17 @@ func (d *document) check(n ast.Node, field string, t reflect.Type) {
 		if n.Type() != ast.StringType && n.Type() != ast.LiteralType {
 			wrong("a text, in quotes where it looks like something else,")
 		}
+	case t.Kind() == reflect.Bool:
+		if n.Type() != ast.BoolType {
+			wrong("true or false")
+		}
 	case t.Kind() == reflect.Int:
 		if n.Type() != ast.IntegerType {
 			wrong("a whole number")
+		}
+	case t.Kind() == reflect.Bool:
+		if n.Type() != ast.BoolType {
+			wrong("true or false")
 		}
 	case t.Kind() == reflect.Float64:
 		if n.Type() != ast.IntegerType && n.Type() != ast.FloatType {

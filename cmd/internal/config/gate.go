@@ -35,6 +35,12 @@ type Gate struct {
 	Checkpoints *Checkpoints `yaml:"checkpoints"`
 	// Permits say what is signed before issuance; left out, the gate gives no permits.
 	Permits *Permits `yaml:"permits"`
+	// IODEF reports refusals to those whom CAA records name; left out, nothing is reported.
+	IODEF *IODEF `yaml:"iodef"`
+	// AuditLog is the log for auditors; left out, there is none.
+	AuditLog *AuditLog `yaml:"audit_log"`
+	// DraftMPIC is left out where nothing is done by draft-westerbaan-mpic.
+	DraftMPIC *DraftMPIC `yaml:"draft_mpic"`
 	// Issuers are the CA's Issuer Domain Names (BR 3.2.2.8).
 	Issuers []string `yaml:"issuers"`
 	// CAALookupFailure is what a failed CAA lookup counts for (va.FailureRule): "deny", the default, or "permit-when-proven".
@@ -44,8 +50,11 @@ type Gate struct {
 	// Cohort is left out where all of them take part in each attempt.
 	Cohort *Cohort `yaml:"cohort"`
 	// OpenMPIC is the front for Open MPIC's clients, at the REST front's address; left out, there is none.
-	OpenMPIC *OpenMPIC  `yaml:"open_mpic"`
-	Limits   GateLimits `yaml:"limits"`
+	OpenMPIC *OpenMPIC `yaml:"open_mpic"`
+	// Boulder is the front for Boulder's RA; left out, there is none. BoulderRemotes are what the gate shows Boulder's remoteva.
+	Boulder        *Boulder        `yaml:"boulder"`
+	BoulderRemotes *BoulderRemotes `yaml:"boulder_remotes"`
+	Limits         GateLimits      `yaml:"limits"`
 	// SourceAddress is where the primary's packets come from; empty lets the host choose.
 	SourceAddress string  `yaml:"source_address"`
 	Metrics       Metrics `yaml:"metrics"`
@@ -236,6 +245,8 @@ func (d *document) gate(g Gate) (Gate, error) {
 			d.refuse("permits.scope", "DCV-03", "%q is neither \"exact\" nor \"subtree\"", p.Scope)
 		}
 	}
+	d.iodef(g.IODEF)
+	d.auditLog(g.AuditLog)
 	d.clients(g.Clients)
 	if d.has("issuers") && len(g.Issuers) == 0 {
 		d.refuse("issuers", "CAA-01", "one name at least is needed: without one no CAA record could permit")
@@ -260,14 +271,17 @@ func (d *document) gate(g Gate) (Gate, error) {
 		}
 		names[r.Name] = field
 	}
+	d.draft(g.DraftMPIC, names)
 	if c := g.Cohort; c != nil {
 		d.require("cohort", "size", "secret_file")
-		if d.has("cohort.size") && (c.Size < 1 || c.Size > len(g.Perspectives)) {
-			d.refuse("cohort.size", "MPIC-02", "%d is not between 1 and the number of perspectives, %d", c.Size, len(g.Perspectives))
+		if n := len(g.Roster().Remotes); d.has("cohort.size") && (c.Size < 1 || c.Size > n) {
+			d.refuse("cohort.size", "MPIC-02", "%d is not between 1 and the number of perspectives, %d", c.Size, n)
 		}
 		c.SecretFile = d.path(c.SecretFile)
 	}
 	d.openMPIC(g.OpenMPIC)
+	d.boulder(g.Boulder)
+	d.boulderRemotes(g.BoulderRemotes, g.Perspectives)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)
 	d.metrics(g.Metrics)
@@ -355,9 +369,14 @@ func (d *document) clients(clients []Client) {
 	if d.has("clients") && len(clients) == 0 {
 		d.refuse("clients", "", "one client at least is needed: without one the gate would answer nobody")
 	}
+	d.clientsAt("clients", clients)
+}
+
+// clientsAt checks the clients of one front: each has a name and a key of its own.
+func (d *document) clientsAt(list string, clients []Client) {
 	names, keys := map[string]bool{}, map[string]string{}
 	for i, c := range clients {
-		field := fmt.Sprintf("clients[%d]", i)
+		field := fmt.Sprintf("%s[%d]", list, i)
 		d.require(field, "name")
 		if d.has(field+".name") && !clientName.MatchString(c.Name) {
 			d.refuse(field+".name", "REC-03", "%q: a name is 1 to 63 letters, digits, dots, underscores and hyphens", c.Name)
@@ -387,7 +406,7 @@ func (d *document) clients(clients []Client) {
 }
 
 func (d *document) remote(field string, r Remote) {
-	d.protocolFields(field, r)
+	d.protocol(field, r)
 	d.standpoint(field, Standpoint{r.Name, r.Title, r.Region, r.Latitude, r.Longitude, r.Resolver})
 	if d.has(field + ".url") {
 		u, err := url.Parse(r.URL)
@@ -504,16 +523,21 @@ func (j Journal) Password() (string, error) {
 	if j.PostgresPasswordFile == "" {
 		return "", nil
 	}
-	info, err := os.Stat(j.PostgresPasswordFile)
+	return readPassword("journal.postgres_password_file", j.PostgresPasswordFile)
+}
+
+// readPassword reads a file with a password, and perhaps a newline behind it, which not everybody may read.
+func readPassword(field, file string) (string, error) {
+	info, err := os.Stat(file)
 	if err != nil {
-		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("journal.postgres_password_file: %s may be read by everybody (mode %04o)", j.PostgresPasswordFile, info.Mode().Perm())
+		return "", fmt.Errorf("%s: %s may be read by everybody (mode %04o)", field, file, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(filepath.Clean(j.PostgresPasswordFile))
+	text, err := os.ReadFile(filepath.Clean(file))
 	if err != nil {
-		return "", fmt.Errorf("journal.postgres_password_file: %w", err)
+		return "", fmt.Errorf("%s: %w", field, err)
 	}
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
@@ -527,6 +551,7 @@ func (g Gate) Roster() mpic.Roster {
 		m.Protocol, m.Code = mpic.Protocol(r.Protocol), r.Code
 		roster.Remotes = append(roster.Remotes, m)
 	}
+	roster.Remotes = append(roster.Remotes, g.DraftMPIC.members()...)
 	return roster
 }
 

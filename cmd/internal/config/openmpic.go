@@ -2,9 +2,7 @@ package config
 
 import (
 	"fmt"
-	"slices"
 
-	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/openmpic"
 )
 
@@ -85,33 +83,5 @@ func (d *document) openMPICClients(parent string, clients []OpenMPICClient) {
 		if d.has(field+".in_flight") && (c.InFlight < 1 || c.InFlight > 4096) {
 			d.refuse(field+".in_flight", "", "%d is not between 1 and 4096", c.InFlight)
 		}
-	}
-}
-
-// protocolFields looks at what a remote's protocol has or has not.
-func (d *document) protocolFields(field string, r Remote) {
-	unwanted := func(why string, names ...string) {
-		for _, name := range names {
-			if d.has(field + "." + name) {
-				d.refuse(field+"."+name, "MPIC-08", "%s", why)
-			}
-		}
-	}
-	open := []mpic.Protocol{mpic.OpenMPICChecker, mpic.OpenMPICCoordinator}
-	switch {
-	case !d.has(field + ".protocol"):
-		d.require(field, "url", "tls_key", "signing_key")
-		unwanted("a perspective of ours is called by its name, and known by its keys", "code", "api_key_file", "roots")
-	case slices.Contains(open, mpic.Protocol(r.Protocol)):
-		d.require(field, "url", "api_key_file")
-		unwanted("Open MPIC signs nothing", "signing_key")
-		if r.Protocol == string(mpic.OpenMPICChecker) {
-			unwanted("a checker does not say what it is called", "code")
-		}
-		if d.has(field+".code") && (r.Code == "" || len(r.Code) > 200) {
-			d.refuse(field+".code", "MPIC-08", "the coordinator's perspective_code is needed, 1 to 200 characters")
-		}
-	default:
-		d.refuse(field+".protocol", "MPIC-08", "%q is no protocol of a remote; left out it is ours, and there are %s and %s", r.Protocol, open[0], open[1])
 	}
 }

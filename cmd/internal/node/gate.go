@@ -9,7 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +24,9 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/auditlog"
+	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/mpic/rest"
@@ -39,9 +44,14 @@ type Gate struct {
 	// Handler is the REST front.
 	Handler *rest.Server
 
-	remotes  []interface{ Close() }
+	// reporter tells of refusals; nil where the configuration has none.
+	reporter *iodef.Reporter
 	openMPIC *openmpic.Server // nil without a front for Open MPIC's clients
+	draft    http.Handler     // nil where draft-westerbaan-mpic is not served
+	remotes  []io.Closer
+	boulder  *boulder.Server // nil without a front for Boulder's RA
 	signer   *Signer
+	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
 	log      *slog.Logger
 	attempt  time.Duration
@@ -95,6 +105,9 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if err := g.openAuditLog(c.AuditLog, software, doors); err != nil {
+		return fmt.Errorf("audit_log: %w", err)
+	}
 	if err := g.openRecords(ctx, c, software, doors, written); err != nil {
 		return err
 	}
@@ -108,9 +121,16 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
+	if g.reporter, err = g.newReporter(c.IODEF, primary, doors); err != nil {
+		return err
+	}
+	var refused func(mpic.Result)
+	if g.reporter != nil {
+		refused = g.reporter.Refused
+	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log,
-		Metrics: decided, Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
+		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
 	}
@@ -124,7 +144,13 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.Handler, err = rest.New(front); err != nil {
 		return err
 	}
-	g.openMPIC, err = g.newOpenMPIC(c, doors)
+	if g.openMPIC, err = g.newOpenMPIC(c, doors); err != nil {
+		return err
+	}
+	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight); err != nil {
+		return err
+	}
+	g.boulder, err = g.newBoulder(c, roster.Primary)
 	return err
 }
 
@@ -189,21 +215,25 @@ func loadKey(file string) (crypto.Signer, error) {
 
 // connect makes the remotes, in the roster's order.
 func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
-	open, err := g.openMPICRemotes(c, roster, doors)
-	if err != nil {
-		return nil, err
+	others := map[string]mpic.Remote{}
+	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.boulderRemotes, g.openMPICRemotes, g.draftRemotes} {
+		some, err := connect(c, roster, doors)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(others, some)
 	}
 	var remotes []mpic.Remote
 	for _, m := range roster.Remotes {
-		if remote := open[m.Name]; remote != nil {
-			g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+		if m.Protocol != mpic.Native {
+			remotes = append(remotes, others[m.Name])
 			continue
 		}
 		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, err
 		}
-		g.remotes, remotes = append(g.remotes, remote), append(remotes, remote)
+		g.remotes, remotes = append(g.remotes, closer(remote.Close)), append(remotes, remote)
 	}
 	return remotes, nil
 }
@@ -254,6 +284,10 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
+	fronts, err := g.serveBoulder(ctx, c)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(listener, "", "") }()
 	if g.Publisher == nil {
@@ -262,16 +296,18 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	ready(listener.Addr().String())
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		return errors.Join(fmt.Errorf("serving on %s: %w", listener.Addr(), err), fronts.end())
+	case <-fronts.ended():
+		return errors.Join(fronts.end(), server.Close())
 	case <-ctx.Done():
 	}
 	g.log.Info("shutting down: running attempts come to their end", "within", g.shutdown)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.shutdown)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
-		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close())
+		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close(), fronts.end())
 	}
-	return nil
+	return fronts.end()
 }
 
 // cause is what was wrong with an address, without the address.
@@ -290,19 +326,24 @@ func (g *Gate) Close() error {
 }
 
 func (g *Gate) close() error {
+	var errs []error
 	for _, r := range g.remotes {
-		r.Close()
+		errs = append(errs, r.Close())
 	}
 	if g.Store == nil {
-		return nil
+		return errors.Join(append(errs, g.closeAuditLog())...)
 	}
-	var errs []error
+	if g.reporter != nil { // reports are put on record, so that they come before the records
+		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
+		defer cancel()
+		errs = append(errs, g.reporter.Close(ctx))
+	}
 	if g.Publisher != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()
 		errs = append(errs, g.Publisher.Close(ctx))
 	}
-	return errors.Join(append(errs, g.signer.Close(), g.Store.Close())...)
+	return errors.Join(append(errs, g.signer.Close(), g.Store.Close(), g.closeAuditLog())...)
 }
 
 // records lets the REST front read what package db keeps.

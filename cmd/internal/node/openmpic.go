@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/quorate/quorate/cmd/internal/config"
@@ -36,22 +34,8 @@ func openMPICClients(clients []config.OpenMPICClient) []openmpic.Client {
 	return list
 }
 
-// Fronts gives what answers at the gate's address: the REST front, and Open MPIC's paths where they are configured.
-func (g *Gate) Fronts() http.Handler {
-	if g.openMPIC == nil {
-		return g.Handler
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if slices.Contains(openmpic.Paths(), r.URL.Path) {
-			g.openMPIC.ServeHTTP(w, r)
-			return
-		}
-		g.Handler.ServeHTTP(w, r)
-	})
-}
-
 // openMPICRemotes makes the remotes that speak Open MPIC, by their names. Those with one URL stand behind one coordinator.
-func (g *Gate) openMPICRemotes(c config.Gate, roster mpic.Roster, doors Doors) (map[string]*openmpic.Remote, error) {
+func (g *Gate) openMPICRemotes(c config.Gate, roster mpic.Roster, doors Doors) (map[string]mpic.Remote, error) {
 	type group struct {
 		members []mpic.Member
 		from    config.Remote
@@ -72,7 +56,7 @@ func (g *Gate) openMPICRemotes(c config.Gate, roster mpic.Roster, doors Doors) (
 		}
 		x.members = append(x.members, m)
 	}
-	out := map[string]*openmpic.Remote{}
+	out := map[string]mpic.Remote{}
 	for _, at := range order {
 		x := groups[at]
 		key, err := readAPIKey(x.from.APIKeyFile)
@@ -89,6 +73,7 @@ func (g *Gate) openMPICRemotes(c config.Gate, roster mpic.Roster, doors Doors) (
 		}
 		for i, r := range remotes {
 			out[x.members[i].Name] = r
+			g.remotes = append(g.remotes, closer(r.Close))
 		}
 	}
 	return out, nil
@@ -96,18 +81,8 @@ func (g *Gate) openMPICRemotes(c config.Gate, roster mpic.Roster, doors Doors) (
 
 // readAPIKey reads a key that nobody but its owner may read, and perhaps a newline behind it.
 func readAPIKey(file string) (string, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return "", err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s may be read by others than its owner (mode %04o)", file, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(filepath.Clean(file))
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimRight(string(text), "\r\n"), nil
+	text, err := readSecret(file)
+	return strings.TrimRight(string(text), "\r\n"), err
 }
 
 // readRoots reads the CAs of a server's certificate, nil for the system's.

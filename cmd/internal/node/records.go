@@ -89,6 +89,7 @@ func (g *Gate) openRecords(ctx context.Context, c config.Gate, software string, 
 		return err
 	}
 	settings.Logger, settings.Metrics, settings.Now, settings.Software = g.log, metrics, doors.clock(), software
+	settings.Abandoned = g.abandoned()
 	if c.Checkpoints != nil {
 		if g.signer, err = NewSigner(*c.Checkpoints, doors.clock()); err != nil {
 			return err

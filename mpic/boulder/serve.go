@@ -1,0 +1,137 @@
+package boulder
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	corepb "github.com/letsencrypt/boulder/core/proto"
+	vapb "github.com/letsencrypt/boulder/va/proto"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// DoDCV validates by an attempt of the kind DCVAlone. CAA is not looked at: DoCAA is a call of its own.
+//
+// What cannot be an attempt and is a subscriber's matter (an IP address, a method that is not here) is answered by a problem, as
+// Boulder's VA does; what only a faulty caller sends, and what could not be carried out or recorded, by gRPC's error.
+func (s *Server) DoDCV(ctx context.Context, in *vapb.PerformValidationRequest) (*vapb.ValidationResult, error) {
+	ident, challenge, authz := in.GetIdentifier(), in.GetChallenge(), in.GetAuthz()
+	if ident.GetValue() == "" || challenge.GetType() == "" || authz.GetId() <= 0 || authz.GetRegID() <= 0 || in.GetExpectedKeyAuthorization() == "" {
+		return nil, status.Error(codes.InvalidArgument, "incomplete validation request: identifier, challenge, authz.id, authz.regID and "+
+			"expectedKeyAuthorization are needed")
+	}
+	if challenge.GetStatus() != pending {
+		return nil, status.Errorf(codes.InvalidArgument, "the challenge is not pending: its status is %q", cut(challenge.GetStatus(), 40))
+	}
+	method, unsupported := s.method(ident, challenge.GetType())
+	if unsupported != nil {
+		s.logRefusal(ctx, doDCV, authz.GetId(), ident, unsupported)
+		return &vapb.ValidationResult{Problem: unsupported, Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}, nil
+	}
+	uri, _ := s.config.Accounts.uris(authz.GetRegID())
+	req := va.Request{Identifier: ident.GetValue(), Method: method, Token: challenge.GetToken(), KeyAuthorization: in.GetExpectedKeyAuthorization(),
+		AccountURI: uri}
+	result, err := s.carry(ctx, doDCV, mpic.DCVAlone, authz.GetId(), req)
+	if err != nil {
+		return nil, err
+	}
+	answer := &vapb.ValidationResult{Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}
+	if p := result.Evidence.Primary; p != nil {
+		answer.Records = records(result.Evidence.Attempt.Probe.Request, p.Report())
+	}
+	if !result.Decision.Granted() {
+		answer.Problem = explain(result.Decision, dcvOf)
+		return answer, nil
+	}
+	if err := sane(req, answer.Records); err != nil { // F6: a pass that accounts for nothing is none of ours either
+		s.log.ErrorContext(ctx, "a granted validation has no records as Boulder requires them", "record", result.Number, "error", err)
+		return nil, status.Error(codes.Internal, "the validation cannot be accounted for as Boulder requires it")
+	}
+	return answer, nil
+}
+
+// DoCAA checks CAA by an attempt of the kind CAAAlone, whatever DoDCV said of the name.
+func (s *Server) DoCAA(ctx context.Context, in *vapb.IsCAAValidRequest) (*vapb.IsCAAValidResponse, error) {
+	ident := in.GetIdentifier()
+	if ident.GetValue() == "" || in.GetValidationMethod() == "" || in.GetAccountURIID() <= 0 || in.GetAuthzID() <= 0 {
+		return nil, status.Error(codes.InvalidArgument, "incomplete CAA request: identifier, validationMethod, accountURIID and authzID are needed")
+	}
+	answer := &vapb.IsCAAValidResponse{Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}
+	method, unsupported := s.method(ident, in.GetValidationMethod())
+	if unsupported != nil {
+		s.logRefusal(ctx, doCAA, in.GetAuthzID(), ident, unsupported)
+		answer.Problem = unsupported
+		return answer, nil
+	}
+	uri, aliases := s.config.Accounts.uris(in.GetAccountURIID())
+	req := va.Request{Identifier: ident.GetValue(), Method: method, AccountURI: uri, AccountAliases: aliases}
+	result, err := s.carry(ctx, doCAA, mpic.CAAAlone, in.GetAuthzID(), req)
+	if err != nil {
+		return nil, err
+	}
+	if !result.Decision.Granted() {
+		answer.Problem = explain(result.Decision, caaOf)
+		answer.Problem.Detail = cut("While processing CAA for "+ident.GetValue()+": "+answer.Problem.Detail, maxDetail)
+	}
+	return answer, nil
+}
+
+// method reads what is to be validated, and how. The problem is the one that a subscriber is shown.
+func (s *Server) method(ident *corepb.Identifier, label string) (va.Method, *corepb.ProblemDetails) {
+	if t := ident.GetType(); t != identifierDNS {
+		return 0, problem(typeUnsupported, "name.address: identifiers of the type %q are not validated here, only domain names are", cut(t, 40))
+	}
+	m, err := va.ParseMethod(label)
+	if err != nil {
+		return 0, problem(typeMalformed, "request.method: the method %q is not supported here (%v)", cut(label, 60), err)
+	}
+	return m, nil
+}
+
+// carry takes a place and carries out one attempt.
+func (s *Server) carry(ctx context.Context, method string, kind mpic.Kind, authz int64, req va.Request) (mpic.Result, error) {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return mpic.Result{}, err
+	}
+	defer leave()
+	client, _ := ctx.Value(callerKey{}).(string)
+	log := s.log.With("method", method, "client", client, "authz", authz, "identifier", cut(req.Identifier, 260))
+	result, err := s.config.Coordinator.Carry(ctx, mpic.Call{Kind: kind, Caller: "boulder:" + client, Request: req,
+		Trace: "authz:" + strconv.FormatInt(authz, 10)})
+	if err != nil { // REC-05: whatever was seen, the answer is no
+		log.ErrorContext(ctx, "a call could not be carried out", "error", err)
+		return mpic.Result{}, notDone(err)
+	}
+	log.InfoContext(ctx, "answered", "record", result.Number, "attempt", result.Evidence.Attempt.ID(), "granted", result.Decision.Granted(),
+		"waited", ctx.Err() == nil)
+	return result, nil
+}
+
+func (s *Server) logRefusal(ctx context.Context, method string, authz int64, ident *corepb.Identifier, p *corepb.ProblemDetails) {
+	client, _ := ctx.Value(callerKey{}).(string)
+	s.log.InfoContext(ctx, "refused a call", "method", method, "client", client, "authz", authz, "identifier", cut(ident.GetValue(), 260),
+		"type", p.ProblemType, "detail", p.Detail)
+}
+
+// notDone maps the coordinator's errors. Internals stay in the log.
+func notDone(err error) error {
+	switch {
+	case errors.Is(err, mpic.ErrRecord):
+		return status.Error(codes.Unavailable, "record.unwritten: the record could not be written, so the answer is no")
+	case errors.Is(err, mpic.ErrClosed):
+		return status.Error(codes.Unavailable, "gate.closing: the gate is shutting down")
+	case errors.Is(err, mpic.ErrRequest):
+		return status.Error(codes.InvalidArgument, "request.invalid: this is not a request for a validation")
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, "gate.overload: the time was up before the attempt began")
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, "the caller went away before the attempt began")
+	default:
+		return status.Error(codes.Internal, "gate.failed: the call could not be carried out")
+	}
+}

@@ -1,0 +1,232 @@
+// Package draft speaks draft-westerbaan-alldispatch-mpic-00 (October 2024), as a server and as a client. It is experimental: the draft
+// leaves errors, authentication and security open, and says nothing of a primary. docs/draft-mpic.md tells what is made of it here.
+package draft
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/miekg/dns"
+)
+
+// Path is the resource below a service's URL.
+const Path = "/mpic/draft-00"
+
+// The methods, and the one kind of record and the one prefix by which dns asks for what dns-01 does (RFC 8555 section 8.4).
+const (
+	methodCAA  = "caa"
+	methodHTTP = "http-acme"
+	methodDNS  = "dns"
+
+	recordTXT       = "TXT"
+	prefixChallenge = "_acme-challenge"
+)
+
+const (
+	// maxDepth is how deep values may nest; the draft's have three levels.
+	maxDepth = 8
+	// maxPerspectives and maxRecords bound the lists of a reply.
+	maxPerspectives = 64
+	maxRecords      = 100
+	// maxError is how much of an error's text is repeated, in octets.
+	maxError = 1000
+)
+
+// decode reads one JSON object. encoding/json would take the last of two members of one name, and names in any case: two readers could
+// then understand one text differently.
+func decode(text []byte) (map[string]any, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("it is not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	value, err := decodeValue(d, 0)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something follows the JSON object")
+		}
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("the JSON text is empty or ends too early")
+	}
+	if err != nil {
+		return nil, err
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, errors.New("it is no JSON object")
+	}
+	return object, nil
+}
+
+func decodeValue(d *json.Decoder, depth int) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	delim, ok := t.(json.Delim)
+	if !ok {
+		return t, nil
+	}
+	if depth == maxDepth {
+		return nil, fmt.Errorf("values nest deeper than %d levels", maxDepth)
+	}
+	if delim == '[' {
+		list := []any{}
+		for d.More() {
+			v, err := decodeValue(d, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err = d.Token()
+		return list, err
+	}
+	object := map[string]any{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := key.(string) // the decoder takes nothing else in its place
+		if _, twice := object[name]; twice {
+			return nil, fmt.Errorf("the member %q stands twice", cut(name, 64))
+		}
+		if object[name], err = decodeValue(d, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	_, err = d.Token()
+	return object, err
+}
+
+// reply is what a service answered. Its `success` is read for its form alone, and not believed.
+type reply struct {
+	// perspectives tells of each code whether it succeeded.
+	perspectives map[string]bool
+	// caa tells that there were CAA records to be told, or none; domain is where they were found, records their presentation.
+	caa     bool
+	domain  string
+	records []string
+	text    string
+}
+
+// readReply refuses what is not in the draft's form. Members that the draft does not have are left to later drafts.
+func readReply(text []byte) (r reply, err error) {
+	top, err := decode(text)
+	if err != nil {
+		return r, err
+	}
+	if _, ok := top["success"].(bool); !ok {
+		return r, errors.New("success is missing, or neither true nor false")
+	}
+	all, ok := top["perspectives"].(map[string]any)
+	if !ok || len(all) > maxPerspectives {
+		return r, fmt.Errorf("perspectives is missing, no object, or has more than %d members", maxPerspectives)
+	}
+	r.perspectives = map[string]bool{}
+	for code, v := range all {
+		one, _ := v.(map[string]any)
+		success, ok := one["success"].(bool)
+		if !ok {
+			return r, fmt.Errorf("the perspective %q has no success that is true or false", cut(code, 64))
+		}
+		r.perspectives[code] = success
+	}
+	if v, there := top["error"]; there && v != nil {
+		if r.text, ok = v.(string); !ok {
+			return r, errors.New("error is no text")
+		}
+	}
+	if v, there := top["caa"]; there && v != nil {
+		return r, r.readCAA(v)
+	}
+	return r, nil
+}
+
+func (r *reply) readCAA(v any) error {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return errors.New("caa is no object")
+	}
+	r.caa = true
+	if v, there := object["domain"]; there && v != nil {
+		if r.domain, ok = v.(string); !ok {
+			return errors.New("caa.domain is no text")
+		}
+		r.domain = strings.ToLower(strings.TrimSuffix(r.domain, "."))
+	}
+	list, ok := object["records"].([]any)
+	if !ok || len(list) > maxRecords {
+		return fmt.Errorf("caa.records is missing, no list, or has more than %d records", maxRecords)
+	}
+	for _, v := range list {
+		text, _ := v.(string)
+		data, err := base64.StdEncoding.Strict().DecodeString(text)
+		if err != nil || text == "" {
+			return errors.New("caa.records has what is no base64")
+		}
+		record, err := present(r.domain, data)
+		if err != nil {
+			return err
+		}
+		r.records = append(r.records, record)
+	}
+	return nil
+}
+
+// present gives the RDATA of a CAA record (RFC 8659 section 4.1) in presentation format. The draft tells no TTL, so that 0 stands there.
+func present(owner string, data []byte) (string, error) {
+	if len(data) < 2 || int(data[1]) == 0 || len(data) < 2+int(data[1]) {
+		return "", errors.New("caa.records has what is no CAA record")
+	}
+	tag, value := data[2:2+data[1]], data[2+int(data[1]):]
+	for _, c := range tag {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return "", errors.New("caa.records has a CAA record whose tag is none")
+		}
+	}
+	if _, ok := dns.IsDomainName(owner); !ok || owner == "" || strings.ContainsAny(owner, " \t\\\"();") {
+		return "", errors.New("caa.domain is not the name at which there are CAA records")
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s.\t0\tIN\tCAA\t%d %s \"", owner, data[0], tag)
+	for _, c := range value {
+		switch {
+		case c == '"' || c == '\\':
+			b.Write([]byte{'\\', c})
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, "\\%03d", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String() + `"`, nil
+}
+
+// rdata is what present takes: the base64 of a record's RDATA, from its presentation format.
+func rdata(record string) (string, error) {
+	rr, err := dns.NewRR(record)
+	if err != nil {
+		return "", err
+	}
+	packed := make([]byte, dns.Len(rr)+1)
+	n, err := dns.PackRR(rr, packed, 0, nil, false)
+	if err != nil {
+		return "", err
+	}
+	_, header, err := dns.UnpackDomainName(packed, 0)
+	if err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(packed[header+10 : n]), nil // behind type, class, TTL and length
+}
+
+// cut gives at most the first n octets of s, and what is not UTF-8 among them as U+FFFD.
+func cut(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "\uFFFD") }

@@ -1,0 +1,442 @@
+package draft
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va"
+)
+
+// Carrier carries out attempts: the Coordinator, or in this package's tests another.
+type Carrier interface {
+	// Carry is mpic.Coordinator's, errors included.
+	Carry(ctx context.Context, call mpic.Call) (mpic.Result, error)
+}
+
+// Client is one that may ask. It shows who it is by a key.
+type Client struct {
+	// Name stands in records, behind "draft:".
+	Name string
+	// APIKeySHA256 is the SHA-256 of the key, in lower case hexadecimal.
+	APIKeySHA256 string
+	// InFlight is how many of the client's requests run at a time; 0 means 64. What is more gets status 429.
+	InFlight int
+}
+
+// Config is what NewServer needs. All but MaxInFlight is required.
+type Config struct {
+	Carrier Carrier
+	Clients []Client
+	// MaxInFlight is how many requests run at a time over all clients; 0 means 256. What is more gets status 503.
+	MaxInFlight int
+	Logger      *slog.Logger
+}
+
+const (
+	// maxBody is how long a request may be, in octets, and bodyTimeout how long it may take to arrive.
+	maxBody     = 16 << 10
+	bodyTimeout = 10 * time.Second
+
+	defaultClientInFlight = 64
+)
+
+// Server is the http.Handler of Path. It is to be served over TLS.
+type Server struct {
+	carrier Carrier
+	clients []*member
+	slots   chan struct{}
+	log     *slog.Logger
+}
+
+type member struct {
+	name  string
+	key   []byte
+	slots chan struct{}
+}
+
+var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// NewServer refuses a configuration that lacks something, and clients that cannot be told apart.
+func NewServer(c Config) (*Server, error) {
+	switch {
+	case c.Carrier == nil || c.Logger == nil:
+		return nil, errors.New("draft: there is nobody to carry out attempts, or no logger")
+	case len(c.Clients) == 0:
+		return nil, errors.New("draft: no client is configured, so that nobody could ask")
+	case c.MaxInFlight < 0:
+		return nil, fmt.Errorf("draft: %d requests in flight", c.MaxInFlight)
+	case c.MaxInFlight == 0:
+		c.MaxInFlight = mpic.DefaultMaxInFlight
+	}
+	s := &Server{carrier: c.Carrier, slots: make(chan struct{}, c.MaxInFlight), log: c.Logger}
+	taken := map[string]bool{}
+	for _, client := range c.Clients {
+		key, err := hex.DecodeString(client.APIKeySHA256)
+		if !clientName.MatchString(client.Name) || err != nil || len(key) != sha256.Size || client.InFlight < 0 {
+			return nil, fmt.Errorf("draft: client %q: its name, the digest of its key or its share is none", client.Name)
+		}
+		if taken["name "+client.Name] || taken[string(key)] {
+			return nil, fmt.Errorf("draft: client %q: its name or its key is another's", client.Name)
+		}
+		taken["name "+client.Name], taken[string(key)] = true, true
+		if client.InFlight == 0 {
+			client.InFlight = defaultClientInFlight
+		}
+		s.clients = append(s.clients, &member{client.Name, key, make(chan struct{}, client.InFlight)})
+	}
+	return s, nil
+}
+
+// answer is what the draft has for an answer; Attempts is ours.
+type answer struct {
+	Success      bool               `json:"success"`
+	CAA          *records           `json:"caa,omitempty"`
+	Perspectives map[string]verdict `json:"perspectives"`
+	Error        string             `json:"error,omitempty"`
+	// Attempts are the records of what was carried out.
+	Attempts []reference `json:"attempts,omitempty"`
+}
+
+type records struct {
+	Domain  string   `json:"domain,omitempty"`
+	Records []string `json:"records"`
+}
+
+type verdict struct {
+	Success bool `json:"success"`
+}
+
+type reference struct {
+	Kind   mpic.Kind `json:"kind"`
+	Record int64     `json:"record"`
+	ID     string    `json:"attempt"`
+}
+
+// refusal is an answer without an attempt.
+type refusal struct {
+	status     int
+	text       string
+	retryAfter string
+}
+
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status: status, text: fmt.Sprintf(format, args...)}
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.ErrorContext(r.Context(), "a request broke down", "panic", v, "stack", string(debug.Stack()))
+			s.refuse(w, r, refuse(http.StatusInternalServerError, "the request could not be carried out by a fault in the gate"))
+		}
+	}()
+	client, no := s.authenticate(r)
+	var calls []mpic.Call
+	if no == nil {
+		calls, no = s.read(w, r, client)
+	}
+	var leave func()
+	if no == nil {
+		leave, no = s.enter(client)
+	}
+	if no != nil {
+		s.refuse(w, r, no)
+		return
+	}
+	defer leave()
+	results, errs := make([]mpic.Result, len(calls)), make([]error, len(calls))
+	var all sync.WaitGroup
+	for i, call := range calls {
+		all.Go(func() { results[i], errs[i] = s.carry(r.Context(), call) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil { // REC-05: whatever was seen, the answer is no
+		s.log.ErrorContext(r.Context(), "a request could not be carried out", "client", client.name, "identifier", calls[0].Request.Identifier, "error", err)
+		no := refuse(http.StatusServiceUnavailable, "the request could not be carried out, or not be recorded, so the answer is no")
+		no.retryAfter = "5"
+		s.refuse(w, r, no)
+		return
+	}
+	s.write(w, r, http.StatusOK, answerOf(results))
+}
+
+// carry turns a panic of one attempt into its error: it has a goroutine of its own, and nobody above could recover it.
+func (s *Server) carry(ctx context.Context, call mpic.Call) (r mpic.Result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r, err = mpic.Result{}, fmt.Errorf("draft: an attempt broke down: %v", v)
+		}
+	}()
+	return s.carrier.Carry(ctx, call)
+}
+
+// authenticate finds out who asks before it looks at anything else of the request.
+func (s *Server) authenticate(r *http.Request) (*member, *refusal) {
+	if r.TLS == nil { // a key that came in plain text is no secret
+		return nil, refuse(http.StatusForbidden, "the API is reached over TLS alone")
+	}
+	header := r.Header.Values("Authorization")
+	if len(header) != 1 {
+		return nil, refuse(http.StatusUnauthorized, "Authorization must be given once, as: Bearer KEY")
+	}
+	scheme, key, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") || key == "" {
+		return nil, refuse(http.StatusUnauthorized, "Authorization must be given as: Bearer KEY")
+	}
+	// All are compared, in constant time, so that the time tells nothing of how far a guess was right.
+	sum := sha256.Sum256([]byte(key))
+	var found *member
+	for _, m := range s.clients {
+		if subtle.ConstantTimeCompare(m.key, sum[:]) == 1 {
+			found = m
+		}
+	}
+	if found == nil {
+		return nil, refuse(http.StatusUnauthorized, "this key is no known client's")
+	}
+	return found, nil
+}
+
+// enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
+func (s *Server) enter(client *member) (leave func(), no *refusal) {
+	select {
+	case client.slots <- struct{}{}:
+	default:
+		no = refuse(http.StatusTooManyRequests, "%d requests of this client are in flight, which is its share", cap(client.slots))
+		no.retryAfter = "1"
+		return nil, no
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		<-client.slots
+		no = refuse(http.StatusServiceUnavailable, "%d requests are in flight", cap(s.slots))
+		no.retryAfter = "2"
+		return nil, no
+	}
+	return func() { <-s.slots; <-client.slots }, nil
+}
+
+// read gives the attempts that a request asks for.
+func (s *Server) read(w http.ResponseWriter, r *http.Request, client *member) ([]mpic.Call, *refusal) {
+	if r.Method != http.MethodPost {
+		return nil, refuse(http.StatusMethodNotAllowed, "%s takes POST", Path)
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return nil, refuse(http.StatusUnsupportedMediaType, "the body is sent as application/json")
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return nil, refuse(http.StatusUnsupportedMediaType, "the body is sent without encoding")
+	}
+	deadline := http.NewResponseController(w)
+	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return nil, refuse(http.StatusRequestEntityTooLarge, "a request has at most %d octets", maxBody)
+	} else if err != nil {
+		return nil, refuse(http.StatusBadRequest, "the body did not arrive in full within %s", bodyTimeout)
+	}
+	if err := deadline.SetReadDeadline(time.Time{}); err != nil { // the attempts take longer than the body may
+		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
+	}
+	object, err := decode(body)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "the body is not one JSON object: %v", err)
+	}
+	calls, err := callsOf(object)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "%v", err)
+	}
+	for i := range calls {
+		calls[i].Caller = "draft:" + client.name
+	}
+	return calls, nil
+}
+
+// callsOf reads a request. What a name or a token must be like is the coordinator's to judge, so that such a refusal is on record. Members
+// that the draft does not have are refused: nobody shall believe that a count or a quorum had been heard (F7).
+//
+// Domain control and CAA are attempts of their own. The draft tells neither an account nor when the token was made, so that no attempt for
+// issuance can be had, whose decision is for both: each decision here says which of both it is, and makes no authorization.
+func callsOf(object map[string]any) ([]mpic.Call, error) {
+	f := form{object: object}
+	var calls []mpic.Call
+	switch method := f.text("method"); method {
+	case methodCAA:
+		f.only("method", "domain")
+		calls = []mpic.Call{{Kind: mpic.CAAAlone, Request: va.Request{Identifier: f.text("domain")}}}
+	case methodHTTP:
+		f.only("method", "domain_or_ip", "token", "key_authorization", "caa_check")
+		req := va.Request{Method: va.HTTP01, Identifier: f.text("domain_or_ip"), Token: f.text("token"), KeyAuthorization: f.text("key_authorization")}
+		_, notIP := netip.ParseAddr(req.Identifier)
+		calls = both(req, f.truth("caa_check", notIP != nil))
+	case methodDNS:
+		f.only("method", "domain", "record-type", "prefix", "expected", "caa")
+		req := va.Request{Method: va.DNS01, Identifier: f.text("domain"), KeyAuthorizationDigest: f.text("expected")}
+		if kind := f.text("record-type"); kind != "" && kind != recordTXT {
+			f.wrong("record-type: %q is not supported here; %q is", cut(kind, 64), recordTXT)
+		}
+		if prefix := f.text("prefix"); prefix != "" && prefix != prefixChallenge {
+			f.wrong("prefix: %q is not supported here; %q is", cut(prefix, 64), prefixChallenge)
+		}
+		calls = both(req, f.truth("caa", true))
+	case "":
+	default:
+		f.wrong("method: %q is none of caa, http-acme, dns", cut(method, 64))
+	}
+	return calls, errors.Join(f.errs...)
+}
+
+func both(req va.Request, caa bool) []mpic.Call {
+	calls := []mpic.Call{{Kind: mpic.DCVAlone, Request: req}}
+	if caa {
+		calls = append(calls, mpic.Call{Kind: mpic.CAAAlone, Request: va.Request{Identifier: req.Identifier, Method: req.Method}})
+	}
+	return calls
+}
+
+// form collects what is wrong with a request.
+type form struct {
+	object map[string]any
+	errs   []error
+}
+
+func (f *form) wrong(format string, args ...any) {
+	f.errs = append(f.errs, fmt.Errorf(format, args...))
+}
+
+// text takes a required text that is not empty.
+func (f *form) text(name string) string {
+	v, there := f.object[name]
+	s, ok := v.(string)
+	if !there || !ok || s == "" {
+		f.wrong("%s: a text is required", name)
+	}
+	return s
+}
+
+func (f *form) truth(name string, byDefault bool) bool {
+	v, there := f.object[name]
+	b, ok := v.(bool)
+	switch {
+	case !there:
+		return byDefault
+	case !ok:
+		f.wrong("%s: true or false is needed", name)
+	}
+	return b
+}
+
+func (f *form) only(known ...string) {
+	var unknown []string
+	for name := range f.object {
+		if !slices.Contains(known, name) {
+			unknown = append(unknown, cut(name, 64))
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown[:min(len(unknown), 5)] {
+		f.wrong("%q: unknown here; known are %s", name, strings.Join(known, ", "))
+	}
+}
+
+// answerOf tells what attempts came to: success is that each was granted. The primary stands among the perspectives, by its own name.
+func answerOf(results []mpic.Result) answer {
+	a := answer{Success: len(results) > 0, Perspectives: map[string]verdict{}}
+	var why []string
+	for _, r := range results {
+		d := r.Decision
+		a.Attempts = append(a.Attempts, reference{r.Evidence.Attempt.Kind, r.Number, r.Evidence.Attempt.ID()})
+		if !d.Granted() {
+			a.Success = false
+			for _, p := range d.Reasons() {
+				why = append(why, fmt.Sprintf("%s: %s", p.Code, p.Detail))
+			}
+		}
+		kind := r.Evidence.Attempt.Kind
+		for _, v := range d.Views() {
+			passed := v.DCV == va.Pass
+			if kind == mpic.CAAAlone {
+				passed = v.CAA == va.Pass
+			}
+			before, there := a.Perspectives[v.Perspective]
+			a.Perspectives[v.Perspective] = verdict{passed && (before.Success || !there)}
+		}
+		if kind == mpic.CAAAlone && r.Evidence.Primary != nil {
+			a.CAA = seen(r.Evidence.Primary.Report().CAA)
+		}
+	}
+	if !a.Success {
+		a.Error = cut(strings.Join(why, "\n"), 4*maxError)
+		if a.Error == "" {
+			a.Error = "decision.refused: it was not granted"
+		}
+	}
+	return a
+}
+
+// seen gives the CAA records that the primary saw, nil where it could not look.
+func seen(f va.CAAFinding) *records {
+	if f.Outcome != va.Pass && f.Outcome != va.Fail {
+		return nil
+	}
+	out := &records{Domain: f.Found, Records: []string{}}
+	for _, text := range f.Records {
+		data, err := rdata(text)
+		if err != nil { // then none are told: some of several are another thing
+			return nil
+		}
+		out.Records = append(out.Records, data)
+	}
+	return out
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
+	s.log.InfoContext(r.Context(), "refused a request", "method", r.Method, "path", r.URL.Path, "status", no.status, "error", no.text)
+	switch no.status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="quorate"`)
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	if no.retryAfter != "" {
+		w.Header().Set("Retry-After", no.retryAfter)
+	}
+	s.write(w, r, no.status, answer{Perspectives: map[string]verdict{}, Error: cut(no.text, maxError)})
+}
+
+func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, a answer) {
+	body, err := json.Marshal(a)
+	if err != nil {
+		s.log.ErrorContext(r.Context(), "an answer has no form", "error", err)
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		s.log.WarnContext(r.Context(), "writing an answer", "error", err)
+	}
+}
