@@ -100,13 +100,17 @@ func (d *door) authenticate(r *http.Request) (*client, *Problem) {
 	return found, nil
 }
 
+// work is what is done with a request that was admitted. It answers, or gives why not.
+type work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem
+
 // serve authenticates, reads the body within its size and time, takes a place, and has the request worked on.
-func (d *door) serve(w http.ResponseWriter, r *http.Request, work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem) {
+func (d *door) serve(w http.ResponseWriter, r *http.Request, do work) {
 	name := ""
 	defer func() {
 		if v := recover(); v != nil {
 			d.log.ErrorContext(r.Context(), "a request broke down", "client", name, "panic", v, "stack", string(debug.Stack()))
-			d.refuse(w, r, name, refusal(http.StatusInternalServerError, "gate.failed", "the request could not be carried out by a fault in the program"))
+			d.refuse(w, r, name, refusal(http.StatusInternalServerError, "gate.failed",
+				"the request could not be carried out by a fault in the program"))
 		}
 	}()
 	c, p := d.authenticate(r)
@@ -115,12 +119,12 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, work func(http.Resp
 		return
 	}
 	name = c.name
-	if p = d.admit(w, r, c, work); p != nil {
+	if p = d.admit(w, r, c, do); p != nil {
 		d.refuse(w, r, name, p)
 	}
 }
 
-func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem) *Problem {
+func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, do work) *Problem {
 	if r.Method != http.MethodPost {
 		p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes POST")
 		p.allow = http.MethodPost
@@ -135,7 +139,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, work fun
 	if p != nil {
 		return p
 	}
-	return work(w, r, c, body)
+	return do(w, r, c, body)
 }
 
 // enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.

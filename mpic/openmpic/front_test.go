@@ -57,6 +57,7 @@ func TestWhatIsNotDoneIsNoAnswer(t *testing.T) {
 		code   string
 	}{
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten"},
+		"audit line": {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing"},
 		"request":    {errors.Join(mpic.ErrRequest, inner), 400, "request.invalid"},
 		"gone":       {context.Canceled, 503, "gate.overload"},

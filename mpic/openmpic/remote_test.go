@@ -101,7 +101,9 @@ func TestHostileCheckers(t *testing.T) {
 		"nothing":        {func(http.ResponseWriter, *http.Request) {}, mpic.Rejected, "perspective.garbage"},
 		"forbidden":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
 		"created":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
-		"a redirect":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, mpic.Rejected, "perspective.status"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, mpic.Rejected, "perspective.status"},
 		"an end too early": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "{")

@@ -368,7 +368,7 @@ func (b *behind) requests() []object {
 func (b *behind) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil || r.URL.Path != "/v1/mpic" || r.Header.Get("x-api-key") != remoteKey || r.Method != "POST" {
-		http.Error(w, `{"message":"Forbidden"}`, 403)
+		http.Error(w, `{"message":"Forbidden"}`, http.StatusForbidden)
 		return
 	}
 	requireSchema(b.t, b.schemas.request, body)

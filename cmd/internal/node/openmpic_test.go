@@ -28,7 +28,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/perspective"
+	"github.com/quorate/quorate/va"
 )
 
 const openKey = "the-key-of-an-open-mpic-client"
@@ -81,34 +83,43 @@ func (s *setup) openPerspective(i int) (url, roots string) {
 	return "https://" + p.open.listener.Addr().String(), filepath.Join(dir, "web.pem")
 }
 
-// TestOpenMPICFromConfiguration: an Open MPIC client asks the gate, and two of the gate's remotes are Open MPIC checkers, all from
-// configuration files.
-//
-// Holds: MPIC-01, MPIC-12, F1
-func TestOpenMPICFromConfiguration(t *testing.T) {
-	s := newSetup(t, "open_mpic: {clients: [{name: ejbca, api_key_sha256: \""+openDigest()+"\"}], max_attempts: 2}\n")
+func openFront() string {
+	return "open_mpic: {clients: [{name: ejbca, api_key_sha256: \"" + openDigest() + "\"}], max_attempts: 2}\n"
+}
+
+// withCheckers gives the gate's configuration with two of its remotes as Open MPIC checkers, and records of its own.
+func (s *setup) withCheckers() []byte {
+	t := s.t
+	t.Helper()
 	text, err := os.ReadFile(s.yaml)
 	require.NoError(t, err)
-	dir := filepath.Dir(s.yaml)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "open.key"), []byte(openKey+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(s.yaml), "open.key"), []byte(openKey+"\n"), 0o600))
 	for i, name := range map[int]string{2: "sao-paulo", 4: "singapore"} {
 		url, roots := s.openPerspective(i)
 		entry := regexp.MustCompile(`  - \{name: ` + name + `, .*\}\n`)
 		require.True(t, entry.Match(text))
-		text = entry.ReplaceAll(text, fmt.Appendf(nil, "  - {name: %s, title: %s, url: \"%s\", region: %s, latitude: %v, longitude: %v, protocol: open-mpic-checker, "+
-			"api_key_file: open.key, roots: \"%s\"}\n", name, name, url, sites[i].region, sites[i].lat, sites[i].lon, roots))
+		text = entry.ReplaceAll(text, fmt.Appendf(nil, "  - {name: %s, title: %s, url: \"%s\", region: %s, latitude: %v, longitude: %v, "+
+			"protocol: open-mpic-checker, api_key_file: open.key, roots: \"%s\"}\n", name, name, url, sites[i].region, sites[i].lat, sites[i].lon, roots))
 	}
-	text = bytes.Replace(text, []byte("records.db"), []byte("other.db"), 1)
-	file := filepath.Join(dir, "other.yaml")
-	require.NoError(t, os.WriteFile(file, text, 0o600))
-	settings, err := config.LoadGate(file)
-	require.NoError(t, err)
-	gate, err := NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, gate.Close()) })
+	return bytes.Replace(text, []byte("records.db"), []byte("other.db"), 1)
+}
+
+func (s *setup) openGate(text []byte) *Gate {
+	s.t.Helper()
+	settings, err := config.ParseGate(s.yaml, text)
+	require.NoError(s.t, err)
+	gate, err := NewGate(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, gate.Close()) })
+	return gate
+}
+
+// openClient asks a gate as ejbca.
+func (s *setup) openClient(gate *Gate) func(path, body string) (int, map[string]any) {
+	t := s.t
 	server := httptest.NewTLSServer(gate.Fronts())
 	t.Cleanup(server.Close)
-	ask := func(path, body string) (int, map[string]any) {
+	return func(path, body string) (int, map[string]any) {
 		r, err := http.NewRequest("POST", server.URL+path, strings.NewReader(body))
 		require.NoError(t, err)
 		r.Header.Set("X-API-Key", openKey)
@@ -122,6 +133,17 @@ func TestOpenMPICFromConfiguration(t *testing.T) {
 		require.NoError(t, json.Unmarshal(answer, &reply))
 		return response.StatusCode, reply
 	}
+}
+
+// TestOpenMPICFromConfiguration: an Open MPIC client asks the gate, and two of the gate's remotes are Open MPIC checkers, all from
+// configuration files.
+//
+// Holds: MPIC-01, MPIC-12, F1
+func TestOpenMPICFromConfiguration(t *testing.T) {
+	s := newSetup(t, openFront())
+	text := s.withCheckers()
+	gate := s.openGate(text)
+	ask := s.openClient(gate)
 	for _, path := range []string{"/mpic", "/v1/mpic"} {
 		status, reply := ask(path, `{"check_type":"caa","domain_or_ip_target":"example.com"}`)
 		require.Equal(t, 200, status, reply)
@@ -147,11 +169,51 @@ func TestOpenMPICFromConfiguration(t *testing.T) {
 		"another's key file": {"open.key, roots: \"", "open.key, roots: \"/nowhere/", "roots: open"},
 		"an open key file":   {"open.key", "public.key", "may be read by others"},
 	} {
+		dir := filepath.Dir(s.yaml)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "public.key"), []byte(openKey), 0o644))
-		require.NoError(t, os.WriteFile(file, bytes.Replace(text, []byte(c.old), []byte(c.new), 1), 0o600))
-		settings, err := config.LoadGate(file)
+		settings, err := config.ParseGate(s.yaml, bytes.Replace(text, []byte(c.old), []byte(c.new), 1))
 		require.NoError(t, err)
 		_, err = NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 		require.ErrorContains(t, err, c.want, name)
+	}
+}
+
+// TestStatementsWithoutTokens: where the records leave tokens out, what was exchanged with an Open MPIC checker has none either, and an
+// auditor works out what is left.
+//
+// Holds: REC-06, REC-04
+func TestStatementsWithoutTokens(t *testing.T) {
+	s := newSetup(t, openFront())
+	text := bytes.Replace(s.withCheckers(), []byte("{sqlite: other.db}"), []byte("{sqlite: other.db, tokens: digests}"), 1)
+	gate := s.openGate(text)
+	ask := s.openClient(gate)
+	req := s.request("example.org", va.HTTP01)
+	defer s.host("example.org").AddToken(req.Token, req.KeyAuthorization)()
+	status, reply := ask("/mpic", `{"check_type":"dcv","domain_or_ip_target":"example.org","dcv_check_parameters":{"validation_method":"acme-http-01","token":"`+
+		req.Token+`","key_authorization":"`+req.KeyAuthorization+`"}}`)
+	require.Equal(t, 200, status, reply)
+	require.Equal(t, true, reply["is_valid"], reply)
+	result, err := gate.Coordinator.Validate(t.Context(), mpic.Issuance, "test:ra", req)
+	require.NoError(t, err)
+	require.True(t, result.Decision.Granted(), "%v", result.Decision.Reasons())
+	for number, statements := range map[string]int{"1": 2, "2": 2} {
+		record, err := gate.Store.Attempt(t.Context(), number)
+		require.NoError(t, err)
+		kept, err := json.Marshal(record.Evidence)
+		require.NoError(t, err)
+		require.NotContains(t, string(kept), req.Token)
+		v := s.auditor().Verify(record.Evidence, record.Decision, record.LateAttestations())
+		require.Empty(t, v.Wrong)
+		require.NotEmpty(t, v.Withheld)
+		require.Equal(t, statements, v.Statements)
+
+		for i, a := range record.Evidence.Remotes { // what is left is still held to what was exchanged
+			if a.Statement != nil && a.Statement.CAA != nil {
+				a.Statement.CAA.Seen = []string{"example.org. 300 IN CAA 0 issue \"other.example\""}
+				v := s.auditor().Verify(record.Evidence, record.Decision, nil)
+				require.NotEmpty(t, v.Wrong, i)
+				break
+			}
+		}
 	}
 }
