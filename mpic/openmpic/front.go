@@ -76,6 +76,13 @@ type door struct {
 	// slots are the places of all clients together.
 	slots chan struct{}
 	log   *slog.Logger
+	// patience is bodyTime. Tests of this package are less patient; nobody else can be.
+	patience time.Duration
+}
+
+func newDoor(list []Client, places int, log *slog.Logger) (door, error) {
+	clients, err := newClients(list)
+	return door{clients: clients, slots: make(chan struct{}, places), log: log, patience: bodyTime}, err
 }
 
 // authenticate finds out who asks. It compares with every client's key in constant time, and says nothing of what is wrong.
@@ -167,7 +174,7 @@ func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
 	}
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err != nil {
+	if err := control.SetReadDeadline(time.Now().Add(d.patience)); err != nil {
 		d.log.DebugContext(r.Context(), "no read deadline", "error", err)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -176,7 +183,7 @@ func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 		if errors.As(err, &large) {
 			return nil, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d octets", maxBody))
 		}
-		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+bodyTime.String())
+		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+d.patience.String())
 	}
 	if err := control.SetReadDeadline(time.Time{}); err != nil { // what is asked for takes longer than the body may
 		d.log.DebugContext(r.Context(), "no read deadline", "error", err)

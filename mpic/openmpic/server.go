@@ -81,11 +81,11 @@ func NewServer(c Config) (*Server, error) {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = DefaultMaxAttempts
 	}
-	clients, err := newClients(c.Clients)
+	d, err := newDoor(c.Clients, c.MaxInFlight, c.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{door: door{clients, make(chan struct{}, c.MaxInFlight), c.Logger}, validator: c.Validator, issuers: slices.Clone(c.Issuers),
+	return &Server{door: d, validator: c.Validator, issuers: slices.Clone(c.Issuers),
 		maxAttempts: c.MaxAttempts, now: c.Now}, nil
 }
 
