@@ -135,6 +135,9 @@ func TestF6_APassIsWhatShowsItself(t *testing.T) {
 			details(o)["response_history"] = []any{object{"status_code": 301, "url": "/y"}}
 			details(o)["response_url"] = "http://www.example.com/y"
 		}, ""},
+		"after a redirect, with the first URL, as Open MPIC's code tells it": {http, func(o object) {
+			details(o)["response_history"] = []any{object{"response_status_code": 302, "response_url": "https://www.example.net:443/y"}}
+		}, ""},
 		"at another port": {http, func(o object) {
 			details(o)["response_history"] = []any{object{"response_status_code": 301, "response_url": "http://www.example.com/x"}}
 			details(o)["response_url"] = "http://www.example.com:8080/y"
