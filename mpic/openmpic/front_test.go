@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/openmpic"
+	"github.com/quorate/quorate/va"
 )
 
 // desk is a Validator that does what a test says.
@@ -75,6 +76,17 @@ func TestWhatIsNotDoneIsNoAnswer(t *testing.T) {
 		require.Equal(t, c.code, reply["code"])
 		require.Equal(t, 1, tries, "an error is not tried again")
 	}
+	// A roster that the day's rules refuse is the gate's fault and not the caller's.
+	late := mpic.Evidence{Attempt: mpic.Attempt{Kind: mpic.CAAAlone, Started: time.Now(), Probe: va.Probe{Attempt: "A", Nonce: "n", CAAAlone: true,
+		Request: va.Request{Identifier: "example.com", Issuers: []string{"ca.example"}}}}}
+	carry = func(context.Context, mpic.Call) (mpic.Result, error) {
+		return mpic.Result{Number: 7, Evidence: late, Decision: mpic.Judge(late)}, nil
+	}
+	told, answer := ask("a")
+	require.Equal(t, 503, told, answer)
+	require.Contains(t, answer["code"], "roster.")
+	require.EqualValues(t, 7, answer["record"])
+
 	carry = func(context.Context, mpic.Call) (mpic.Result, error) { panic("a fault") }
 	status, reply := ask("a")
 	require.Equal(t, 500, status)

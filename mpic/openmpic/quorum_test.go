@@ -140,6 +140,16 @@ func (s *scene) wholeQuorum(path string) {
 	require.ElementsMatch(t, []any{c.value(), "another value"}, result(t, reply, "prague")["details"].(object)["records_seen"])
 	require.Equal(t, false, dcv(newChallenge(), "example.com", va.DNS01)["is_valid"])
 
+	c = newChallenge() // through an alias, of which the details tell
+	require.NoError(t, s.world.Set("_acme-challenge.salted.org", dns.TypeCNAME, "answers.example.com."))
+	require.NoError(t, s.world.Set("answers.example.com", dns.TypeTXT, c.value()))
+	reply = dcv(c, "salted.org", va.DNS01)
+	require.Equal(t, true, reply["is_valid"], reply)
+	alias := result(t, reply, "prague")["details"].(object)
+	require.Equal(t, []any{"answers.example.com"}, alias["cname_chain"])
+	require.Equal(t, "answers.example.com", alias["found_at"])
+	require.Equal(t, true, alias["ad_flag"])
+
 	c = newChallenge()
 	removeALPN, err := s.host("example.dev").AddALPN(world.ALPN{Domain: "example.dev", KeyAuthorization: c.authorization})
 	require.NoError(t, err)

@@ -274,6 +274,18 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"parameters of DCV":   {`{"check_type":"caa","domain_or_ip_target":"example.com","dcv_check_parameters":{}}`, "request.check-type", "dcv_check_parameters", 400},
 		"parameters of CAA":   {`{"check_type":"dcv","domain_or_ip_target":"example.com","caa_check_parameters":{},"dcv_check_parameters":{"validation_method":"acme-dns-01","key_authorization_hash":"` + hash + `"}}`, "request.check-type", "caa_check_parameters", 400},
 		"a long trace":        {`{"check_type":"caa","domain_or_ip_target":"example.com","trace_identifier":"` + strings.Repeat("x", 257) + `"}`, "request.type", "trace_identifier", 400},
+		"a list as name":      {`{"check_type":"caa","domain_or_ip_target":["a.com"]}`, "request.type", "domain_or_ip_target", 400},
+		"a long name":         {`{"check_type":"caa","domain_or_ip_target":"` + strings.Repeat("a", 301) + `"}`, "request.type", "domain_or_ip_target", 400},
+		"a check of no form":  {`{"check_type":7,"domain_or_ip_target":"a.com"}`, "request.type", "check_type", 400},
+		"a trace of no form":  {`{"check_type":"caa","domain_or_ip_target":"a.com","trace_identifier":{}}`, "request.type", "trace_identifier", 400},
+		"wishes of no form":   {`{"check_type":"caa","domain_or_ip_target":"a.com","orchestration_parameters":[]}`, "request.type", "orchestration_parameters", 400},
+		"CAA of no form":      {`{"check_type":"caa","domain_or_ip_target":"a.com","caa_check_parameters":"x"}`, "request.type", "caa_check_parameters", 400},
+		"a type of no form":   {`{"check_type":"caa","domain_or_ip_target":"a.com","caa_check_parameters":{"certificate_type":7}}`, "request.type", "caa_check_parameters.certificate_type", 400},
+		"DCV of no form":      {`{"check_type":"dcv","domain_or_ip_target":"a.com","dcv_check_parameters":"x"}`, "request.type", "dcv_check_parameters", 400},
+		"details of no form":  {dcv(`{"validation_details":"x"}`), "request.type", "dcv_check_parameters", 400},
+		"beside the details":  {dcv(`{"token":"x","validation_details":{}}`), "request.unknown-member", "dcv_check_parameters.token", 400},
+		"a method of no form": {dcv(`{"validation_method":7}`), "request.type", "dcv_check_parameters.validation_method", 400},
+		"a token of no form":  {dcv(`{"validation_method":"acme-http-01","token":7,"key_authorization":"k"}`), "request.type", "dcv_check_parameters.token", 400},
 		"no parameters":       {`{"check_type":"dcv","domain_or_ip_target":"example.com"}`, "request.missing", "dcv_check_parameters", 400},
 		"no method":           {dcv(`{}`), "request.missing", "dcv_check_parameters.validation_method", 400},
 		"website-change":      {dcv(`{"validation_method":"website-change","http_token_path":"a","challenge_value":"b"}`), "request.validation-method", "dcv_check_parameters.validation_method", 400},
@@ -388,6 +400,16 @@ func TestKeysOfClients(t *testing.T) {
 	e, _ := s.ledger.last()
 	require.Contains(t, []string{"openmpic:other", "openmpic:ejbca-1"}, e.Attempt.Caller)
 	require.Len(t, s.ledger.opened, 2)
+
+	// A body that was packed is refused before it is unpacked.
+	packed := httptest.NewRequest("POST", "https://gate.test/mpic", strings.NewReader("{}"))
+	packed.Header.Set("X-API-Key", clientKey)
+	packed.Header.Set("Content-Type", plain)
+	packed.Header.Set("Content-Encoding", "gzip")
+	told := httptest.NewRecorder()
+	s.front.Config.Handler.ServeHTTP(told, packed)
+	require.Equal(t, 415, told.Code)
+	require.Contains(t, told.Body.String(), "request.content-encoding")
 
 	// A key that came in plain text is refused.
 	rec := httptest.NewRecorder()
