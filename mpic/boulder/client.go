@@ -135,6 +135,9 @@ func (r *Remote) Attest(ctx context.Context, probe va.Probe) mpic.Attestation {
 }
 
 func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Statement, *va.Problem) {
+	if probe.Request.CertificateType != va.TLSServer {
+		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder knows nothing of CAA for other certificates than TLS servers'")
+	}
 	if req := probe.Request; req.Method == 0 || req.KeyAuthorizationDigest != "" || !probe.CAAAlone && len(req.Token) != tokenLength {
 		return mpic.Rejected, nil, r.problem("perspective.refused",
 			"was not asked: Boulder wants a method, the key authorization itself, and a token of %d characters", tokenLength)
@@ -210,7 +213,7 @@ func (r *Remote) broken(err error) (mpic.State, *va.Problem) {
 	case codes.ResourceExhausted:
 		return mpic.Rejected, r.problem("perspective.too-large", "is at its limits, or answered with more than %d octets: %s", maxReply, told)
 	case codes.Internal, codes.DataLoss:
-		return mpic.Rejected, r.problem("perspective.garbage", "answered what cannot be read: %s", told)
+		return mpic.Rejected, r.problem("perspective.garbage", "answered with an error, or what cannot be read: %s", told)
 	default:
 		return mpic.Rejected, r.problem("perspective.refused", "refused with gRPC's status %s: %s", code, told)
 	}

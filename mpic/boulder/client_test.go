@@ -215,6 +215,7 @@ func TestWhatARemoteVACannotBeAsked(t *testing.T) {
 		"an account and a path": {mpic.Issuance, func(r *va.Request) { r.AccountURI += "/orders" }, "perspective.account"},
 		"no method":             {mpic.CAAAlone, func(r *va.Request) { r.Method = 0 }, "perspective.refused"},
 		"a digest":              {mpic.DCVAlone, func(r *va.Request) { r.Token, r.KeyAuthorization, r.KeyAuthorizationDigest = "", "", "x" }, "perspective.refused"},
+		"S/MIME":                {mpic.CAAAlone, func(r *va.Request) { r.CertificateType = va.SMIME }, "perspective.refused"},
 		"a short token":         {mpic.DCVAlone, func(r *va.Request) { r.Token = r.Token[:22] }, "perspective.refused"},
 	} {
 		t.Run(name, func(t *testing.T) {

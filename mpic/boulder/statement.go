@@ -80,6 +80,9 @@ func Read(m mpic.Member, probe va.Probe, exchanges []mpic.Exchange) (mpic.Statem
 	if err != nil {
 		return mpic.Statement{}, err
 	}
+	if probe.Request.CertificateType != va.TLSServer {
+		return mpic.Statement{}, fmt.Errorf("boulder: %s looks at CAA for TLS servers alone, and %s was asked", m.Name, probe.Request.CertificateType)
+	}
 	asked := questions(probe, id)
 	if len(exchanges) != len(asked) {
 		return mpic.Statement{}, fmt.Errorf("boulder: %d exchanges with %s, and %d checks were asked for", len(exchanges), m.Name, len(asked))

@@ -191,6 +191,7 @@ func TestReadRefusesWhatWasNotExchangedAboutThisProbe(t *testing.T) {
 		}, "another request"},
 		"another attempt":   {func(p *va.Probe, x []mpic.Exchange) []mpic.Exchange { p.Attempt = "ATTEMPT2"; return x }, "another request"},
 		"no account":        {func(p *va.Probe, x []mpic.Exchange) []mpic.Exchange { p.Request.AccountURI = "urn:x"; return x }, "does not end in a number"},
+		"for S/MIME":        {func(p *va.Probe, x []mpic.Exchange) []mpic.Exchange { p.Request.CertificateType = va.SMIME; return x }, "TLS servers alone"},
 		"an error":          {func(_ *va.Probe, x []mpic.Exchange) []mpic.Exchange { x[1].Status = 14; return x }, "status 14"},
 		"no JSON":           {func(_ *va.Probe, x []mpic.Exchange) []mpic.Exchange { x[1].Received = "{"; return x }, "cannot be read"},
 		"an unknown field":  {func(_ *va.Probe, x []mpic.Exchange) []mpic.Exchange { x[1].Received = `{"passed":true}`; return x }, "cannot be read"},
