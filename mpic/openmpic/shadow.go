@@ -88,9 +88,9 @@ type passedAnswer struct {
 }
 
 // carried are the fields of a request that say how its body is to be read, and how the answer may be; told are those of an answer that do,
-// and when to come again.
+// and when to come again. The caller's Accept-Encoding stays behind: an answer that is packed could not be compared.
 func carried() []string {
-	return []string{"Content-Type", "Content-Encoding", "Accept", "Accept-Encoding"}
+	return []string{"Content-Type", "Content-Encoding", "Accept"}
 }
 func told() []string { return []string{"Content-Type", "Content-Encoding", "Retry-After"} }
 

@@ -187,6 +187,7 @@ func TestTheIncumbentAnswersAndTheGateOnlyCompares(t *testing.T) {
 			require.Equal(t, []string{"/stage/mpic?a=b%20c"}, x.incumbent.paths)
 			require.Equal(t, "application/json", x.incumbent.heads[0].Get("Content-Type"))
 			require.Equal(t, []string{incumbentKey}, x.incumbent.heads[0].Values("X-Api-Key"))
+			require.Empty(t, x.incumbent.heads[0].Get("Accept-Encoding"), "a packed answer could not be compared")
 			x.compared(map[mpic.Comparison]float64{c.want: 1})
 			require.Contains(t, x.log.String(), c.log)
 			e, _ := x.ledger.last()
