@@ -30,9 +30,11 @@ const (
 
 // Summary is one line of a list.
 type Summary struct {
-	Number   int64
-	ID       string
-	Kind     mpic.Kind
+	Number int64
+	ID     string
+	Kind   mpic.Kind
+	// Shadow tells that another system answered for this call.
+	Shadow   bool
 	Started  time.Time
 	Caller   string
 	Software string
@@ -62,6 +64,8 @@ type Filter struct {
 	Outcome      Outcome
 	Method       va.Method
 	Kind         mpic.Kind
+	// Shadow gives only attempts beside an incumbent, which answered for them.
+	Shadow bool
 	// Caller is who asked, with the front in front.
 	Caller string
 	// Perspective is one that took part.
@@ -79,7 +83,7 @@ type Filter struct {
 }
 
 // summaryColumns are those that scanSummary reads, of attempts a and decisions d.
-const summaryColumns = `a.number, a.id, a.kind, a.started_at, a.caller, a.software, a.identifier, a.fqdn, a.method,
+const summaryColumns = `a.number, a.id, a.kind, a.shadow, a.started_at, a.caller, a.software, a.identifier, a.fqdn, a.method,
 	a.account_uri, coalesce(d.outcome, 'open'), coalesce(d.dcv_quorum, ''), coalesce(d.caa_quorum, ''),
 	coalesce(d.policy, ''), coalesce(d.reasons, ''), d.decided_at`
 
@@ -161,6 +165,9 @@ func (f Filter) terms() (string, []any, error) {
 	if f.Kind != 0 {
 		add("a.kind = $", f.Kind.String())
 	}
+	if f.Shadow {
+		terms = append(terms, "a.shadow = 1")
+	}
 	if f.Caller != "" {
 		add("a.caller = $", f.Caller)
 	}
@@ -204,12 +211,13 @@ func scanSummary(row scanner, more ...any) (Summary, error) {
 	var s Summary
 	var kind, started, method, reasons string
 	var decided sql.NullString
-	err := row.Scan(append([]any{&s.Number, &s.ID, &kind, &started, &s.Caller, &s.Software, &s.Identifier, &s.FQDN, &method,
+	var shadow int64
+	err := row.Scan(append([]any{&s.Number, &s.ID, &kind, &shadow, &started, &s.Caller, &s.Software, &s.Identifier, &s.FQDN, &method,
 		&s.AccountURI, &s.Outcome, &s.DCVQuorum, &s.CAAQuorum, &s.Policy, &reasons, &decided}, more...)...)
 	if err != nil {
 		return Summary{}, err
 	}
-	s.Reasons = strings.Fields(reasons)
+	s.Reasons, s.Shadow = strings.Fields(reasons), shadow == 1
 	if err := s.Kind.UnmarshalText([]byte(kind)); err != nil {
 		return Summary{}, err
 	}

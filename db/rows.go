@@ -57,7 +57,7 @@ func logRow(l line) row {
 func attemptRow(number, leaf int64, gate string, a mpic.Attempt, doc document) row {
 	req := a.Probe.Request
 	return newRow("attempts", "number", number, "leaf", leaf, "id", column(a.ID()), "gate", gate, "kind", a.Kind.String(),
-		"started_at", formatTime(a.Started), "caller", column(a.Caller), "software", column(a.Software),
+		"shadow", number01(a.Shadow), "started_at", formatTime(a.Started), "caller", column(a.Caller), "software", column(a.Software),
 		"identifier", column(req.Identifier), "fqdn", column(req.FQDN()), "wildcard", number01(req.Wildcard()),
 		"method", req.Method.String(), "section", req.Method.Section(), "account_uri", column(req.AccountURI),
 		"document", doc.bytes, "secrets", doc.secrets, "sha256", doc.sha256)

@@ -106,8 +106,8 @@ func TestREC_06_SQLiteReplacesNoRow(t *testing.T) {
 		// A row with a new key would be in order; with the row number of an old one, REPLACE would take that away.
 		t.Run(name+", by row number", func(t *testing.T) {
 			before := dump(t, pool, "attempts")
-			const next = `INSERT OR REPLACE INTO attempts (%s number, leaf, id, gate, kind, started_at, caller, software, identifier,
-				fqdn, wildcard, method, section, account_uri, document, sha256) SELECT %s 6, 99, 'NEXT', gate, kind, started_at,
+			const next = `INSERT OR REPLACE INTO attempts (%s number, leaf, id, gate, kind, shadow, started_at, caller, software, identifier,
+				fqdn, wildcard, method, section, account_uri, document, sha256) SELECT %s 6, 99, 'NEXT', gate, kind, shadow, started_at,
 				caller, software, identifier, fqdn, wildcard, method, section, account_uri, document, sha256
 				FROM attempts WHERE number = 4`
 			_, err := pool.Exec(fmt.Sprintf(next, "rowid,", "rowid,"))

@@ -38,6 +38,8 @@ var (
 	ErrRequest = errors.New("mpic: not a request for a validation")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("mpic: the coordinator is closed")
+	// ErrShadow: the gate runs in the shadow of another system, and answers for no issuance.
+	ErrShadow = errors.New("mpic: the gate runs in the shadow of another system, which answers in its place")
 )
 
 // Config says with whom and how a Coordinator works.
@@ -71,6 +73,9 @@ type Config struct {
 	AuditLog AuditLog
 	// Metrics count attempts, replies and quorums; nil counts nothing. They are one Coordinator's alone.
 	Metrics *Metrics
+	// Shadow makes the whole gate a shadow's: it carries out the calls of a Shadow and dry runs, and refuses all else with ErrShadow, so
+	// that no front and no permit can rest on what it decides.
+	Shadow bool
 	// Refused, if set, is told each refused attempt once its record is durable. The answer waits for it, so that it returns at once.
 	Refused func(Result)
 	// Deadline bounds an attempt, from its start to its decision; 1 s to 5 min. Default: 20 s.
@@ -238,13 +243,16 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 }
 
 // Carry carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
-// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrClosed, or ctx's error while it waited for its turn).
+// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrShadow, ErrClosed, or ctx's error while it waited for its turn).
 //
 // The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever the request has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
 // attempt of its own, and nothing of an earlier one counts (MPIC-09, F5). It takes no longer than the deadline and two
 // calls of the journal, of 20 s at most each where its database is mute.
 func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err error) {
+	if err := c.config.takes(call); err != nil {
+		return Result{}, err
+	}
 	if err := c.begin(ctx); err != nil {
 		return Result{}, err
 	}
@@ -299,6 +307,21 @@ func (c *Coordinator) Carry(ctx context.Context, call Call) (result Result, err 
 		c.config.Refused(result)
 	}
 	return c.told(result)
+}
+
+// takes keeps a shadow's calls and all others apart: one Coordinator never carries out both, so that no decision of a shadow can be
+// taken for another's, and a gate in the shadow has nothing to answer with.
+func (c Config) takes(call Call) error {
+	switch {
+	case call.Shadow && !c.Shadow:
+		return fmt.Errorf("%w: it is a shadow's, and this gate is none's", ErrRequest)
+	case call.Shadow && !call.Kind.shadowed():
+		return fmt.Errorf("%w: a shadow's is of the kind %s or %s, and this one of the kind %s", ErrRequest, DCVAlone, CAAAlone, call.Kind)
+	case c.Shadow && !call.Shadow && call.Kind != DryRun:
+		return ErrShadow
+	default:
+		return nil
+	}
 }
 
 // prepare makes the attempt: all that is fixed before the first packet.

@@ -37,6 +37,9 @@ var kindNames = map[Kind]string{Issuance: "issuance", DryRun: "dry-run", CAARech
 func (k Kind) dcv() bool { return k == Issuance || k == DryRun || k == DCVAlone }
 func (k Kind) caa() bool { return k == Issuance || k == DryRun || k == CAARecheck || k == CAAAlone }
 
+// shadowed tells whether a shadow's attempts can be of this kind: they are those upon which nothing can be issued.
+func (k Kind) shadowed() bool { return k == DCVAlone || k == CAAAlone }
+
 // String gives "issuance", "dry-run", "caa-recheck", "dcv", "caa", or "no kind".
 func (k Kind) String() string {
 	if n, ok := kindNames[k]; ok {
@@ -85,7 +88,8 @@ type Attempt struct {
 	Demand Demand `json:"demand,omitzero"`
 	Try    int    `json:"try,omitempty"`
 	Trace  string `json:"trace,omitempty"`
-	// Shadow tells that another system answered for this call: the decision was compared with its answer, and used for nothing.
+	// Shadow tells that another system answered for this call: the decision was compared with its answer, and used for nothing. Its kind is
+	// DCVAlone or CAAAlone, or Judge refuses it.
 	Shadow bool `json:"shadow,omitempty"`
 	// Probe is what each perspective was sent; its Attempt field is the attempt's identifier.
 	Probe va.Probe `json:"probe"`

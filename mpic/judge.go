@@ -107,6 +107,10 @@ func before(e Evidence, at time.Time) []*va.Problem {
 		return []*va.Problem{{Code: "request.kind", Rules: []string{"MPIC-01"},
 			Detail: fmt.Sprintf("the attempt is of the kind %s, and its probe asks for other checks", e.Attempt.Kind)}}
 	}
+	if e.Attempt.Shadow && !k.shadowed() { // another answers in its place: it cannot make what a certificate could rest on
+		return []*va.Problem{{Code: "request.kind", Rules: []string{"MPIC-01"},
+			Detail: fmt.Sprintf("the attempt is a shadow's and of the kind %s; it can only be of the kind %s or %s", k, DCVAlone, CAAAlone)}}
+	}
 	if req := probe.Request; k == CAARecheck && (req.Method == 0 || req.AccountURI == "") { // a permit is for an account and a method
 		return []*va.Problem{{Code: "request.kind", Rules: []string{"CAA-05"},
 			Detail: "CAA is checked again for a permit, and no method or no account is named"}}

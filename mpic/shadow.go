@@ -3,7 +3,9 @@ package mpic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +23,7 @@ type Shadow struct {
 
 // ShadowConfig says beside whom.
 type ShadowConfig struct {
+	// Coordinator is one with Config.Shadow.
 	Coordinator *Coordinator
 	// MaxInFlight is how many attempts run at once; what comes above that is not carried out, and counted as skipped, since the incumbent's
 	// answer must not wait. Default (0): 64.
@@ -44,7 +47,8 @@ const (
 	// OnlyIncumbent: it granted what the gate refuses. OnlyGate: the other way round.
 	OnlyIncumbent Comparison = "only-incumbent"
 	OnlyGate      Comparison = "only-gate"
-	// NoIncumbent: it gave no answer. NoGate: the gate came to no decision on record. Skipped: too many ran.
+	// NoIncumbent: it gave no answer. NoGate: the gate came to no decision on record. Skipped: the gate tried none, because too many
+	// ran or because it cannot read the request.
 	NoIncumbent Comparison = "no-incumbent"
 	NoGate      Comparison = "no-gate"
 	Skipped     Comparison = "skipped"
@@ -68,10 +72,13 @@ func NewShadowMetrics(r prometheus.Registerer) (*ShadowMetrics, error) {
 	return m, r.Register(m.comparisons)
 }
 
-// NewShadow refuses a configuration without coordinator.
+// NewShadow refuses a configuration without coordinator, and a coordinator whose decisions count for something.
 func NewShadow(c ShadowConfig) (*Shadow, error) {
 	if c.Coordinator == nil {
 		return nil, errors.New("mpic: a shadow needs a coordinator")
+	}
+	if !c.Coordinator.config.Shadow {
+		return nil, errors.New("mpic: a shadow needs a coordinator that answers for nothing else")
 	}
 	if c.MaxInFlight < 0 {
 		return nil, errors.New("mpic: a shadow with fewer than no attempts in flight")
@@ -91,25 +98,42 @@ func (s *Shadow) Begin(call Call) (answered func(granted bool, err error)) {
 	call.Shadow = true
 	incumbent := make(chan answer, 1)
 	answered = func(granted bool, err error) { incumbent <- answer{granted, err} }
+	if why := s.start(func() {
+		r, err := s.carry(call)
+		s.compare(call, r, err, <-incumbent)
+	}); why != "" {
+		s.Skip(call.Caller, call.Trace, fmt.Errorf("%s: %s of %s", why, call.Kind, call.Request.Identifier))
+	}
+	return answered
+}
+
+// start runs work beside the caller, or says why it does not.
+func (s *Shadow) start(work func()) (why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return "the gate is shutting down"
+	}
 	select {
 	case s.slots <- struct{}{}:
 	default:
-		s.skipped(call)
-		return answered
-	}
-	if s.closed {
-		<-s.slots
-		s.skipped(call)
-		return answered
+		return fmt.Sprintf("%d attempts run", cap(s.slots))
 	}
 	s.work.Go(func() {
 		defer func() { <-s.slots }()
-		r, err := s.config.Coordinator.Carry(context.Background(), call)
-		s.compare(call, r, err, <-incumbent)
+		work()
 	})
-	return answered
+	return ""
+}
+
+// carry turns a panic into an error: nothing of ours may end the process through which the incumbent's answers go.
+func (s *Shadow) carry(call Call) (r Result, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r, err = Result{}, fmt.Errorf("mpic: the attempt broke down: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.config.Coordinator.Carry(context.Background(), call)
 }
 
 type answer struct {
@@ -117,9 +141,14 @@ type answer struct {
 	err     error
 }
 
-func (s *Shadow) skipped(call Call) {
+// Skip counts and logs a call for which there is no attempt to begin, for example one that the front cannot read. It returns at once.
+func (s *Shadow) Skip(caller, trace string, why error) {
 	s.count(Skipped)
-	s.config.Logger.Warn("a shadow attempt was skipped: too many run", "identifier", call.Request.Identifier, "caller", call.Caller)
+	log := s.config.Logger.With("caller", caller)
+	if trace != "" {
+		log = log.With("trace", trace)
+	}
+	log.Warn("a call has no attempt beside the incumbent's", "reason", why)
 }
 
 func (s *Shadow) compare(call Call, r Result, err error, a answer) {

@@ -3,10 +3,12 @@ package mpic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -37,6 +39,7 @@ func TestAShadowDecidesRecordsComparesAndAnswersNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newScene(t, fiveRegions(), december)
+				s.config.Shadow = true
 				s.ledger.failClose = c.fails
 				if !c.ours {
 					s.check = func(_ context.Context, p va.Probe) va.Report { return withOutcomes(t, p, "zurich", va.Fail, va.Pass) }
@@ -48,7 +51,7 @@ func TestAShadowDecidesRecordsComparesAndAnswersNobody(t *testing.T) {
 				require.NoError(t, err)
 				shadow, err := NewShadow(ShadowConfig{Coordinator: co, Logger: slog.New(slog.NewTextHandler(out, nil)), Metrics: m})
 				require.NoError(t, err)
-				answered := shadow.Begin(Call{Kind: Issuance, Caller: "test:1", Request: request(va.HTTP01, s.start)})
+				answered := shadow.Begin(Call{Kind: DCVAlone, Caller: "test:1", Request: request(va.HTTP01, s.start)})
 				answered(c.theirs, c.err)
 				require.NoError(t, shadow.Close(t.Context()))
 				require.Contains(t, out.String(), c.says)
@@ -74,6 +77,7 @@ func compared(c Comparison, n float64) map[string]float64 {
 func TestAShadowNeverHoldsTheIncumbentUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, fiveRegions(), december)
+		s.config.Shadow = true
 		goOn := make(chan struct{})
 		s.check = func(_ context.Context, p va.Probe) va.Report {
 			<-goOn
@@ -87,7 +91,7 @@ func TestAShadowNeverHoldsTheIncumbentUp(t *testing.T) {
 		shadow, err := NewShadow(ShadowConfig{Coordinator: co, MaxInFlight: 2, Metrics: m})
 		require.NoError(t, err)
 		for range 5 {
-			shadow.Begin(Call{Kind: Issuance, Caller: "test:1", Request: request(va.HTTP01, s.start)})(true, nil)
+			shadow.Begin(Call{Kind: DCVAlone, Caller: "test:1", Request: request(va.HTTP01, s.start)})(true, nil)
 		}
 		scrape.Require(t, registry, compared(Skipped, 3))
 		over, cancel := context.WithCancel(t.Context())
@@ -95,8 +99,115 @@ func TestAShadowNeverHoldsTheIncumbentUp(t *testing.T) {
 		require.ErrorIs(t, shadow.Close(over), context.Canceled)
 		close(goOn)
 		require.NoError(t, shadow.Close(t.Context()))
-		shadow.Begin(Call{Kind: Issuance, Caller: "test:1", Request: request(va.HTTP01, s.start)})(true, nil)
+		shadow.Begin(Call{Kind: DCVAlone, Caller: "test:1", Request: request(va.HTTP01, s.start)})(true, nil)
 		require.Len(t, s.ledger.opened, 2)
 		scrape.Require(t, registry, compared(Skipped, 4))
 	})
+}
+
+// TestAShadowsCallsAndAllOthersAreKeptApart: no decision of a gate in the shadow is an answer to anybody, and no other gate takes a shadow's
+// call.
+//
+// Holds: MPIC-12, DCV-01
+func TestAShadowsCallsAndAllOthersAreKeptApart(t *testing.T) {
+	kinds := []Kind{Issuance, DryRun, CAARecheck, DCVAlone, CAAAlone}
+	for _, whole := range []bool{false, true} {
+		s := newScene(t, fiveRegions(), december)
+		s.config.Shadow = whole
+		co := s.coordinator()
+		for _, k := range kinds {
+			for _, shadow := range []bool{false, true} {
+				req := request(va.HTTP01, s.start)
+				if !k.dcv() {
+					req.Token, req.KeyAuthorization, req.TokenCreated = "", "", time.Time{}
+				}
+				r, err := co.Carry(t.Context(), Call{Kind: k, Caller: "test:1", Request: req, Shadow: shadow})
+				about := fmt.Sprintf("%s, shadow %t, of a gate in the shadow %t", k, shadow, whole)
+				switch {
+				case shadow && (!whole || k != DCVAlone && k != CAAAlone):
+					require.ErrorIs(t, err, ErrRequest, about)
+				case whole && !shadow && k != DryRun:
+					require.ErrorIs(t, err, ErrShadow, about)
+				default:
+					require.NoError(t, err, about)
+					require.True(t, r.Decision.Granted(), "%s: %v", about, r.Decision.Reasons())
+					require.Equal(t, shadow, r.Evidence.Attempt.Shadow, about)
+					_, ok := Reliable(r.Evidence, r.Decision.Recorded(), r.Number, strings.Repeat("ab", 32))
+					require.Equal(t, k == Issuance || k == CAARecheck, ok, about)
+				}
+			}
+		}
+		s.close(co)
+		_, err := NewShadow(ShadowConfig{Coordinator: co})
+		require.Equal(t, whole, err == nil)
+	}
+}
+
+// TestJudgeGrantsNoShadowWhatCouldBeIssuedUpon: also where a record says so that no gate of ours would write.
+//
+// Holds: MPIC-12, DCV-01
+func TestJudgeGrantsNoShadowWhatCouldBeIssuedUpon(t *testing.T) {
+	digest := strings.Repeat("ab", 32)
+	evidence := map[Kind]Evidence{Issuance: unanimous(t, fiveRegions(), december), DryRun: unanimous(t, fiveRegions(), december),
+		CAARecheck: unanimousRecheck(t, fiveRegions(), december), DCVAlone: unanimousAlone(t, fiveRegions(), DCVAlone),
+		CAAAlone: unanimousAlone(t, fiveRegions(), CAAAlone)}
+	for k, e := range evidence {
+		e.Attempt.Kind = k
+		plain := Judge(e)
+		require.True(t, plain.Granted(), "%s: %v", k, plain.Reasons())
+		e.Attempt.Shadow = true
+		d := Judge(e)
+		if k == DCVAlone || k == CAAAlone {
+			require.True(t, d.Granted(), "%s: %v", k, d.Reasons())
+		} else {
+			require.Equal(t, []string{"request.kind"}, codes(d), k)
+			require.Zero(t, d.Recorded().Validated.ReusableUntil, k)
+		}
+		_, ok := Reliable(e, plain.Recorded(), 7, digest)
+		require.False(t, ok, "%s: nothing rests on a shadow's, even where its decision says that it was granted", k)
+	}
+}
+
+// TestAGateInTheShadowGivesNoPermit: nor upon what was validated before it was one.
+//
+// Holds: CAA-05, DCV-01
+func TestAGateInTheShadowGivesNoPermit(t *testing.T) {
+	n := newCounter(t)
+	n.show("example.com", va.HTTP01, acct1)
+	n.permit("example.com")
+	before := len(n.book.permits)
+	n.config.Shadow = true
+	shadow := n.coordinator()
+	defer n.close(shadow)
+	p, err := NewPermits(PermitsConfig{Coordinator: shadow, Ledger: n.book, Signer: permitKey, Now: n.config.Now})
+	require.NoError(t, err)
+	permit, err := p.Permit(t.Context(), "test:1", acct1, []string{"example.com"})
+	require.ErrorIs(t, err, ErrShadow)
+	require.Empty(t, permit.Token)
+	require.Len(t, n.book.permits, before)
+	n.close(n.c)
+}
+
+// TestAFaultOfTheShadowStaysItsOwn: the process through which the incumbent's answers go does not end by it, and it is counted.
+//
+// Holds: REC-05
+func TestAFaultOfTheShadowStaysItsOwn(t *testing.T) {
+	s := newScene(t, fiveRegions(), december)
+	s.config.Shadow = true
+	s.config.Refused = func(Result) { panic("a fault") }
+	s.check = func(_ context.Context, p va.Probe) va.Report { return withOutcomes(t, p, "zurich", va.Fail, va.Pass) }
+	co := s.coordinator()
+	defer s.close(co)
+	registry, out := prometheus.NewRegistry(), &strings.Builder{}
+	m, err := NewShadowMetrics(registry)
+	require.NoError(t, err)
+	shadow, err := NewShadow(ShadowConfig{Coordinator: co, Metrics: m, Logger: slog.New(slog.NewTextHandler(out, nil))})
+	require.NoError(t, err)
+	shadow.Begin(Call{Kind: DCVAlone, Caller: "test:1", Request: request(va.HTTP01, s.start)})(true, nil)
+	shadow.Skip("test:1", "t-7", errors.New("no name in it"))
+	require.NoError(t, shadow.Close(t.Context()))
+	scrape.Require(t, registry, compared(NoGate, 1))
+	scrape.Require(t, registry, compared(Skipped, 1))
+	require.Contains(t, out.String(), "a fault")
+	require.Contains(t, out.String(), `caller=test:1 trace=t-7 reason="no name in it"`)
 }

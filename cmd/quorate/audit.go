@@ -70,6 +70,7 @@ type filterFlags struct {
 	Outcome     string  `enum:",granted,refused,open" default:"" help:"granted, refused or open."`
 	Method      string  `placeholder:"METHOD" help:"http-01, dns-01 or tls-alpn-01."`
 	Kind        string  `enum:",issuance,dry-run,caa-recheck,dcv,caa" default:"" help:"issuance, dry-run, caa-recheck, dcv or caa."`
+	Shadow      bool    `help:"Beside an incumbent, which answered for it (docs/shadow.md)."`
 	Caller      string  `help:"Asked for by this caller, for example rest:ra-1."`
 	Perspective string  `placeholder:"NAME" help:"This perspective took part."`
 	Code        string  `help:"Refused for this reason, for example caa.forbidden."`
@@ -78,7 +79,7 @@ type filterFlags struct {
 // filter refuses what means nothing.
 func (c filterFlags) filter() (f db.Filter, err error) {
 	f = db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since.Time, Until: c.Until.Time,
-		Outcome: db.Outcome(c.Outcome), Caller: c.Caller, Perspective: c.Perspective, Code: c.Code}
+		Outcome: db.Outcome(c.Outcome), Shadow: c.Shadow, Caller: c.Caller, Perspective: c.Perspective, Code: c.Code}
 	if c.Method != "" {
 		if f.Method, err = va.ParseMethod(c.Method); err != nil {
 			return f, fmt.Errorf("--method: %w", err)
@@ -105,6 +106,7 @@ type listed struct {
 	Number     int64     `json:"number"`
 	Attempt    string    `json:"attempt"`
 	Kind       mpic.Kind `json:"kind"`
+	Shadow     bool      `json:"shadow,omitempty"`
 	Started    time.Time `json:"started"`
 	Caller     string    `json:"caller"`
 	Identifier string    `json:"identifier"`
@@ -138,7 +140,7 @@ func (c listCmd) Run(ctx context.Context, out console) (err error) {
 	if c.JSON {
 		lines := []listed{}
 		for _, r := range records {
-			lines = append(lines, listed{r.Number, r.ID, r.Kind, r.Started.UTC(), r.Caller, r.Identifier, r.Method, r.AccountURI, string(r.Outcome),
+			lines = append(lines, listed{r.Number, r.ID, r.Kind, r.Shadow, r.Started.UTC(), r.Caller, r.Identifier, r.Method, r.AccountURI, string(r.Outcome),
 				r.DCVQuorum, r.CAAQuorum, r.Policy, append([]string{}, r.Reasons...)})
 		}
 		return writeJSON(out.stdout, lines)
@@ -156,7 +158,11 @@ func writeList(w io.Writer, records []db.Summary) error {
 	fmt.Fprintln(t, "record\tstarted (UTC)\tkind\tcaller\tidentifier\tmethod\toutcome\tDCV\tCAA\treasons") // a tabwriter fails in Flush
 	for _, r := range records {
 		reasons := slices.Compact(slices.Clone(r.Reasons)) // DCV and CAA may fail alike
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), r.Kind, table.Clean(r.Caller),
+		kind := r.Kind.String()
+		if r.Shadow {
+			kind += " (shadow)"
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), kind, table.Clean(r.Caller),
 			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(reasons, " "))
 	}
 	return t.Flush()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
 )
@@ -39,6 +40,15 @@ func alone(t *testing.T, g Engine) {
 		read(t, g.Store, number, refused)
 		require.EqualValues(t, 2*i+2, number)
 	}
+	beside := Alone(Attempt("S1", "example.com", mpic.DCVAlone), mpic.DCVAlone)
+	beside.Shadow = true
+	e := Evidence(t, beside)
+	number, _ := Record(t, g.Store, e)
+	require.True(t, read(t, g.Store, number, e).Shadow)
+	listed, err := g.Store.List(t.Context(), db.Filter{Shadow: true})
+	require.NoError(t, err)
+	require.Len(t, listed, 1)
+	require.Equal(t, "S1", listed[0].ID)
 	require.Zero(t, count(t, g, "authorizations"))
 	require.Zero(t, count(t, g, "reliances"))
 	require.Empty(t, verify(t, g.Store))

@@ -340,11 +340,16 @@ func lists(t *testing.T, g Engine) {
 	wild.Started = started.Add(time.Hour)
 	_, err := g.Store.Journal().Open(t.Context(), wild, Roster())
 	require.NoError(t, err)
+	shadow := Attempt("A0", "shadow.example", mpic.Issuance)
+	shadow.Shadow = true
+	_, err = g.Store.Journal().Open(t.Context(), shadow, Roster())
+	require.Error(t, err, "a shadow's attempt is of a kind upon which nothing can be issued")
 	for name, c := range map[string]struct {
 		f    db.Filter
 		want []string
 	}{
 		"all":                    {db.Filter{}, []string{"A4", "A3", "A2", "A1"}},
+		"beside an incumbent":    {db.Filter{Shadow: true}, nil},
 		"name":                   {db.Filter{Name: "example.com"}, []string{"A4", "A3", "A1"}},
 		"wildcard":               {db.Filter{Name: "*.example.com"}, []string{"A4"}},
 		"no pattern":             {db.Filter{Name: "example.%"}, nil},

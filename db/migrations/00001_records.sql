@@ -58,6 +58,7 @@ CREATE TABLE attempts (
     id          TEXT NOT NULL UNIQUE CHECK (id <> ''),
     gate        TEXT NOT NULL REFERENCES gates (id),
     kind        TEXT NOT NULL CHECK (kind IN ('issuance', 'dry-run', 'caa-recheck', 'dcv', 'caa')),
+    shadow      SMALLINT NOT NULL CHECK (shadow = 0 OR (shadow = 1 AND kind IN ('dcv', 'caa'))),
     started_at  TEXT NOT NULL CHECK (started_at LIKE '____-__-__T__:__:__._________Z'),
     caller      TEXT NOT NULL,
     software    TEXT NOT NULL,

@@ -26,6 +26,9 @@ const (
 	doCAA = "/va.CAA/DoCAA"
 )
 
+// tracePrefix stands before an authorization's number where it is a call's trace.
+const tracePrefix = "authz:"
+
 // pending is the status of a challenge that may be validated (RFC 8555 section 7.1.6).
 const pending = "pending"
 

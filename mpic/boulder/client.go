@@ -93,10 +93,19 @@ func NewRemote(c ClientConfig) (*Remote, error) {
 		return refuse("%v", err)
 	}
 	r := &Remote{member: m, accounts: c.Accounts, last: &handshakes{}, log: c.Logger, now: c.Now}
+	r.conn, err = newConn(u.Host, channel{credentials.NewTLS(clientTLS(u.Hostname(), m.TLSKey, c.Roots, c.Certificate)), r.last}, maxReply)
+	if err != nil {
+		return refuse("%v", err)
+	}
+	return r, nil
+}
+
+// newConn makes a channel for answers of at most so many octets. It opens no connection.
+func newConn(address string, tls channel, most int) (*grpc.ClientConn, error) {
 	retry := backoff.DefaultConfig
 	retry.BaseDelay, retry.MaxDelay = 200*time.Millisecond, 5*time.Second
-	r.conn, err = grpc.NewClient("passthrough:///"+u.Host,
-		grpc.WithTransportCredentials(channel{credentials.NewTLS(clientTLS(u.Hostname(), m.TLSKey, c.Roots, c.Certificate)), r.last}),
+	return grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(tls),
 		// A dialer of its own: no environment variable leads the channel through a proxy.
 		grpc.WithNoProxy(), grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
@@ -107,11 +116,7 @@ func NewRemote(c ClientConfig) (*Remote, error) {
 		grpc.WithIdleTimeout(idleTime),
 		// No retries: a call that was carried out is not carried out again. No service configuration from elsewhere.
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithMaxHeaderListSize(maxHeader),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)), grpc.WithUserAgent("quorate"))
-	if err != nil {
-		return refuse("%v", err)
-	}
-	return r, nil
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(most)), grpc.WithUserAgent("quorate"))
 }
 
 // Member gives the roster's facts.

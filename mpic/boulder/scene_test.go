@@ -107,6 +107,11 @@ func (l *logged) String() string {
 
 func newScene(t *testing.T, change func(*Config)) *scene {
 	t.Helper()
+	return newSceneOf(t, func(*mpic.Config) {}, change)
+}
+
+func newSceneOf(t *testing.T, gate func(*mpic.Config), change func(*Config)) *scene {
+	t.Helper()
 	w, err := world.New(world.Default())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
@@ -134,6 +139,7 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 		m.URL, m.TLSKey, m.SigningKey = "https://"+p.name+".test", "tls-"+p.name, "sig-"+p.name
 		c.Roster.Remotes, c.Remotes = append(c.Roster.Remotes, m), append(c.Remotes, neighbour{m, checker})
 	}
+	gate(&c)
 	g, err := mpic.New(c)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close(context.Background())) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	corepb "github.com/letsencrypt/boulder/core/proto"
 	vapb "github.com/letsencrypt/boulder/va/proto"
@@ -19,27 +20,23 @@ import (
 // What cannot be an attempt and is a subscriber's matter (an IP address, a method that is not here) is answered by a problem, as
 // Boulder's VA does; what only a faulty caller sends, and what could not be carried out or recorded, by gRPC's error.
 func (s *Server) DoDCV(ctx context.Context, in *vapb.PerformValidationRequest) (*vapb.ValidationResult, error) {
-	ident, challenge, authz := in.GetIdentifier(), in.GetChallenge(), in.GetAuthz()
-	if ident.GetValue() == "" || challenge.GetType() == "" || authz.GetId() <= 0 || authz.GetRegID() <= 0 || in.GetExpectedKeyAuthorization() == "" {
-		return nil, status.Error(codes.InvalidArgument, "incomplete validation request: identifier, challenge, authz.id, authz.regID and "+
-			"expectedKeyAuthorization are needed")
+	if s.config.Incumbent != nil {
+		return s.passDCV(ctx, in)
 	}
-	if challenge.GetStatus() != pending {
-		return nil, status.Errorf(codes.InvalidArgument, "the challenge is not pending: its status is %q", cut(challenge.GetStatus(), 40))
-	}
-	method, unsupported := s.method(ident, challenge.GetType())
-	if unsupported != nil {
-		s.logRefusal(ctx, doDCV, authz.GetId(), ident, unsupported)
-		return &vapb.ValidationResult{Problem: unsupported, Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}, nil
-	}
-	uri, _ := s.config.Accounts.uris(authz.GetRegID())
-	req := va.Request{Identifier: ident.GetValue(), Method: method, Token: challenge.GetToken(), KeyAuthorization: in.GetExpectedKeyAuthorization(),
-		AccountURI: uri}
-	result, err := s.carry(ctx, doDCV, mpic.DCVAlone, authz.GetId(), req)
+	answer := &vapb.ValidationResult{Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}
+	call, unsupported, err := s.dcvCall(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	answer := &vapb.ValidationResult{Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}
+	if unsupported != nil {
+		s.logRefusal(ctx, doDCV, in.GetAuthz().GetId(), in.GetIdentifier(), unsupported)
+		answer.Problem = unsupported
+		return answer, nil
+	}
+	result, err := s.carry(ctx, doDCV, call)
+	if err != nil {
+		return nil, err
+	}
 	if p := result.Evidence.Primary; p != nil {
 		answer.Records = records(result.Evidence.Attempt.Probe.Request, p.Report())
 	}
@@ -47,37 +44,78 @@ func (s *Server) DoDCV(ctx context.Context, in *vapb.PerformValidationRequest) (
 		answer.Problem = explain(result.Decision, dcvOf)
 		return answer, nil
 	}
-	if err := sane(req, answer.Records); err != nil { // F6: a pass that accounts for nothing is none of ours either
+	if err := sane(call.Request, answer.Records); err != nil { // F6: a pass that accounts for nothing is none of ours either
 		s.log.ErrorContext(ctx, "a granted validation has no records as Boulder requires them", "record", result.Number, "error", err)
 		return nil, status.Error(codes.Internal, "the validation cannot be accounted for as Boulder requires it")
 	}
 	return answer, nil
 }
 
+// dcvCall reads a request for DCV: the call to carry out, or the problem that a subscriber is shown, or the error of a faulty caller.
+func (s *Server) dcvCall(ctx context.Context, in *vapb.PerformValidationRequest) (mpic.Call, *corepb.ProblemDetails, error) {
+	ident, challenge, authz := in.GetIdentifier(), in.GetChallenge(), in.GetAuthz()
+	if ident.GetValue() == "" || challenge.GetType() == "" || authz.GetId() <= 0 || authz.GetRegID() <= 0 || in.GetExpectedKeyAuthorization() == "" {
+		return mpic.Call{}, nil, status.Error(codes.InvalidArgument, "incomplete validation request: identifier, challenge, authz.id, authz.regID and "+
+			"expectedKeyAuthorization are needed")
+	}
+	if challenge.GetStatus() != pending {
+		return mpic.Call{}, nil, status.Errorf(codes.InvalidArgument, "the challenge is not pending: its status is %q", cut(challenge.GetStatus(), 40))
+	}
+	method, unsupported := s.method(ident, challenge.GetType())
+	if unsupported != nil {
+		return mpic.Call{}, unsupported, nil
+	}
+	uri, _ := s.config.Accounts.uris(authz.GetRegID())
+	req := va.Request{Identifier: ident.GetValue(), Method: method, Token: challenge.GetToken(), KeyAuthorization: in.GetExpectedKeyAuthorization(),
+		AccountURI: uri}
+	return called(ctx, mpic.DCVAlone, authz.GetId(), req), nil, nil
+}
+
 // DoCAA checks CAA by an attempt of the kind CAAAlone, whatever DoDCV said of the name.
 func (s *Server) DoCAA(ctx context.Context, in *vapb.IsCAAValidRequest) (*vapb.IsCAAValidResponse, error) {
-	ident := in.GetIdentifier()
-	if ident.GetValue() == "" || in.GetValidationMethod() == "" || in.GetAccountURIID() <= 0 || in.GetAuthzID() <= 0 {
-		return nil, status.Error(codes.InvalidArgument, "incomplete CAA request: identifier, validationMethod, accountURIID and authzID are needed")
+	if s.config.Incumbent != nil {
+		return s.passCAA(ctx, in)
 	}
 	answer := &vapb.IsCAAValidResponse{Perspective: s.config.Primary.Name, Rir: rir(s.config.Primary.Place.Region)}
-	method, unsupported := s.method(ident, in.GetValidationMethod())
+	call, unsupported, err := s.caaCall(ctx, in)
+	if err != nil {
+		return nil, err
+	}
 	if unsupported != nil {
-		s.logRefusal(ctx, doCAA, in.GetAuthzID(), ident, unsupported)
+		s.logRefusal(ctx, doCAA, in.GetAuthzID(), in.GetIdentifier(), unsupported)
 		answer.Problem = unsupported
 		return answer, nil
 	}
-	uri, aliases := s.config.Accounts.uris(in.GetAccountURIID())
-	req := va.Request{Identifier: ident.GetValue(), Method: method, AccountURI: uri, AccountAliases: aliases}
-	result, err := s.carry(ctx, doCAA, mpic.CAAAlone, in.GetAuthzID(), req)
+	result, err := s.carry(ctx, doCAA, call)
 	if err != nil {
 		return nil, err
 	}
 	if !result.Decision.Granted() {
 		answer.Problem = explain(result.Decision, caaOf)
-		answer.Problem.Detail = cut("While processing CAA for "+ident.GetValue()+": "+answer.Problem.Detail, maxDetail)
+		answer.Problem.Detail = cut("While processing CAA for "+in.GetIdentifier().GetValue()+": "+answer.Problem.Detail, maxDetail)
 	}
 	return answer, nil
+}
+
+// caaCall reads a request for CAA, as dcvCall one for DCV.
+func (s *Server) caaCall(ctx context.Context, in *vapb.IsCAAValidRequest) (mpic.Call, *corepb.ProblemDetails, error) {
+	ident := in.GetIdentifier()
+	if ident.GetValue() == "" || in.GetValidationMethod() == "" || in.GetAccountURIID() <= 0 || in.GetAuthzID() <= 0 {
+		return mpic.Call{}, nil, status.Error(codes.InvalidArgument, "incomplete CAA request: identifier, validationMethod, accountURIID and authzID are needed")
+	}
+	method, unsupported := s.method(ident, in.GetValidationMethod())
+	if unsupported != nil {
+		return mpic.Call{}, unsupported, nil
+	}
+	uri, aliases := s.config.Accounts.uris(in.GetAccountURIID())
+	req := va.Request{Identifier: ident.GetValue(), Method: method, AccountURI: uri, AccountAliases: aliases}
+	return called(ctx, mpic.CAAAlone, in.GetAuthzID(), req), nil, nil
+}
+
+// called makes the call of a request. Its trace is the authorization's number.
+func called(ctx context.Context, kind mpic.Kind, authz int64, req va.Request) mpic.Call {
+	client, _ := ctx.Value(callerKey{}).(string)
+	return mpic.Call{Kind: kind, Caller: "boulder:" + client, Request: req, Trace: tracePrefix + strconv.FormatInt(authz, 10)}
 }
 
 // method reads what is to be validated, and how. The problem is the one that a subscriber is shown.
@@ -93,16 +131,16 @@ func (s *Server) method(ident *corepb.Identifier, label string) (va.Method, *cor
 }
 
 // carry takes a place and carries out one attempt.
-func (s *Server) carry(ctx context.Context, method string, kind mpic.Kind, authz int64, req va.Request) (mpic.Result, error) {
+func (s *Server) carry(ctx context.Context, method string, call mpic.Call) (mpic.Result, error) {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return mpic.Result{}, err
 	}
 	defer leave()
 	client, _ := ctx.Value(callerKey{}).(string)
-	log := s.log.With("method", method, "client", client, "authz", authz, "identifier", cut(req.Identifier, 260))
-	result, err := s.config.Coordinator.Carry(ctx, mpic.Call{Kind: kind, Caller: "boulder:" + client, Request: req,
-		Trace: "authz:" + strconv.FormatInt(authz, 10)})
+	log := s.log.With("method", method, "client", client, "authz", strings.TrimPrefix(call.Trace, tracePrefix),
+		"identifier", cut(call.Request.Identifier, 260))
+	result, err := s.config.Coordinator.Carry(ctx, call)
 	if err != nil { // REC-05: whatever was seen, the answer is no
 		log.ErrorContext(ctx, "a call could not be carried out", "error", err)
 		return mpic.Result{}, notDone(err)

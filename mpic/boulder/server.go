@@ -52,9 +52,12 @@ type Coordinator interface {
 // them may ask for the health of the server too.
 type Clients struct{ VA, CAA, Health []string }
 
-// Config is what NewServer needs. All but Clients.Health and the limits is required.
+// Config is what NewServer needs. All but Clients.Health and the limits is required, and one of Coordinator and Incumbent.
 type Config struct {
 	Coordinator Coordinator
+	// Incumbent makes it a server in the shadow: the incumbent answers, and never we. There is no Coordinator beside it, MaxInFlight is not for
+	// its calls, and the health is that of the way to it: the records are not asked for.
+	Incumbent *Incumbent
 	// Primary is the roster's: its name and region stand in answers.
 	Primary mpic.Member
 	// Certificate is the server's own; ClientCAs issue those of the clients.
@@ -87,8 +90,10 @@ type Server struct {
 // NewServer refuses a configuration that lacks something. Serve answers.
 func NewServer(c Config) (*Server, error) {
 	switch {
-	case c.Coordinator == nil || c.Ready == nil || c.Logger == nil:
-		return nil, errors.New("boulder: there is no coordinator, no logger, or nothing that tells whether the records can be reached")
+	case (c.Coordinator == nil) == (c.Incumbent == nil):
+		return nil, errors.New("boulder: there is no coordinator and no incumbent, or both: one of them answers")
+	case c.Ready == nil || c.Logger == nil:
+		return nil, errors.New("boulder: there is no logger, or nothing that tells whether the records can be reached")
 	case c.Primary.Name == "":
 		return nil, errors.New("boulder: the primary has no name")
 	case len(c.Certificate.Certificate) == 0 || c.ClientCAs == nil:
@@ -106,6 +111,9 @@ func NewServer(c Config) (*Server, error) {
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = DefaultMaxConnections
+	}
+	if c.Incumbent != nil {
+		c.MaxInFlight, c.Ready = mostPassed, func(context.Context) error { return nil }
 	}
 	s := &Server{config: c, slots: make(chan struct{}, c.MaxInFlight), health: health.NewServer(), log: c.Logger}
 	s.report(healthpb.HealthCheckResponse_NOT_SERVING) // until the records were reached once

@@ -112,6 +112,11 @@ type work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem
 
 // serve authenticates, reads the body within its size and time, takes a place, and has the request worked on.
 func (d *door) serve(w http.ResponseWriter, r *http.Request, do work) {
+	d.authenticated(w, r, func(w http.ResponseWriter, r *http.Request, c *client) *Problem { return d.admit(w, r, c, do) })
+}
+
+// authenticated finds out who asks before anything else of the request is looked at.
+func (d *door) authenticated(w http.ResponseWriter, r *http.Request, do func(http.ResponseWriter, *http.Request, *client) *Problem) {
 	name := ""
 	defer func() {
 		if v := recover(); v != nil {
@@ -126,15 +131,13 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, do work) {
 		return
 	}
 	name = c.name
-	if p = d.admit(w, r, c, do); p != nil {
+	if p = do(w, r, c); p != nil {
 		d.refuse(w, r, name, p)
 	}
 }
 
 func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, do work) *Problem {
-	if r.Method != http.MethodPost {
-		p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes POST")
-		p.allow = http.MethodPost
+	if p := d.posted(r); p != nil {
 		return p
 	}
 	leave, p := d.enter(c)
@@ -142,11 +145,23 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, do work)
 		return p
 	}
 	defer leave()
-	body, p := d.body(w, r)
+	if p := described(r); p != nil {
+		return p
+	}
+	body, p := d.read(w, r, maxBody)
 	if p != nil {
 		return p
 	}
 	return do(w, r, c, body)
+}
+
+func (d *door) posted(r *http.Request) *Problem {
+	if r.Method == http.MethodPost {
+		return nil
+	}
+	p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes POST")
+	p.allow = http.MethodPost
+	return p
 }
 
 // enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
@@ -166,22 +181,28 @@ func (d *door) enter(c *client) (leave func(), p *Problem) {
 	return func() { <-d.slots; <-c.slots }, nil
 }
 
-func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
+// described tells whether the header says that the body is JSON as it stands.
+func described(r *http.Request) *Problem {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-type", "the body is sent as application/json")
+		return refusal(http.StatusUnsupportedMediaType, "request.content-type", "the body is sent as application/json")
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
+		return refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
 	}
+	return nil
+}
+
+// read reads a body of at most so many octets, within its time.
+func (d *door) read(w http.ResponseWriter, r *http.Request, most int64) ([]byte, *Problem) {
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(d.patience)); err != nil {
 		d.log.DebugContext(r.Context(), "no read deadline", "error", err)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d octets", maxBody))
+			return nil, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d octets", most))
 		}
 		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+d.patience.String())
 	}

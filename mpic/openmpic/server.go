@@ -25,16 +25,19 @@ type Validator interface {
 	Carry(ctx context.Context, call mpic.Call) (mpic.Result, error)
 }
 
-// Config is what NewServer needs. All but the numbers is required.
+// Config is what NewServer needs. All but the numbers is required, and one of Validator and Incumbent.
 type Config struct {
 	Validator Validator
+	// Incumbent makes it a server in the shadow: the incumbent answers, and never we. There is no Validator beside it.
+	Incumbent *Incumbent
 	Clients   []Client
 	// Issuers are the gate's Issuer Domain Names, in lower case: caa_domains may name some of them, and no others.
 	Issuers []string
 	// MaxAttempts is the largest max_attempts that a caller may ask for; 0 means 3, at most 10. Each attempt that an attacker gets is
 	// another chance for him.
 	MaxAttempts int
-	// MaxInFlight is how many requests are worked on at a time over all clients; 0 means 256. What is more gets status 503.
+	// MaxInFlight is how many requests are worked on at a time over all clients; 0 means 256. What is more gets status 503. It is not for
+	// what an Incumbent answers.
 	MaxInFlight int
 	Logger      *slog.Logger
 	// Now is the gate's clock: the rules of the day are those of its day.
@@ -57,6 +60,7 @@ func Paths() []string { return []string{nestedPath, flatPath} }
 type Server struct {
 	door
 	validator   Validator
+	incumbent   *Incumbent
 	issuers     []string
 	maxAttempts int
 	now         func() time.Time
@@ -65,8 +69,8 @@ type Server struct {
 // NewServer refuses a configuration that lacks something, and clients that cannot be told apart.
 func NewServer(c Config) (*Server, error) {
 	switch {
-	case c.Validator == nil:
-		return nil, errors.New("openmpic: there is no validator")
+	case (c.Validator == nil) == (c.Incumbent == nil):
+		return nil, errors.New("openmpic: there is no validator and no incumbent, or both: one of them answers")
 	case c.Logger == nil || c.Now == nil:
 		return nil, errors.New("openmpic: there is no logger or no clock")
 	case len(c.Issuers) == 0:
@@ -81,11 +85,14 @@ func NewServer(c Config) (*Server, error) {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = DefaultMaxAttempts
 	}
+	if c.Incumbent != nil {
+		c.MaxInFlight = mostPassed
+	}
 	d, err := newDoor(c.Clients, c.MaxInFlight, c.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{door: d, validator: c.Validator, issuers: slices.Clone(c.Issuers),
+	return &Server{door: d, validator: c.Validator, incumbent: c.Incumbent, issuers: slices.Clone(c.Issuers),
 		maxAttempts: c.MaxAttempts, now: c.Now}, nil
 }
 
@@ -93,6 +100,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	flat := r.URL.Path == flatPath
 	if !flat && r.URL.Path != nestedPath {
 		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", "there are POST "+nestedPath+" and POST "+flatPath))
+		return
+	}
+	if s.incumbent != nil {
+		s.authenticated(w, r, s.inShadow)
 		return
 	}
 	s.serve(w, r, func(w http.ResponseWriter, r *http.Request, c *client, body []byte) *Problem {

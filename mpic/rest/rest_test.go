@@ -398,6 +398,7 @@ func TestREC_05_NoRecordNoAnswer(t *testing.T) {
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten", "5"},
 		"audit log":  {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten", "5"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing", "5"},
+		"shadow":     {mpic.ErrShadow, 503, "gate.shadow", ""},
 		"request":    {mpic.ErrRequest, 400, "request.invalid", ""},
 		"went away":  {context.Canceled, 503, "gate.overload", "2"},
 		"unforeseen": {inner, 500, "gate.failed", ""},

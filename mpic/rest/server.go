@@ -293,6 +293,9 @@ func notDone(err error) *Problem {
 		return overload(http.StatusServiceUnavailable, "record.unreadable", "the records could not be read, so the answer is no", 5)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
+	case errors.Is(err, mpic.ErrShadow):
+		return refusal(http.StatusServiceUnavailable, "gate.shadow", "the gate runs in the shadow of another system, which answers in its place; "+
+			"it gives nothing that a certificate could rest on")
 	case errors.Is(err, mpic.ErrRequest):
 		return refusal(http.StatusBadRequest, "request.invalid", "this is not a request for a validation")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -25,6 +25,8 @@ type Boulder struct {
 	// InFlight is how many calls run at a time, Connections how many connections are open: 256 each.
 	InFlight    int `yaml:"in_flight"`
 	Connections int `yaml:"connections"`
+	// Shadow is who answers in the gate's place; left out, the gate does.
+	Shadow *BoulderShadow `yaml:"shadow"`
 }
 
 // BoulderRemotes is what the perspectives with `protocol: boulder` have in common.

@@ -281,6 +281,7 @@ func (d *document) gate(g Gate) (Gate, error) {
 	}
 	d.openMPIC(g.OpenMPIC)
 	d.boulder(g.Boulder)
+	d.shadow(g)
 	d.boulderRemotes(g.BoulderRemotes, g.Perspectives)
 	d.limits(g.Limits)
 	d.source("source_address", g.SourceAddress)

@@ -11,6 +11,8 @@ type OpenMPIC struct {
 	Clients []OpenMPICClient `yaml:"clients"`
 	// MaxAttempts is the largest max_attempts that a client may ask for: 3, at most 10.
 	MaxAttempts int `yaml:"max_attempts"`
+	// Shadow is who answers in the gate's place; left out, the gate does.
+	Shadow *OpenMPICShadow `yaml:"shadow"`
 }
 
 // OpenMPICChecker lets Open MPIC coordinators ask a perspective: POST /dcv and POST /caa.

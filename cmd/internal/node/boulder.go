@@ -57,9 +57,17 @@ func (g *Gate) newBoulder(c config.Gate, primary mpic.Member) (*boulder.Server, 
 	if err != nil {
 		return nil, fmt.Errorf("boulder: %w", err)
 	}
-	return boulder.NewServer(boulder.Config{Coordinator: g.Coordinator, Primary: primary, Certificate: certificate, ClientCAs: roots,
+	incumbent, err := g.boulderIncumbent(b.Shadow)
+	if err != nil {
+		return nil, err
+	}
+	front := boulder.Config{Incumbent: incumbent, Primary: primary, Certificate: certificate, ClientCAs: roots,
 		Clients:  boulder.Clients{VA: b.VAClients, CAA: b.CAAClients, Health: b.HealthClients},
-		Accounts: b.AccountURIPrefixes, Ready: g.Store.Ping, MaxInFlight: b.InFlight, MaxConnections: b.Connections, Logger: g.log})
+		Accounts: b.AccountURIPrefixes, Ready: g.Store.Ping, MaxInFlight: b.InFlight, MaxConnections: b.Connections, Logger: g.log}
+	if incumbent == nil {
+		front.Coordinator = g.Coordinator
+	}
+	return boulder.NewServer(front)
 }
 
 // mutual reads a certificate of our own with its key, and the CAs of the others'.

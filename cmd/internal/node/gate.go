@@ -50,6 +50,7 @@ type Gate struct {
 	draft    http.Handler     // nil where draft-westerbaan-mpic is not served
 	remotes  []io.Closer
 	boulder  *boulder.Server // nil without a front for Boulder's RA
+	shadow   *mpic.Shadow    // nil where the gate answers by itself
 	signer   *Signer
 	auditLog *auditlog.Log        // nil without one
 	registry *prometheus.Registry // nil without metrics
@@ -129,12 +130,18 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 		refused = g.reporter.Refused
 	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
-		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused,
+		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused, Shadow: c.InShadow(),
 		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
 	if err != nil {
 		return err
 	}
+	if g.shadow, err = g.newShadow(c); err != nil {
+		return err
+	}
 	front := rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: restClients(c), MaxInFlight: c.Limits.InFlight, Logger: g.log}
+	if g.shadow != nil {
+		front.Records = besideRecords{records{g.Store}}
+	}
 	if c.Permits != nil {
 		if g.Permits, err = g.newPermits(*c.Permits, doors); err != nil {
 			return err
@@ -322,7 +329,11 @@ func cause(err error) error {
 func (g *Gate) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 	defer cancel()
-	return errors.Join(g.Coordinator.Close(ctx), g.close())
+	var err error
+	if g.shadow != nil { // first, so that what waits for its turn still gets it
+		err = g.shadow.Close(ctx)
+	}
+	return errors.Join(err, g.Coordinator.Close(ctx), g.close())
 }
 
 func (g *Gate) close() error {

@@ -22,8 +22,16 @@ func (g *Gate) newOpenMPIC(c config.Gate, doors Doors) (*openmpic.Server, error)
 	if c.OpenMPIC == nil {
 		return nil, nil
 	}
-	return openmpic.NewServer(openmpic.Config{Validator: g.Coordinator, Clients: openMPICClients(c.OpenMPIC.Clients), Issuers: c.Issuers,
-		MaxAttempts: c.OpenMPIC.MaxAttempts, MaxInFlight: c.Limits.InFlight, Logger: g.log, Now: doors.clock()})
+	incumbent, err := g.openMPICIncumbent(c.OpenMPIC.Shadow)
+	if err != nil {
+		return nil, err
+	}
+	front := openmpic.Config{Incumbent: incumbent, Clients: openMPICClients(c.OpenMPIC.Clients), Issuers: c.Issuers,
+		MaxAttempts: c.OpenMPIC.MaxAttempts, MaxInFlight: c.Limits.InFlight, Logger: g.log, Now: doors.clock()}
+	if incumbent == nil {
+		front.Validator = g.Coordinator
+	}
+	return openmpic.NewServer(front)
 }
 
 func openMPICClients(clients []config.OpenMPICClient) []openmpic.Client {

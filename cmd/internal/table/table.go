@@ -92,6 +92,9 @@ func head(b *strings.Builder, a Attempt, color bool) {
 	if e.Kind == mpic.DryRun {
 		b.WriteString(" (dry run: nothing can be issued upon it)")
 	}
+	if e.Shadow {
+		b.WriteString(" (shadow: another system answered, and nothing can be issued upon it)")
+	}
 	fmt.Fprintf(b, "\n%s\n%s\n", Paint(color, Dim, fmt.Sprintf("  %s, attempt %s%s", Time(e.Started), Clean(e.ID()), policyText(a.Decision))),
 		Paint(color, Dim, "  asked by "+Clean(e.Caller)))
 }
