@@ -107,6 +107,10 @@ func before(e Evidence, at time.Time) []*va.Problem {
 		return []*va.Problem{{Code: "request.kind", Rules: []string{"MPIC-01"},
 			Detail: fmt.Sprintf("the attempt is of the kind %s, and its probe asks for other checks", e.Attempt.Kind)}}
 	}
+	if e.Attempt.Shadow && (k == Issuance || k == CAARecheck) { // another system answered, so that nothing may be made of it
+		return []*va.Problem{{Code: "request.kind", Rules: []string{"MPIC-12"},
+			Detail: fmt.Sprintf("the attempt is in the shadow of another system, and of the kind %s, which is for relying upon", k)}}
+	}
 	if req := probe.Request; k == CAARecheck && (req.Method == 0 || req.AccountURI == "") { // a permit is for an account and a method
 		return []*va.Problem{{Code: "request.kind", Rules: []string{"CAA-05"},
 			Detail: "CAA is checked again for a permit, and no method or no account is named"}}
