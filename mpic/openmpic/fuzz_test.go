@@ -59,6 +59,7 @@ func FuzzStatement(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"check_type":"dcv","domain_or_ip_target":"example.com","dcv_check_parameters":{"validation_method":"acme-dns-01","key_authorization_hash":"x"},"orchestration_parameters":{"quorum_count":"5","perspective_count":5.0,"max_attempts":null},"trace_identifier":1}`))
 	f.Add([]byte(`{"check_type":"caa","domain_or_ip_target":"example.com","caa_check_parameters":{"certificate_type":"s-mime","caa_domains":["CA.example"]}}`))
+	f.Add([]byte(`{"check_type":"dcv","domain_or_ip_target":"a","dcv_check_parameters":{"validation_method":[],"validation_details":{"validation_method":[]}}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		q, p := readRequest(text, []string{checkDCV, checkCAA}, true)
 		if p != nil {
