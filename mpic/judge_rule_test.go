@@ -208,6 +208,11 @@ func draw(t *rapid.T, fixture testing.TB) drawn {
 		}
 		r := withOutcomes(fixture, e.Attempt.Probe, m.Name, outcomeOf(s.dcv), outcomeOf(s.caa))
 		d.evidence.Remotes[i] = answered(m.Name, r)
+		if p := rapid.SampledFrom(append(Protocols(), Native, Native, Native, Native)).Draw(t, "protocol"); p != Native {
+			s = d.drawStatement(t, i, p, s)
+			d.remotes = append(d.remotes, s)
+			continue
+		}
 		switch rapid.IntRange(0, 11).Draw(t, "behaviour") {
 		case 0:
 			s, d.evidence.Remotes[i] = said{}, silent(m.Name)
@@ -219,6 +224,40 @@ func draw(t *rapid.T, fixture testing.TB) drawn {
 		d.remotes = append(d.remotes, s)
 	}
 	return d
+}
+
+// misstatements turn a statement that passes into one that must count for nothing.
+var misstatements = map[string]func(*Statement){
+	"another request":     func(s *Statement) { s.Digest = va.Probe{}.Digest() },
+	"one check alone":     func(s *Statement) { s.DCV, s.CAA = nil, nil },
+	"no outcome":          func(s *Statement) { s.DCV.Outcome, s.CAA.Outcome = 0, 0 },
+	"a pass with problem": func(s *Statement) { s.DCV.Problem, s.CAA.Problem = noToken, forbidden },
+	"another perspective": func(s *Statement) { s.DCV.Perspective, s.CAA.Perspective = "other", "other" },
+	"another name":        func(s *Statement) { s.DCV.Name, s.CAA.Name = "example.net", "example.net" },
+	"another day":         func(s *Statement) { s.DCV.At, s.CAA.At = day(2020, 1, 1), day(2020, 1, 1) },
+}
+
+// drawStatement makes the remote one of another protocol, and gives what it counts for.
+func (d *drawn) drawStatement(t *rapid.T, i int, p Protocol, s said) said {
+	m := &d.evidence.Roster.Remotes[i]
+	m.Protocol, m.SigningKey, m.Code = p, "", "code-"+m.Name
+	st := stating(d.evidence.Attempt, *m)
+	if !s.dcv {
+		st.DCV.Outcome, st.DCV.Problem = va.Fail, noToken
+	}
+	if !s.caa {
+		st.CAA.Outcome, st.CAA.Problem = va.Fail, forbidden
+	}
+	a := Attestation{Perspective: m.Name, State: Answered, Asked: d.evidence.Attempt.Started, Closed: d.evidence.Attempt.Started, Statement: &st}
+	switch rapid.IntRange(0, 11).Draw(t, "behaviour") {
+	case 0:
+		s, a = said{}, silent(m.Name)
+	case 1:
+		s = said{}
+		misstatements[rapid.SampledFrom(slices.Sorted(maps.Keys(misstatements))).Draw(t, "misstatement")](&st)
+	}
+	d.evidence.Remotes[i] = a
+	return s
 }
 
 func outcomeOf(pass bool) va.Outcome {

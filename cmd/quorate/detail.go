@@ -32,10 +32,12 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 	}
 	for _, x := range a.Evidence.Remotes {
 		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String(), x.Report, color)
+		writeStatement(&b, x.Statement)
 		writeProblem(&b, x.Problem)
 	}
 	for _, x := range late {
 		writeReport(&b, mpic.RemoteRole, x.Perspective, x.State.String()+", late: it changed nothing", x.Report, color)
+		writeStatement(&b, x.Statement)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -54,6 +54,7 @@ type attempt struct {
 	Trace       string        `json:"trace,omitempty"`
 	Try         int           `json:"try,omitempty"`
 	Identifier  string        `json:"identifier"`
+	Certificate string        `json:"certificate_type,omitempty"`
 	ADN         string        `json:"adn,omitempty"`
 	Method      string        `json:"method,omitempty"`
 	Section     string        `json:"section,omitempty"`
@@ -217,6 +218,9 @@ func newAttempt(c *cleaner, a mpic.Attempt, number int64) *attempt {
 		Identifier: c.text("identifier", req.Identifier, maxName), Section: req.Method.Section(),
 		Account: c.text("account_uri", req.AccountURI, maxAccount), Software: c.text("software", a.Software, maxCaller), Rules: a.Rules,
 		Requirement: mpic.Requirements}
+	if req.CertificateType != va.TLSServer {
+		line.Certificate = req.CertificateType.String()
+	}
 	if req.Method != 0 {
 		line.Method = req.Method.String()
 	}

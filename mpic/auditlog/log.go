@@ -27,7 +27,7 @@ const (
 	// patience is how long an answer waits for its line.
 	patience = time.Second
 	// waiting is how many lines may wait for the destination. More are lost, and counted.
-	waiting = 4096
+	waiting = 1024
 )
 
 // ErrLost: the line was not written, or is not known to have been.

@@ -112,7 +112,7 @@ func (f *fixture) lines(file string) []map[string]any {
 func TestOneLineForEachEvent(t *testing.T) {
 	f := newFixture(t, false)
 	require.NoError(t, f.log.Attempt(result(17)))
-	f.log.Unrecorded(result(18).Evidence.Attempt, 18)
+	f.log.Unrecorded(result(18, func(e *mpic.Evidence) { e.Attempt.Probe.Request.CertificateType = va.SMIME }).Evidence.Attempt, 18)
 	require.NoError(t, f.log.Permit(aPermit()))
 	require.NoError(t, f.log.Certificate(aCertificate(), 4, false))
 	require.NoError(t, f.log.Certificate(aCertificate(), 4, true))
@@ -127,6 +127,8 @@ func TestOneLineForEachEvent(t *testing.T) {
 		require.Equal(t, all[0]["run"], l["run"])
 		require.Equal(t, "2026-11-21T12:00:00.5Z", l["time"])
 	}
+	require.NotContains(t, all[1], "certificate_type")
+	require.Equal(t, "s-mime", all[2]["certificate_type"])
 	require.Equal(t, "refused", all[1]["outcome"])
 	require.NotEmpty(t, all[1]["reasons"])
 	require.Equal(t, "not-asked", all[1]["perspectives"].([]any)[1].(map[string]any)["state"])
@@ -231,7 +233,9 @@ type disk struct {
 	text  bytes.Buffer
 	room  int
 	syncs error
-	wait  chan struct{}
+	// synced counts the calls of Sync.
+	synced int
+	wait   chan struct{}
 }
 
 func (d *disk) Write(p []byte) (int, error) {
@@ -249,7 +253,11 @@ func (d *disk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (d *disk) Sync() error  { return d.syncs }
+func (d *disk) Sync() error {
+	d.synced++
+	return d.syncs
+}
+
 func (d *disk) Close() error { return nil }
 func (d *disk) Torn() bool {
 	text := d.text.Bytes()
@@ -350,6 +358,9 @@ func TestF4_AStuckDestinationHoldsNoAnswerForLong(t *testing.T) {
 				synctest.Wait()
 				require.NoError(t, l.Attempt(result(100)))
 				require.NoError(t, l.Close(t.Context()))
+				if required {
+					require.Less(t, d.synced, 20, "lines that wait share a sync")
+				}
 				all := read(t, d.text.Bytes())
 				require.Len(t, all, 1+1+10+waiting-10+1+1, "what waited is written")
 				scrape.Require(t, m, map[string]float64{"quorate_audit_lines_total{result=lost}": float64(lost)})

@@ -28,35 +28,68 @@ type writer struct {
 	reported uint64
 }
 
+// most is how many lines share a sync.
+const most = 256
+
 func (w *writer) work() {
 	defer close(w.log.over)
 	w.torn = w.to.Torn()
 	for {
 		select {
 		case done := <-w.log.reopen:
-			done <- w.drainAndReopen()
-		case e, more := <-w.log.queue:
-			if !more {
-				if err := w.to.Close(); err != nil {
-					w.log.config.Logger.Error("the audit log could not be closed", "error", err)
-				}
-				return
+			for len(w.log.queue) > 0 && w.writeWaiting(nil) { // what was told before the rotation belongs to the old file
 			}
-			w.write(e)
+			done <- w.anew()
+		case e, more := <-w.log.queue:
+			if more && w.writeWaiting([]entry{e}) {
+				continue
+			}
+			if err := w.to.Close(); err != nil {
+				w.log.config.Logger.Error("the audit log could not be closed", "error", err)
+			}
+			return
 		}
 	}
 }
 
-// drainAndReopen writes what was told before the rotation to the old file.
-func (w *writer) drainAndReopen() error {
-	for n := len(w.log.queue); n > 0; n-- {
-		e, more := <-w.log.queue
-		if !more {
-			break // and work finds it closed
+// writeWaiting writes lines, and with them those that wait. It tells whether there may be more.
+func (w *writer) writeWaiting(lines []entry) (more bool) {
+	more = true
+	for more && len(lines) < most {
+		select {
+		case e, open := <-w.log.queue:
+			if more = open; open {
+				lines = append(lines, e)
+			}
+			continue
+		default:
 		}
-		w.write(e)
+		break
 	}
-	return w.anew()
+	defer w.log.stuck.Store(false) // after the last has its answer: see tell
+	errs := make([]error, len(lines))
+	for i, e := range lines {
+		errs[i] = w.write(e.line)
+	}
+	var unsynced error
+	if w.log.config.Required {
+		unsynced = w.to.Sync()
+		w.broken = w.broken || unsynced != nil
+	}
+	for i, e := range lines {
+		err := errs[i]
+		if err == nil {
+			err = unsynced
+		}
+		if err != nil {
+			w.log.lose(err)
+			e.done <- fmt.Errorf("%w: %w", ErrLost, err)
+			continue
+		}
+		w.written()
+		e.done <- nil
+	}
+	return more
 }
 
 // anew opens the destination again. Where that fails the old one stays in use.
@@ -70,17 +103,19 @@ func (w *writer) anew() error {
 		w.torn = next.Torn()
 	}
 	w.to, w.broken = next, false
-	return old.Close()
+	if w.log.config.Required { // lines of this round may be in it
+		err = old.Sync()
+	}
+	return errors.Join(err, old.Close())
 }
 
 // write writes one line. F4: what cannot be written is counted, and never drops out unseen.
-func (w *writer) write(e entry) {
+func (w *writer) write(line []byte) error {
 	if w.broken { // the file may be on a disk that was taken away meanwhile
 		if err := w.anew(); err != nil {
 			w.log.config.Logger.Debug("opening the audit log anew", "error", err)
 		}
 	}
-	line := e.line
 	if w.torn {
 		line = append([]byte("\n"), line...)
 	}
@@ -88,24 +123,18 @@ func (w *writer) write(e entry) {
 	if err == nil && n < len(line) {
 		err = io.ErrShortWrite
 	}
-	if err == nil && w.log.config.Required {
-		err = w.to.Sync()
-	}
-	defer w.log.stuck.Store(false) // after done has its answer: see tell
 	w.broken = err != nil
-	if err != nil {
-		w.torn = n > 0 && n < len(line) || n == 0 && w.torn
-		w.log.lose(err)
-		e.done <- fmt.Errorf("%w: %w", ErrLost, err)
-		return
-	}
-	w.torn = false
+	w.torn = n < len(line) && (n > 0 || w.torn)
+	return err
+}
+
+// written counts a line, and tells operators of the end of a loss.
+func (w *writer) written() {
 	w.log.config.Metrics.count("written")
 	if lost := w.log.Lost(); w.log.silent.Swap(false) {
 		w.log.config.Logger.Warn("lines of the audit log are written again", "lost", lost-w.reported, "lost_since_start", lost)
 		w.reported = lost
 	}
-	e.done <- nil
 }
 
 // openSink opens a destination by its name.

@@ -35,6 +35,8 @@ const (
 	tokenLength = 43
 	// connectTime bounds one connection with its handshake; between two there are 5 s at most.
 	connectTime = 5 * time.Second
+	// idleTime is for how long a connection is kept that is not used.
+	idleTime = time.Minute
 )
 
 // ClientConfig is what NewRemote needs. All fields are required.
@@ -108,6 +110,8 @@ func NewRemote(c ClientConfig) (*Remote, error) {
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: connectTime}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 10 * time.Second}),
+		// A connection that nobody used may have been dropped on its way without a word.
+		grpc.WithIdleTimeout(idleTime),
 		// No retries: a call that was carried out is not carried out again. No service configuration from elsewhere.
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithMaxHeaderListSize(maxHeader),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)), grpc.WithUserAgent("quorate"))
@@ -142,14 +146,17 @@ func (r *Remote) Attest(ctx context.Context, probe va.Probe) mpic.Attestation {
 }
 
 func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Statement, *va.Problem) {
+	if probe.Request.CertificateType != va.TLSServer {
+		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder knows nothing of CAA for other certificates than TLS servers'")
+	}
 	if req := probe.Request; req.Method == 0 || req.KeyAuthorizationDigest != "" || !probe.CAAAlone && len(req.Token) != tokenLength {
 		return mpic.Rejected, nil, r.problem("perspective.refused",
 			"was not asked: Boulder wants a method, the key authorization itself, and a token of %d characters", tokenLength)
 	}
-	// CAA-02, CAA-10: it evaluates issue and issuewild, for the issuer that it is configured with.
-	if req := probe.Request; !probe.DCVAlone && (req.CertificateType != va.TLSServer || !sameSet(req.Issuers, r.issuers)) {
-		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder cannot be told of certificates other than TLS servers', "+
-			"nor which of the issuer domain names %s count", strings.Join(r.issuers, ", "))
+	// CAA-02: it knows one issuer domain name of its own.
+	if req := probe.Request; !probe.DCVAlone && !sameSet(req.Issuers, r.issuers) {
+		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder cannot be told which of the issuer domain names %s count",
+			strings.Join(r.issuers, ", "))
 	}
 	id, err := r.accounts.id(probe.Request.AccountURI)
 	if err != nil {
@@ -230,7 +237,7 @@ func (r *Remote) broken(err error) (mpic.State, *va.Problem) {
 	case codes.ResourceExhausted:
 		return mpic.Rejected, r.problem("perspective.too-large", "is at its limits, or answered with more than %d octets: %s", maxReply, told)
 	case codes.Internal, codes.DataLoss:
-		return mpic.Rejected, r.problem("perspective.garbage", "answered what cannot be read: %s", told)
+		return mpic.Rejected, r.problem("perspective.garbage", "answered with an error, or what cannot be read: %s", told)
 	default:
 		return mpic.Rejected, r.problem("perspective.refused", "refused with gRPC's status %s: %s", code, told)
 	}

@@ -38,6 +38,8 @@ const (
 	healthInterval = 5 * time.Second
 	// leastTime is how much time a caller must have left for a call to be begun, as with Boulder's servers.
 	leastTime = 100 * time.Millisecond
+	// connectionAge is for how long a client keeps a connection, so that it learns of other gates: maxConnectionAge of Boulder's servers.
+	connectionAge = 30 * time.Second
 )
 
 // Coordinator carries out attempts: mpic.Coordinator, or in this package's tests another.
@@ -113,7 +115,7 @@ func NewServer(c Config) (*Server, error) {
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeader), grpc.ConnectionTimeout(handshakeTime),
 		// Room for more than may run, so that what is too much is told so; and for the clients that watch the health.
 		grpc.MaxConcurrentStreams(uint32(2*c.MaxInFlight+64)),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}))
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}))
 	vapb.RegisterVAServer(s.server, s)
 	vapb.RegisterCAAServer(s.server, s)
 	healthpb.RegisterHealthServer(s.server, s.health)

@@ -191,6 +191,7 @@ func TestReadRefusesWhatWasNotExchangedAboutThisProbe(t *testing.T) {
 		}, "another request"},
 		"another attempt":   {func(p *va.Probe, x []mpic.Exchange) []mpic.Exchange { p.Attempt = "ATTEMPT2"; return x }, "another request"},
 		"no account":        {func(p *va.Probe, x []mpic.Exchange) []mpic.Exchange { p.Request.AccountURI = "urn:x"; return x }, "does not end in a number"},
+		"for S/MIME":        {func(p *va.Probe, x []mpic.Exchange) []mpic.Exchange { p.Request.CertificateType = va.SMIME; return x }, "TLS servers alone"},
 		"an error":          {func(_ *va.Probe, x []mpic.Exchange) []mpic.Exchange { x[1].Status = 14; return x }, "status 14"},
 		"no JSON":           {func(_ *va.Probe, x []mpic.Exchange) []mpic.Exchange { x[1].Received = "{"; return x }, "cannot be read"},
 		"an unknown field":  {func(_ *va.Probe, x []mpic.Exchange) []mpic.Exchange { x[1].Received = `{"passed":true}`; return x }, "cannot be read"},
@@ -228,4 +229,60 @@ func TestAccounts(t *testing.T) {
 	}
 	require.Positive(t, attemptNumber("ATTEMPT1"))
 	require.NotEqual(t, attemptNumber("ATTEMPT1"), attemptNumber("ATTEMPT2"))
+}
+
+// A record that keeps tokens as digests has the same text in their place everywhere: what is left is read as before.
+//
+// Holds: REC-06
+func TestReadWhereTheTokenIsWithheld(t *testing.T) {
+	p := probe(va.HTTP01, mpic.Issuance)
+	text, err := json.Marshal(struct {
+		Probe     va.Probe
+		Exchanges []mpic.Exchange
+	}{p, exchanged(t, p, dcvPass(va.HTTP01), caaPass())})
+	require.NoError(t, err)
+	var kept struct {
+		Probe     va.Probe
+		Exchanges []mpic.Exchange
+	}
+	require.NoError(t, json.Unmarshal([]byte(strings.ReplaceAll(string(text), token, "[sha256:"+strings.Repeat("ab", 32)+"]")), &kept))
+	other := strings.ReplaceAll(kept.Probe.Request.KeyAuthorization, "ab", "cd") // the attempt's part of a record has a salt of its own
+	for _, key := range []string{kept.Probe.Request.KeyAuthorization, other} {
+		kept.Probe.Request.Token, kept.Probe.Request.KeyAuthorization = key[:73], key
+		s, err := Read(ashburn(), kept.Probe, kept.Exchanges)
+		require.NoError(t, err)
+		require.Equal(t, kept.Probe.Digest(), s.Digest)
+		require.Equal(t, va.Pass, s.DCV.Outcome, "%v", s.DCV.Problem)
+		require.Equal(t, va.Pass, s.CAA.Outcome)
+	}
+	kept.Probe.Request.KeyAuthorization = other[:73] + ".another"
+	_, err = Read(ashburn(), kept.Probe, kept.Exchanges)
+	require.ErrorContains(t, err, "another request")
+}
+
+// FuzzRead: whatever a remoteva answers, reading it ends, and nothing passes but what accounts for this very name.
+func FuzzRead(f *testing.F) {
+	for _, m := range []proto.Message{dcvPass(va.HTTP01), caaPass(), &vapb.ValidationResult{}} {
+		text, err := written(m)
+		require.NoError(f, err)
+		f.Add(text, text)
+	}
+	f.Add(`{"records":[null]}`, `{"problem":{}}`)
+	p := probe(va.HTTP01, mpic.Issuance)
+	f.Fuzz(func(t *testing.T, dcv, caa string) {
+		x := exchanged(t, p, &vapb.ValidationResult{}, &vapb.IsCAAValidResponse{})
+		x[0].Received, x[1].Received = dcv, caa
+		s, err := Read(ashburn(), p, x)
+		if err != nil {
+			return
+		}
+		require.Equal(t, s.DCV.Outcome == va.Pass, s.DCV.Problem == nil)
+		require.Equal(t, s.CAA.Outcome == va.Pass, s.CAA.Problem == nil)
+		if s.DCV.Outcome == va.Pass {
+			require.Equal(t, "example.com", s.DCV.Name)
+			require.NotEmpty(t, s.DCV.Seen)
+		}
+		_, err = json.Marshal(s)
+		require.NoError(t, err)
+	})
 }

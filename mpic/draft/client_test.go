@@ -59,8 +59,6 @@ type service struct {
 	server *httptest.Server
 	client *Service
 	asked  atomic.Int32
-	mu     sync.Mutex
-	bodies []map[string]any
 }
 
 func newService(t *testing.T, handler http.HandlerFunc, change ...func(*ServiceConfig)) *service {
@@ -508,8 +506,31 @@ func TestRecordsGoBothWays(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, text, again)
 	}
-	_, err := rdata("no record")
-	require.Error(t, err)
+	for _, text := range []string{"no record", "example.com.\t0\tIN\tCAA\t0 issue \"a\\;b\""} {
+		_, err := rdata(text)
+		require.Error(t, err)
+	}
+}
+
+// Holds: REC-06
+func TestReadWithoutTokens(t *testing.T) {
+	s := newService(t, saying(map[string]string{methodHTTP: good, methodDNS: good, methodCAA: goodCAA}))
+	for _, change := range []func(*va.Probe){func(*va.Probe) {}, byDNS} {
+		p := probe(change)
+		whole := *s.all(p)[0].Statement
+		mask := func(text, by string) string {
+			return strings.NewReplacer(keyAuth, "[sha256:a"+by+"]", token, "[sha256:b"+by+"]", p.Request.Expected(), "[sha256:c"+by+"]").Replace(text)
+		}
+		p.Request.Token, p.Request.KeyAuthorization = mask(token, "1"), mask(keyAuth, "1")
+		whole.Exchanges[0].Sent = mask(whole.Exchanges[0].Sent, "2")
+		again, err := Read(s.client.config.Members[0], p, whole.Exchanges)
+		require.NoError(t, err)
+		whole.Digest = again.Digest // that of the whole request
+		require.Equal(t, whole, again)
+		whole.Exchanges[0].Sent = strings.Replace(whole.Exchanges[0].Sent, "www.example.com", "example.org", 1)
+		_, err = Read(s.client.config.Members[0], p, whole.Exchanges)
+		require.Error(t, err)
+	}
 }
 
 func FuzzReadReply(f *testing.F) {

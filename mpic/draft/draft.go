@@ -212,7 +212,11 @@ func present(owner string, data []byte) (string, error) {
 }
 
 // rdata is what present takes: the base64 of a record's RDATA, from its presentation format.
+// One with a backslash is an error: the presentation format of the DNS library does not tell it from an escape.
 func rdata(record string) (string, error) {
+	if strings.Contains(record, `\`) {
+		return "", errors.New("the record has a backslash")
+	}
 	rr, err := dns.NewRR(record)
 	if err != nil {
 		return "", err

@@ -80,11 +80,11 @@ func NewCheckerServer(c CheckerConfig) (*CheckerServer, error) {
 		}
 		list, checks[x.Name] = append(list, x.Client), x.Checker.Check
 	}
-	clients, err := newClients(list)
+	d, err := newDoor(list, c.MaxInFlight, c.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return &CheckerServer{door: door{clients, make(chan struct{}, c.MaxInFlight), c.Logger}, checks: checks, issuers: slices.Clone(c.Issuers),
+	return &CheckerServer{door: d, checks: checks, issuers: slices.Clone(c.Issuers),
 		limit: c.MaxCheck, now: c.Now}, nil
 }
 

@@ -76,6 +76,13 @@ type door struct {
 	// slots are the places of all clients together.
 	slots chan struct{}
 	log   *slog.Logger
+	// patience is bodyTime. Tests of this package are less patient; nobody else can be.
+	patience time.Duration
+}
+
+func newDoor(list []Client, places int, log *slog.Logger) (door, error) {
+	clients, err := newClients(list)
+	return door{clients: clients, slots: make(chan struct{}, places), log: log, patience: bodyTime}, err
 }
 
 // authenticate finds out who asks. It compares with every client's key in constant time, and says nothing of what is wrong.
@@ -100,13 +107,17 @@ func (d *door) authenticate(r *http.Request) (*client, *Problem) {
 	return found, nil
 }
 
+// work is what is done with a request that was admitted. It answers, or gives why not.
+type work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem
+
 // serve authenticates, reads the body within its size and time, takes a place, and has the request worked on.
-func (d *door) serve(w http.ResponseWriter, r *http.Request, work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem) {
+func (d *door) serve(w http.ResponseWriter, r *http.Request, do work) {
 	name := ""
 	defer func() {
 		if v := recover(); v != nil {
 			d.log.ErrorContext(r.Context(), "a request broke down", "client", name, "panic", v, "stack", string(debug.Stack()))
-			d.refuse(w, r, name, refusal(http.StatusInternalServerError, "gate.failed", "the request could not be carried out by a fault in the program"))
+			d.refuse(w, r, name, refusal(http.StatusInternalServerError, "gate.failed",
+				"the request could not be carried out by a fault in the program"))
 		}
 	}()
 	c, p := d.authenticate(r)
@@ -115,12 +126,12 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, work func(http.Resp
 		return
 	}
 	name = c.name
-	if p = d.admit(w, r, c, work); p != nil {
+	if p = d.admit(w, r, c, do); p != nil {
 		d.refuse(w, r, name, p)
 	}
 }
 
-func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, work func(http.ResponseWriter, *http.Request, *client, []byte) *Problem) *Problem {
+func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, do work) *Problem {
 	if r.Method != http.MethodPost {
 		p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes POST")
 		p.allow = http.MethodPost
@@ -135,7 +146,7 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request, c *client, work fun
 	if p != nil {
 		return p
 	}
-	return work(w, r, c, body)
+	return do(w, r, c, body)
 }
 
 // enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
@@ -163,7 +174,7 @@ func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
 	}
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err != nil {
+	if err := control.SetReadDeadline(time.Now().Add(d.patience)); err != nil {
 		d.log.DebugContext(r.Context(), "no read deadline", "error", err)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -172,7 +183,7 @@ func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 		if errors.As(err, &large) {
 			return nil, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d octets", maxBody))
 		}
-		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+bodyTime.String())
+		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+d.patience.String())
 	}
 	if err := control.SetReadDeadline(time.Time{}); err != nil { // what is asked for takes longer than the body may
 		d.log.DebugContext(r.Context(), "no read deadline", "error", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
@@ -139,6 +140,16 @@ func (s *scene) wholeQuorum(path string) {
 	require.ElementsMatch(t, []any{c.value(), "another value"}, result(t, reply, "prague")["details"].(object)["records_seen"])
 	require.Equal(t, false, dcv(newChallenge(), "example.com", va.DNS01)["is_valid"])
 
+	c = newChallenge() // through an alias, of which the details tell
+	require.NoError(t, s.world.Set("_acme-challenge.salted.org", dns.TypeCNAME, "answers.example.com."))
+	require.NoError(t, s.world.Set("answers.example.com", dns.TypeTXT, c.value()))
+	reply = dcv(c, "salted.org", va.DNS01)
+	require.Equal(t, true, reply["is_valid"], reply)
+	alias := result(t, reply, "prague")["details"].(object)
+	require.Equal(t, []any{"answers.example.com"}, alias["cname_chain"])
+	require.Equal(t, "answers.example.com", alias["found_at"])
+	require.Equal(t, true, alias["ad_flag"])
+
 	c = newChallenge()
 	removeALPN, err := s.host("example.dev").AddALPN(world.ALPN{Domain: "example.dev", KeyAuthorization: c.authorization})
 	require.NoError(t, err)
@@ -203,5 +214,45 @@ func TestC5_RecordsThatARemoteShowsAreEvaluatedHere(t *testing.T) {
 	for _, v := range d.Views()[1:] {
 		require.Equal(t, "perspective.contradiction", v.CAAProblem.Code)
 		require.Contains(t, v.CAAProblem.Detail, "accounturi")
+	}
+}
+
+// TestBR_3_2_2_9_IssuanceWithEachKindOfRemote: DCV and CAA in one attempt, for an authorization, through fronts that know nothing of Open
+// MPIC.
+//
+// Holds: MPIC-01, MPIC-10, MPIC-11, MPIC-12, F1
+func TestBR_3_2_2_9_IssuanceWithEachKindOfRemote(t *testing.T) {
+	for name, o := range mixes {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, o)
+			validate := func(c challenge, identifier string, m va.Method) mpic.Decision {
+				r, err := s.gate.Validate(t.Context(), mpic.Issuance, "test:ra", va.Request{Identifier: identifier, Method: m, Token: c.token,
+					KeyAuthorization: c.authorization, TokenCreated: time.Now().UTC(), AccountURI: "https://ca.example.net/acct/7"})
+				require.NoError(t, err)
+				s.holds(r.Decision.Granted())
+				return r.Decision
+			}
+			before := len(s.behind.requests())
+			c := newChallenge()
+			require.NoError(t, s.world.Set("_acme-challenge.example.com", dns.TypeTXT, c.value()))
+			d := validate(c, "*.example.com", va.DNS01)
+			require.True(t, d.Granted(), "%v", d.Reasons())
+			require.Equal(t, "5/5 5/5", d.DCV().String()+" "+d.CAA().String())
+			if len(s.behind.checkers) > 0 {
+				require.Len(t, s.behind.requests(), before+2, "one request for DCV and one for CAA")
+			}
+
+			remove := s.host("caa-other.com").AddToken(c.token, c.authorization)
+			d = validate(c, "caa-other.com", va.HTTP01)
+			require.False(t, d.Granted())
+			require.Equal(t, "5/5 0/5", d.DCV().String()+" "+d.CAA().String(), "control is no permission")
+			remove()
+
+			remove = s.host("example.org").AddToken(c.token, c.authorization, clients(1, 6)...)
+			d = validate(c, "example.org", va.HTTP01)
+			require.False(t, d.Granted())
+			require.Equal(t, "5/5 5/5", d.DCV().String()+" "+d.CAA().String(), "F1: and the remotes alone do not help")
+			remove()
+		})
 	}
 }

@@ -339,15 +339,18 @@ func (l *line) broken(ctx context.Context, at string, err error) outcome {
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &identity):
-		return outcome{state: mpic.Rejected, problem: channelProblem(at, "identity", "%s was reached, and there the TLS key is %s; the roster has %s",
-			l.name(), identity.got, l.members[0].TLSKey)}
+		return outcome{state: mpic.Rejected, problem: channelProblem(at, "identity",
+			"%s was reached, and there the TLS key is %s; the roster has %s", l.name(), identity.got, l.members[0].TLSKey)}
 	case errors.As(err, &certificate):
-		return outcome{state: mpic.Rejected, problem: channelProblem(at, "identity", "%s was reached, and its certificate does not hold: %v", l.name(), err)}
+		return outcome{state: mpic.Rejected, problem: channelProblem(at, "identity", "%s was reached, and its certificate does not hold: %v",
+			l.name(), err)}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return outcome{state: mpic.TimedOut, problem: channelProblem(at, "timeout", "%s gave no answer by the deadline", l.name())}
 	case ctx.Err() != nil:
-		return outcome{state: mpic.TimedOut, problem: channelProblem(at, "timeout", "%s gave no answer before the gate stopped waiting", l.name())}
+		return outcome{state: mpic.TimedOut, problem: channelProblem(at, "timeout", "%s gave no answer before the gate stopped waiting",
+			l.name())}
 	default:
-		return outcome{state: mpic.Unreachable, problem: channelProblem(at, "unreachable", "%s could not be reached, or the connection broke: %v", l.name(), err)}
+		return outcome{state: mpic.Unreachable, problem: channelProblem(at, "unreachable", "%s could not be reached, or the connection broke: %v",
+			l.name(), err)}
 	}
 }

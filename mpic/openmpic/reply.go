@@ -83,7 +83,8 @@ type flatPerspective struct {
 }
 
 func (c checkResponse) flat(code string) flatPerspective {
-	f := flatPerspective{Code: code, CheckPassed: c.CheckPassed, Errors: c.Errors, TimestampNS: c.TimestampNS, CheckType: c.CheckType, Details: c.Details}
+	f := flatPerspective{Code: code, CheckPassed: c.CheckPassed, Errors: c.Errors, TimestampNS: c.TimestampNS, CheckType: c.CheckType,
+		Details: c.Details}
 	if len(f.Errors) == 0 {
 		f.Errors = nil
 	}

@@ -101,6 +101,8 @@ type ledger struct {
 	closed []mpic.Evidence
 	made   []mpic.Decision
 	broken error
+	// recorded is called behind each record that was closed, with how many there are.
+	recorded func(n int)
 }
 
 func (l *ledger) Open(_ context.Context, a mpic.Attempt, _ mpic.Roster) (int64, error) {
@@ -117,6 +119,9 @@ func (l *ledger) Close(_ context.Context, e mpic.Evidence, d mpic.Decision) erro
 		return l.broken
 	}
 	l.closed, l.made = append(l.closed, e), append(l.made, d)
+	if l.recorded != nil {
+		l.recorded(len(l.closed))
+	}
 	return nil
 }
 
@@ -162,6 +167,8 @@ type scene struct {
 	front   *httptest.Server
 	schemas schemas
 	roster  mpic.Roster
+	// gate is the coordinator of this gate, behind the one that its remotes may stand behind.
+	gate *mpic.Coordinator
 	// behind is the coordinator, if there is one.
 	behind *behind
 	start  time.Time
@@ -193,6 +200,7 @@ func newScene(t *testing.T, o options) *scene {
 	c, err := mpic.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) })
+	s.gate = c
 	front, err := openmpic.NewServer(openmpic.Config{Validator: c, Issuers: config.Issuers, Logger: config.Logger, Now: time.Now,
 		Clients: []openmpic.Client{{Name: "ejbca-1", APIKeySHA256: digestOf(clientKey)}, {Name: "other", APIKeySHA256: digestOf("another")}}})
 	require.NoError(t, err)
@@ -360,7 +368,7 @@ func (b *behind) requests() []object {
 func (b *behind) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil || r.URL.Path != "/v1/mpic" || r.Header.Get("x-api-key") != remoteKey || r.Method != "POST" {
-		http.Error(w, `{"message":"Forbidden"}`, 403)
+		http.Error(w, `{"message":"Forbidden"}`, http.StatusForbidden)
 		return
 	}
 	requireSchema(b.t, b.schemas.request, body)
@@ -435,7 +443,7 @@ func (s *scene) ask(path string, body any) (int, object) {
 			requireSchema(s.t, s.schemas.request, []byte(text))
 			requireSchema(s.t, s.schemas.reply, got)
 		}
-		s.holds(reply)
+		s.holds(reply["is_valid"])
 	} else {
 		require.Equal(s.t, "application/problem+json", response.Header.Get("Content-Type"))
 		require.NotContains(s.t, reply, "is_valid")
@@ -443,11 +451,11 @@ func (s *scene) ask(path string, body any) (int, object) {
 	return response.StatusCode, reply
 }
 
-// holds: is_valid is what Judge decided, and an auditor finds the same in the record.
-func (s *scene) holds(reply object) {
+// holds: what was answered is what Judge decided, and an auditor finds the same in the record.
+func (s *scene) holds(granted any) {
 	s.t.Helper()
 	e, d := s.ledger.last()
-	require.Equal(s.t, d.Granted(), reply["is_valid"])
+	require.Equal(s.t, d.Granted(), granted)
 	text, err := json.Marshal(e)
 	require.NoError(s.t, err)
 	var again mpic.Evidence

@@ -72,7 +72,8 @@ func NewServer(c Config) (*Server, error) {
 	case len(c.Issuers) == 0:
 		return nil, errors.New("openmpic: there is no issuer domain name")
 	case c.MaxInFlight < 0 || c.MaxAttempts < 0 || c.MaxAttempts > MostMaxAttempts:
-		return nil, fmt.Errorf("openmpic: %d requests in flight, or %d attempts; at most %d attempts are allowed", c.MaxInFlight, c.MaxAttempts, MostMaxAttempts)
+		return nil, fmt.Errorf("openmpic: %d requests in flight, or %d attempts; at most %d attempts are allowed", c.MaxInFlight,
+			c.MaxAttempts, MostMaxAttempts)
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = mpic.DefaultMaxInFlight
@@ -80,11 +81,11 @@ func NewServer(c Config) (*Server, error) {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = DefaultMaxAttempts
 	}
-	clients, err := newClients(c.Clients)
+	d, err := newDoor(c.Clients, c.MaxInFlight, c.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{door: door{clients, make(chan struct{}, c.MaxInFlight), c.Logger}, validator: c.Validator, issuers: slices.Clone(c.Issuers),
+	return &Server{door: d, validator: c.Validator, issuers: slices.Clone(c.Issuers),
 		maxAttempts: c.MaxAttempts, now: c.Now}, nil
 }
 
@@ -169,8 +170,8 @@ func (w *orchestration) demand(at time.Time, most int) (d mpic.Demand, attempts 
 		needed := remotes - int64(allowed)
 		switch { // MPIC-03
 		case *n == 0:
-			return d, 0, wrong(field+"quorum_count", "request.lowered", fmt.Sprintf("0, a monitoring mode in which everything is valid, is not served; of %d remote "+
-				"perspectives at least %d must corroborate (%s)", remotes, needed, policy.Section("MPIC-03")), "MPIC-03")
+			return d, 0, wrong(field+"quorum_count", "request.lowered", fmt.Sprintf("0, a monitoring mode in which everything is valid, is not "+
+				"served; of %d remote perspectives at least %d must corroborate (%s)", remotes, needed, policy.Section("MPIC-03")), "MPIC-03")
 		case *n < needed:
 			return d, 0, wrong(field+"quorum_count", "request.lowered", fmt.Sprintf("%d; of %d remote perspectives at least %d must corroborate (%s)", *n,
 				remotes, needed, policy.Section("MPIC-03")), "MPIC-03")
@@ -201,7 +202,8 @@ func (s *Server) attempts(ctx context.Context, call mpic.Call, most int, c *clie
 		var err error
 		result, err = s.validator.Carry(ctx, call)
 		if err != nil { // REC-05: whatever was seen, the answer is no
-			s.log.ErrorContext(ctx, "an attempt could not be carried out", "client", c.name, "identifier", call.Request.Identifier, "try", tries, "error", err)
+			s.log.ErrorContext(ctx, "an attempt could not be carried out", "client", c.name, "identifier", call.Request.Identifier,
+				"try", tries, "error", err)
 			return result, tries, notDone(err)
 		}
 		if result.Decision.Granted() || tries >= most || len(result.Decision.Views()) == 0 || ctx.Err() != nil {
@@ -215,6 +217,8 @@ func notDone(err error) *Problem {
 	switch {
 	case errors.Is(err, mpic.ErrRecord):
 		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so there is no answer", 5)
+	case errors.Is(err, mpic.ErrAuditLog):
+		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so there is no answer", 5)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrRequest):

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder"
 	"github.com/quorate/quorate/va"
@@ -32,6 +34,7 @@ func TestInside(t *testing.T) {
 	alone := []mpic.Member{s.theirs[1], s.theirs[2], s.theirs[3], s.theirs[4], s.theirs[5]}
 	t.Run("mixed", func(t *testing.T) { s.quorum(t, mixed) })
 	t.Run("Boulder's alone", func(t *testing.T) { s.quorum(t, alone) })
+	t.Run("tokens withheld", func(t *testing.T) { s.withheld(t, mixed) })
 	t.Run("Boulder's RA calls", func(t *testing.T) { s.calls(t, mixed) })
 }
 
@@ -190,6 +193,35 @@ func (s *stage) quorum(t *testing.T, members []mpic.Member) {
 		require.False(t, result.Decision.Granted())
 		require.Equal(t, "perspective.account", result.Evidence.Remotes[0].Problem.Code)
 	})
+}
+
+// withheld works records out again that keep tokens as digests.
+//
+// Holds: REC-06
+func (s *stage) withheld(t *testing.T, members []mpic.Member) {
+	store, err := db.Open(t.Context(), db.Config{Path: filepath.Join(t.TempDir(), "digests.db"), TokenDigests: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	kept := s.store
+	s.store = store
+	defer func() { s.store = kept }()
+	g := s.coordinator(members, nil)
+	for _, method := range va.Methods() {
+		req := s.request(s.name("signed.com"), method)
+		s.publish(t, req, s.owner)
+		result, err := g.Validate(t.Context(), mpic.Issuance, "test:boulder", req)
+		require.NoError(t, err)
+		require.True(t, result.Decision.Granted(), "%v", told(result))
+		stored, err := store.Attempt(t.Context(), fmt.Sprint(result.Number))
+		require.NoError(t, err)
+		text, err := json.Marshal(stored.Evidence)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), req.Token)
+		verdict := audit.Auditor{Anchors: s.anchors()}.Verify(stored.Evidence, stored.Decision, nil)
+		require.True(t, verdict.Holds(), "%v", verdict.Wrong)
+		require.NotEmpty(t, verdict.Withheld)
+		require.Equal(t, 3, verdict.Statements)
+	}
 }
 
 func told(r mpic.Result) string {

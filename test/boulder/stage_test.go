@@ -79,7 +79,6 @@ type stage struct {
 	// ours are the members and connections of our perspectives, by site; theirs are the members of Boulder's.
 	ours   map[int]mpic.Member
 	theirs map[int]mpic.Member
-	others []mpic.Member
 	cases  int
 }
 

@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,14 +56,15 @@ func main() {
 	dir := flag.String("dir", "", "where the SQLite database is kept; default: a temporary directory")
 	dsn := flag.String("postgres", "", "a migrated Postgres database, as a gate's user, instead of SQLite")
 	inFlight := flag.Int("inflight", 64, "how many attempts are recorded at a time")
+	profiles := flag.String("profiles", "", "a directory for a CPU profile of each depth of verification")
 	flag.Parse()
-	if err := run(context.Background(), *n, *dir, *dsn, *inFlight); err != nil {
+	if err := run(context.Background(), *n, *dir, *dsn, *inFlight, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n int64, dir, dsn string, inFlight int) (err error) {
+func run(ctx context.Context, n int64, dir, dsn string, inFlight int, profiles string) (err error) {
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "quorate-scale-"); err != nil {
 			return err
@@ -100,6 +102,10 @@ func run(ctx context.Context, n int64, dir, dsn string, inFlight int) (err error
 		name  string
 		depth db.Depth
 	}{{"log", db.DepthLog}, {"decisions", db.DepthDecisions}, {"dnssec", db.DepthProofs}} {
+		stop, err := profile(profiles, depth.name)
+		if err != nil {
+			return err
+		}
 		began, cpu := time.Now(), used()
 		sum, err := s.Verify(ctx, db.VerifyConfig{Depth: depth.depth, Auditor: audit.Auditor{Anchors: t.anchors},
 			Finding: func(f db.Finding) { fmt.Println("FINDING", f.Number, f.Check, f.Detail) }})
@@ -107,11 +113,32 @@ func run(ctx context.Context, n int64, dir, dsn string, inFlight int) (err error
 			return err
 		}
 		took := time.Since(began)
+		if err := stop(); err != nil {
+			return err
+		}
 		fmt.Printf("verify --depth %-9s %9d records in %8.1f s, %7.0f/s, %6.0f us CPU a record, %d findings, %d signatures, %d DNS answers; peak memory so far %d MB\n",
 			depth.name, sum.Records, took.Seconds(), float64(sum.Records)/took.Seconds(), float64((used()-cpu).Microseconds())/float64(max(sum.Records, 1)),
 			sum.Findings, sum.Replies, sum.Lookups, peak())
 	}
 	return nil
+}
+
+// profile writes where the processor's time goes to dir/name.pprof until the function that it gives is called; without dir it does nothing.
+func profile(dir, name string) (stop func() error, err error) {
+	if dir == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(filepath.Join(dir, name+".pprof"))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // used is the processor time of this process; peak its most memory, in MB.
