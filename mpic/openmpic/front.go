@@ -122,6 +122,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, do work) {
 	}()
 	c, p := d.authenticate(r)
 	if p != nil {
+		w.Header().Set("Connection", "close") // there are so many for all: a stranger keeps none
 		d.refuse(w, r, "", p)
 		return
 	}
