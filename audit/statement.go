@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
+	"time"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder"
@@ -23,6 +24,20 @@ func readers() map[mpic.Protocol]reader {
 	}
 }
 
+const statementWithheld = "what was exchanged with it about domain control was not read again: its tokens are withheld"
+
+// askedAlone is the probe that has the same question about CAA, which no token is part of. In each protocol it is asked last.
+func askedAlone(p va.Probe) va.Probe {
+	p.CAAAlone = true
+	p.Request.Token, p.Request.KeyAuthorization, p.Request.TokenCreated = "", "", time.Time{}
+	return p
+}
+
+// takenOut tells whether an exchange showed a token in another form than its own, so that it is not kept at all.
+func takenOut(x mpic.Exchange) bool {
+	return commitment.MatchString(x.Sent) || commitment.MatchString(x.Received)
+}
+
 // statement holds what was judged against what was exchanged. Nobody signed it: that it came from this remote, the gate alone can say.
 func (v *verification) statement(m mpic.Member, s mpic.Statement) {
 	read, ok := readers()[m.Protocol]
@@ -30,18 +45,21 @@ func (v *verification) statement(m mpic.Member, s mpic.Statement) {
 		v.wrong(Signatures, m.Name, "", "nothing here reads the protocol %q", m.Protocol)
 		return
 	}
-	again, err := read(m, v.evidence.Attempt.Probe, s.Exchanges)
-	if err != nil && withheld(v.evidence) { // an exchange that shows a token in another form is not kept at all
-		v.out.Withheld = append(v.out.Withheld, Finding{Check: Signatures, Perspective: m.Name,
-			Detail: "what was exchanged with it was not read again: its tokens are withheld"})
-		return
+	probe, exchanges := v.evidence.Attempt.Probe, s.Exchanges
+	if withheld(v.evidence) {
+		v.out.Withheld = append(v.out.Withheld, Finding{Check: Signatures, Perspective: m.Name, Detail: statementWithheld})
+		if probe.DCVAlone || len(exchanges) > 0 && takenOut(exchanges[len(exchanges)-1]) {
+			return
+		}
+		probe, exchanges = askedAlone(probe), exchanges[max(0, len(exchanges)-1):]
 	}
+	again, err := read(m, probe, exchanges)
 	if err != nil {
 		v.wrong(Signatures, m.Name, "", "what was exchanged with it gives no statement: %v", err)
 		return
 	}
-	if withheld(v.evidence) { // the digest is of the whole request, and what is said of DCV depends on the token
-		again.Digest, again.DCV = s.Digest, s.DCV
+	if withheld(v.evidence) { // the digest is of the whole request
+		again.Digest, again.DCV, again.Exchanges = s.Digest, s.DCV, s.Exchanges
 	}
 	said, err := json.Marshal(s)
 	if err != nil {

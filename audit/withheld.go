@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
@@ -55,9 +54,7 @@ func (v *verification) decisionWithheld(recorded json.RawMessage) {
 
 // caaAlone gives the evidence as it would be had CAA alone been asked for. What was not believed for another reason than CAA stays so.
 func caaAlone(e mpic.Evidence, views []mpic.View) (mpic.Evidence, error) {
-	e.Attempt.Kind, e.Attempt.Probe.CAAAlone = mpic.CAARecheck, true
-	req := &e.Attempt.Probe.Request
-	req.Token, req.KeyAuthorization, req.TokenCreated = "", "", time.Time{}
+	e.Attempt.Kind, e.Attempt.Probe = mpic.CAAAlone, askedAlone(e.Attempt.Probe) // a recheck is not judged in the shadow of another system
 	digest := e.Attempt.Probe.Digest()
 	alter := func(name string, r va.Report) va.Report {
 		unbound := slices.ContainsFunc(views, func(v mpic.View) bool {

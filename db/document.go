@@ -181,6 +181,12 @@ func (d Document) masked(text []byte, tokens ...string) ([]byte, error) {
 	return []byte(s.mask(string(text), concealed(string(text), tokens))), nil
 }
 
+// commits tells whether a text is what stands in the document in the place of a value.
+func (d Document) commits(value, text string) bool {
+	var s secrets
+	return len(d.Secrets) > 0 && json.Unmarshal(d.Secrets, &s) == nil && s.commitment(value) == text
+}
+
 // Withheld tells whether values were taken out of the document that are not kept beside it.
 func (d Document) Withheld() bool {
 	var s secrets

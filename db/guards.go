@@ -192,9 +192,10 @@ func issuanceGuards() []guard {
 		{"permits", "gapless", "INSERT", "NEW.number <> " + next("permits"), "the number is not the next one (F4)", ""},
 		{"permit_names", "own_evidence", "INSERT", `NOT EXISTS (SELECT 1 FROM permits AS p JOIN authorizations AS a ON a.account_uri = p.account_uri
 	JOIN decisions AS d ON d.account_uri = p.account_uri
+	JOIN reliances AS r ON r.attempt = d.attempt AND r.account_uri = d.account_uri AND r.identifier = d.identifier AND r.method = a.method
 	WHERE p.number = NEW.permit AND p.outcome = 'granted' AND a.attempt = NEW.attempt AND d.attempt = NEW.caa_attempt
-		AND d.outcome = 'granted' AND d.kind <> 'dry-run' AND d.identifier = NEW.name)`,
-			"no authorization of this permit's account, or no granted CAA check of this very name (D5, CAA-05)", ""},
+		AND d.outcome = 'granted' AND d.kind IN ('issuance', 'caa-recheck') AND d.identifier = NEW.name)`,
+			"no authorization of this permit's account, or no granted CAA check of this very name to rely upon (D5, CAA-05)", ""},
 		{"certificates", "gapless", "INSERT", "NEW.number <> " + next("certificates"), "the number is not the next one (F4)", ""},
 		{"certificates", "permitted", "INSERT", `NOT EXISTS (SELECT 1 FROM permits WHERE number = NEW.permit)
 	OR (NEW.outcome <> 'refused' AND NOT EXISTS (SELECT 1 FROM permit_names WHERE permit = NEW.permit))`,

@@ -264,14 +264,14 @@ func (s *Store) findOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (in
 
 // Late keeps a reply that came after the decision (ErrNotFound where the attempt is unknown). It changes nothing else.
 // A reply of a remote that had answered in time, a second one, or one for an attempt that is still open is refused.
-func (j *Journal) Late(ctx context.Context, attempt string, attestation mpic.Attestation) error {
+func (j *Journal) Late(ctx context.Context, attempt mpic.Attempt, attestation mpic.Attestation) error {
 	if err := j.late(ctx, attempt, attestation); err != nil {
-		return fmt.Errorf("db: late reply of %s to attempt %s: %w", attestation.Perspective, attempt, err)
+		return fmt.Errorf("db: late reply of %s to attempt %s: %w", attestation.Perspective, attempt.ID(), err)
 	}
 	return nil
 }
 
-func (j *Journal) late(ctx context.Context, attempt string, attestation mpic.Attestation) error {
+func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mpic.Attestation) error {
 	evidence := mpic.Evidence{Remotes: []mpic.Attestation{attestation}}
 	sets, err := evidence.Sets()
 	if err != nil {
@@ -279,7 +279,7 @@ func (j *Journal) late(ctx context.Context, attempt string, attestation mpic.Att
 	}
 	var number int64
 	var intent Document
-	err = j.store.reads.QueryRowContext(ctx, `SELECT number, document, secrets FROM attempts WHERE id = $1`, column(attempt)).
+	err = j.store.reads.QueryRowContext(ctx, `SELECT number, document, secrets FROM attempts WHERE id = $1`, column(attempt.ID())).
 		Scan(&number, &intent.Bytes, &intent.Secrets)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
@@ -290,7 +290,12 @@ func (j *Journal) late(ctx context.Context, attempt string, attestation mpic.Att
 	if err := intent.decode(&opened, "attempt"); err != nil {
 		return err
 	}
-	doc, err := j.store.sealer.seal(lateReply{attempt, attestation}, opened.Attempt.Probe.Request.Token)
+	// REC-04: where tokens are kept as digests, the record does not tell what must not stand in the reply; but it tells this token's digest.
+	token := attempt.Probe.Request.Token
+	if kept := opened.Attempt.Probe.Request.Token; kept != token && !intent.commits(token, kept) {
+		return fmt.Errorf("%w: the token is not that of the attempt that was opened", ErrMismatch)
+	}
+	doc, err := j.store.sealer.seal(lateReply{attempt.ID(), attestation}, token)
 	if err != nil {
 		return err
 	}

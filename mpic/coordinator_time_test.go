@@ -207,7 +207,7 @@ func TestALateReplyThatCannotBeRecordedIsLogged(t *testing.T) {
 // broken is a Journal with a fault in its program.
 type broken struct{ *ledger }
 
-func (broken) Late(context.Context, string, Attestation) error { panic("index out of range") }
+func (broken) Late(context.Context, Attempt, Attestation) error { panic("index out of range") }
 
 // TestAFaultAfterTheDecisionEndsNothing: nobody calls the goroutine that records late replies, so nobody would recover it.
 func TestAFaultAfterTheDecisionEndsNothing(t *testing.T) {

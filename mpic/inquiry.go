@@ -198,7 +198,7 @@ func (q *inquiry) late(a Attestation) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(q.base, recordTime)
 	defer cancel()
-	return q.c.config.Journal.Late(ctx, q.e.Attempt.ID(), a)
+	return q.c.config.Journal.Late(ctx, q.e.Attempt, a)
 }
 
 // askPrimary runs the gate's own checker (MPIC-12). What it reports is judged as the record will give it back.

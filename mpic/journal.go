@@ -17,8 +17,8 @@ type Journal interface {
 	// Close writes, in one transaction, a closing row for each perspective, the evidence, the decision and, when the
 	// decision is granted and the attempt is for issuance, the authorization. A second Close of one attempt is an error.
 	Close(ctx context.Context, evidence Evidence, decision Decision) error
-	// Late appends a reply that came after its attempt was closed. It changes no decision.
-	Late(ctx context.Context, attempt string, attestation Attestation) error
+	// Late appends a reply that came after its attempt was closed. It changes no decision. attempt is that of Open.
+	Late(ctx context.Context, attempt Attempt, attestation Attestation) error
 }
 
 // Remote asks one remote perspective.

@@ -43,9 +43,9 @@ type Relied struct {
 
 // Reliable tells what a recorded attempt may be relied upon for; ok is false where that is nothing. d is the decision
 // of e as the record has it: whether e gives that decision, Judge alone tells. number is the record's, sha256 that of the decision's
-// document. Nothing rests on a shadow's attempt, of whatever kind. What was found for another type of certificate than TLS server's is good for no permit (CAA-10): issuemail is not issue. It
-// is pure: an auditor works it out again from the record, also where the token was left out, without which Judge cannot
-// decide.
+// document. Nothing rests on a shadow's attempt, of whatever kind. What was found for another type of certificate than TLS server's is
+// good for no permit (CAA-10): issuemail is not issue. It is pure: an auditor works it out again from the record, also where the token
+// was left out, without which Judge cannot decide.
 func Reliable(e Evidence, d RecordedDecision, number int64, sha256 string) (r Relied, ok bool) {
 	a := e.Attempt
 	if a.Shadow || d.Outcome != OutcomeGranted || d.Attempt != a.ID() || a.Kind != Issuance && a.Kind != CAARecheck || number < 1 ||

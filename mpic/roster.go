@@ -3,6 +3,9 @@ package mpic
 import (
 	"fmt"
 	"math"
+	"net"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -171,37 +174,63 @@ func (f *faults) channel(m Member, keys map[string]string) {
 			f.add("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
 			return
 		}
-		if other, taken := keys[key]; taken {
+		other, taken := keys[key]
+		if !taken {
+			other, taken = keys[key+" "] // a service's
+		}
+		if taken {
 			f.add("roster.shared-key", "MPIC-08", "%s and %s share a key: each perspective has keys of its own", other, m.Name)
 		}
 		keys[key] = m.Name
 	}
 }
 
-// foreign looks at a remote of another protocol. Those that one coordinator stands for share its channel, and differ by their codes.
+// foreign looks at a remote of another protocol: it has a channel and, where one is pinned, a key of its own. Those that one service
+// stands for share both, and differ by their codes; none of them shares them with a remote that stands alone. Where an answer does not say
+// whose it is, a code tells nobody apart.
 func (f *faults) foreign(m Member, keys map[string]string) {
-	if _, known := protocols[m.Protocol]; !known {
+	traits, known := protocols[m.Protocol]
+	if !known {
 		f.add("roster.protocol", "MPIC-08", "%s: %q is no protocol", m.Name, m.Protocol)
 		return
 	}
 	if m.SigningKey != "" {
 		f.add("roster.unauthenticated", "MPIC-08", "%s has a signing key, and %s signs nothing", m.Name, m.Protocol)
 	}
-	codes := []string{m.channel() + " " + m.code()}
-	if key := strings.ToLower(m.TLSKey); key != "" && !protocols[m.Protocol].several {
-		codes = append(codes, key)
-	}
-	for _, key := range codes {
-		if other, taken := keys[key]; taken {
+	for _, key := range []string{m.channel(), strings.ToLower(m.TLSKey)} {
+		if key == "" {
+			continue
+		}
+		other, taken := keys[key]
+		service := key + " "
+		if !traits.several && !taken {
+			other, taken = keys[service]
+		}
+		if own := service + m.code(); traits.several {
+			if !taken {
+				other, taken = keys[own]
+			}
+			keys[own], keys[service] = m.Name, m.Name
+		} else {
+			keys[key] = m.Name
+		}
+		if taken {
 			f.add("roster.shared-key", "MPIC-08", "%s and %s cannot be told apart: they have one channel or one key", other, m.Name)
 		}
-		keys[key] = m.Name
 	}
 }
 
-// channel is what tells the remote's connection from others'.
+// channel is what tells the remote's connection from others': its URL, in one of the ways to write it.
 func (m Member) channel() string {
-	return strings.ToLower(strings.TrimSuffix(m.URL, "/"))
+	u, err := url.Parse(strings.ToLower(m.URL))
+	if err != nil {
+		return strings.ToLower(m.URL)
+	}
+	host, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
+	if port == "" {
+		port = "443"
+	}
+	return net.JoinHostPort(host, port) + path.Join("/", u.Path)
 }
 
 // code is what the remote is called in its protocol.

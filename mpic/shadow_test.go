@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -60,6 +62,7 @@ func TestAShadowDecidesRecordsComparesAndAnswersNobody(t *testing.T) {
 				}
 				for _, k := range s.ledger.closed {
 					require.True(t, k.evidence.Attempt.Shadow)
+					require.Equal(t, DryRun, k.evidence.Attempt.Kind)
 				}
 				require.Len(t, s.ledger.opened, 1)
 			})
@@ -69,6 +72,44 @@ func TestAShadowDecidesRecordsComparesAndAnswersNobody(t *testing.T) {
 
 func compared(c Comparison, n float64) map[string]float64 {
 	return map[string]float64{"quorate_shadow_comparisons_total{result=" + string(c) + "}": n}
+}
+
+// TestNothingOfAShadowIsReliedUpon: neither authorization nor permit, whatever kind was asked for.
+//
+// Holds: MPIC-12, CAA-05
+func TestNothingOfAShadowIsReliedUpon(t *testing.T) {
+	for asked, want := range map[Kind]Kind{Issuance: DryRun, DryRun: DryRun, CAARecheck: CAAAlone, DCVAlone: DCVAlone, CAAAlone: CAAAlone} {
+		t.Run(asked.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScene(t, fiveRegions(), december)
+				s.check = func(_ context.Context, p va.Probe) va.Report { return passing(t, p, "zurich") }
+				co := s.coordinator()
+				defer s.close(co)
+				shadow, err := NewShadow(ShadowConfig{Coordinator: co})
+				require.NoError(t, err)
+				req := request(va.HTTP01, s.start)
+				if want == CAAAlone {
+					req.Token, req.KeyAuthorization, req.TokenCreated = "", "", time.Time{}
+				}
+				shadow.Begin(Call{Kind: asked, Caller: "test:1", Request: req})(true, nil)
+				require.NoError(t, shadow.Close(t.Context()))
+				require.Len(t, s.ledger.closed, 1)
+				k := s.ledger.closed[slices.Sorted(maps.Keys(s.ledger.closed))[0]]
+				require.True(t, k.decision.Granted(), "%v", k.decision.Reasons())
+				require.Equal(t, want, k.evidence.Attempt.Kind)
+				_, ok := Reliable(k.evidence, k.decision.Recorded(), 1, strings.Repeat("ab", 32))
+				require.False(t, ok)
+			})
+		})
+	}
+	for _, e := range []Evidence{unanimous(t, fiveRegions(), december), unanimousRecheck(t, fiveRegions(), december)} {
+		d := Judge(e)
+		require.True(t, d.Granted(), "%v", d.Reasons())
+		e.Attempt.Shadow = true
+		require.Equal(t, []string{"request.kind"}, codes(Judge(e)))
+		_, ok := Reliable(e, d.Recorded(), 1, strings.Repeat("ab", 32))
+		require.False(t, ok)
+	}
 }
 
 // TestAShadowNeverHoldsTheIncumbentUp: above its capacity it carries nothing out, and says so.

@@ -124,3 +124,27 @@ func TestRFC9495_AttemptsForMail(t *testing.T) {
 		s.close(c)
 	})
 }
+
+// TestRFC9495_WhoIsNotToldTheTypeSpeaksForTLSAlone: Boulder's remoteva evaluates issue, whatever is asked of us.
+//
+// Holds: CAA-10, MPIC-11
+func TestRFC9495_WhoIsNotToldTheTypeSpeaksForTLSAlone(t *testing.T) {
+	for _, p := range Protocols() {
+		e := unanimousForeign(t, CAAAlone, va.DNS01, p, 2)
+		require.True(t, Judge(e).Granted())
+		stated := e.Remotes
+		e = mailOf(t, e)
+		for i := range 2 {
+			said := *stated[i].Statement
+			said.Digest = e.Attempt.Probe.Digest()
+			e.Remotes[i] = stated[i]
+			e.Remotes[i].Statement = &said
+		}
+		d := Judge(e)
+		require.Equal(t, p != Boulder, d.Granted(), "%s: %v", p, d.Reasons())
+		if p == Boulder {
+			require.Equal(t, "perspective.contradiction", d.Views()[1].CAAProblem.Code)
+			require.Contains(t, d.Views()[1].CAAProblem.Detail, "tls-server")
+		}
+	}
+}

@@ -38,15 +38,18 @@ type traits struct {
 	regions bool
 	// records: an answer by DNS has the records that were seen.
 	records bool
+	// types: a question tells the certificate's type, or an answer has all CAA records. Where neither is so, an answer is of a certificate
+	// for TLS.
+	types bool
 	// implicit: a pass is the absence of a problem, so that something must have been seen for it (F6).
 	implicit bool
 }
 
 var protocols = map[Protocol]traits{
 	Boulder:             {names: true, regions: true, implicit: true},
-	OpenMPICChecker:     {records: true},
-	OpenMPICCoordinator: {several: true, names: true, records: true},
-	Draft00:             {several: true, names: true},
+	OpenMPICChecker:     {records: true, types: true},
+	OpenMPICCoordinator: {several: true, names: true, records: true, types: true},
+	Draft00:             {several: true, names: true, types: true},
 }
 
 // Protocols lists those other than our own, in the order of their names.
@@ -171,8 +174,11 @@ func sawChallenge(a Attempt, p traits, s Said) error {
 	return nil
 }
 
-// sawPermission evaluates the records that were seen, where the protocol tells them.
-func sawPermission(a Attempt, _ traits, s Said) error {
+// sawPermission evaluates the records that were seen, where the protocol tells them. CAA-10: a permission by issue is none by issuemail.
+func sawPermission(a Attempt, p traits, s Said) error {
+	if kind := a.Probe.Request.CertificateType; kind != va.TLSServer && !p.types {
+		return fmt.Errorf("its protocol asks for certificates of the type %s alone, and not %s", va.TLSServer, kind)
+	}
 	if len(s.Seen) == 0 {
 		return nil
 	}

@@ -178,6 +178,11 @@ func TestAStatementStandsForNoReport(t *testing.T) {
 	require.Equal(t, va.Error, Judge(theirs).Views()[1].DCV, "an unsigned report is none")
 }
 
+// at puts the remotes 0 and 1 at one place: the one at a URL, the other at https://a.example.
+func at(i int, url string) func(*Roster) {
+	return func(r *Roster) { r.Remotes[i].URL, r.Remotes[1].URL = url, "https://a.example" }
+}
+
 // TestRosterKnowsRemotesOfOtherProtocolsByTheirChannels
 //
 // Holds: MPIC-08, F9
@@ -187,13 +192,34 @@ func TestRosterKnowsRemotesOfOtherProtocolsByTheirChannels(t *testing.T) {
 		change   func(*Roster)
 		want     string
 	}{
-		"as it is":                        {Boulder, func(*Roster) {}, ""},
-		"without pinned key":              {Boulder, func(r *Roster) { r.Remotes[0].TLSKey = "" }, ""},
-		"with a signing key":              {Boulder, func(r *Roster) { r.Remotes[0].SigningKey = "x" }, "roster.unauthenticated"},
-		"over plain text":                 {Boulder, func(r *Roster) { r.Remotes[0].URL = "http://x" }, "roster.plain-text"},
-		"by a protocol that is none":      {Boulder, func(r *Roster) { r.Remotes[0].Protocol = "x" }, "roster.protocol"},
-		"two on one channel":              {Boulder, func(r *Roster) { r.Remotes[0].URL, r.Remotes[0].Code = r.Remotes[1].URL+"/", r.Remotes[1].Code }, "roster.shared-key"},
-		"two with one key":                {OpenMPICChecker, func(r *Roster) { r.Remotes[0].TLSKey = r.Remotes[1].TLSKey }, "roster.shared-key"},
+		"as it is":                   {Boulder, func(*Roster) {}, ""},
+		"without pinned key":         {Boulder, func(r *Roster) { r.Remotes[0].TLSKey = "" }, ""},
+		"with a signing key":         {Boulder, func(r *Roster) { r.Remotes[0].SigningKey = "x" }, "roster.unauthenticated"},
+		"over plain text":            {Boulder, func(r *Roster) { r.Remotes[0].URL = "http://x" }, "roster.plain-text"},
+		"by a protocol that is none": {Boulder, func(r *Roster) { r.Remotes[0].Protocol = "x" }, "roster.protocol"},
+		"two on one channel":         {Boulder, func(r *Roster) { r.Remotes[0].URL, r.Remotes[0].Code = r.Remotes[1].URL+"/", r.Remotes[1].Code }, "roster.shared-key"},
+		"two with one key":           {OpenMPICChecker, func(r *Roster) { r.Remotes[0].TLSKey = r.Remotes[1].TLSKey }, "roster.shared-key"},
+		"one service by two names":   {OpenMPICChecker, at(0, "https://a.example"), "roster.shared-key"},
+		"a remoteva by two names":    {Boulder, at(0, "https://a.example"), "roster.shared-key"},
+		"one service, and its port":  {OpenMPICChecker, at(0, "https://A.example.:443//"), "roster.shared-key"},
+		"one service, and its path":  {OpenMPICChecker, at(0, "https://a.example/./"), "roster.shared-key"},
+		"other ports":                {OpenMPICChecker, at(0, "https://a.example:444"), ""},
+		"other paths":                {OpenMPICChecker, at(0, "https://a.example/b"), ""},
+		"a service, and one behind it": {OpenMPICCoordinator, func(r *Roster) {
+			at(0, "https://a.example/")(r)
+			r.Remotes[0].Protocol = OpenMPICChecker
+		}, "roster.shared-key"},
+		"one behind a service, and it": {OpenMPICCoordinator, func(r *Roster) {
+			at(0, "https://a.example/")(r)
+			r.Remotes[1].Protocol = OpenMPICChecker
+		}, "roster.shared-key"},
+		"a service's key, and one alone": {OpenMPICCoordinator, func(r *Roster) {
+			r.Remotes[1].TLSKey, r.Remotes[1].Protocol = r.Remotes[0].TLSKey, OpenMPICChecker
+		}, "roster.shared-key"},
+		"a service's key, and ours": {OpenMPICCoordinator, func(r *Roster) { r.Remotes[4].TLSKey = r.Remotes[0].TLSKey }, "roster.shared-key"},
+		"two services with one key": {OpenMPICCoordinator, func(r *Roster) {
+			r.Remotes[0].TLSKey, r.Remotes[0].Code = r.Remotes[1].TLSKey, r.Remotes[1].Code
+		}, "roster.shared-key"},
 		"several with one key":            {OpenMPICCoordinator, func(r *Roster) { r.Remotes[0].TLSKey, r.Remotes[0].URL = r.Remotes[1].TLSKey, r.Remotes[1].URL }, ""},
 		"several by one name":             {OpenMPICCoordinator, func(r *Roster) { r.Remotes[0].Code, r.Remotes[0].URL = r.Remotes[1].Code, r.Remotes[1].URL }, "roster.shared-key"},
 		"one of ours by another name":     {Boulder, func(r *Roster) { r.Remotes[4].Code = "x" }, "roster.code"},

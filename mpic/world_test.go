@@ -66,16 +66,16 @@ func (l *ledger) Close(ctx context.Context, e Evidence, d Decision) error {
 	return nil
 }
 
-func (l *ledger) Late(ctx context.Context, attempt string, a Attestation) error {
+func (l *ledger) Late(ctx context.Context, attempt Attempt, a Attestation) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := errors.Join(ctx.Err(), l.failLog); err != nil {
 		return err
 	}
-	if _, ok := l.closed[attempt]; !ok {
+	if _, ok := l.closed[attempt.ID()]; !ok {
 		return errors.New("late for an attempt that is not closed")
 	}
-	l.late, l.lateOf = append(l.late, a), append(l.lateOf, attempt)
+	l.late, l.lateOf = append(l.late, a), append(l.lateOf, attempt.ID())
 	return nil
 }
 

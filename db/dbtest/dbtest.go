@@ -302,20 +302,23 @@ func late(t *testing.T, g Engine) {
 	e := Evidence(t, Attempt("A1", "example.com", mpic.Issuance))
 	reply := e.Remotes[4]
 	j := g.Store.Journal()
-	require.ErrorIs(t, j.Late(t.Context(), "A1", reply), db.ErrNotFound)
+	require.ErrorIs(t, j.Late(t.Context(), e.Attempt, reply), db.ErrNotFound)
 	Silent(&e, 4, mpic.Outstanding)
 	_, err := j.Open(t.Context(), e.Attempt, e.Roster)
 	require.NoError(t, err)
-	require.Error(t, j.Late(t.Context(), "A1", reply), "the attempt is open")
+	require.Error(t, j.Late(t.Context(), e.Attempt, reply), "the attempt is open")
 	require.NoError(t, j.Close(t.Context(), e, mpic.Judge(e)))
-	require.NoError(t, j.Late(t.Context(), "A1", reply))
-	require.Error(t, j.Late(t.Context(), "A1", reply), "twice")
-	require.Error(t, j.Late(t.Context(), "A1", e.Remotes[0]), "it had answered")
+	other := e.Attempt
+	other.Probe.Request.Token = "AnotherTokenAnotherTok"
+	require.ErrorIs(t, j.Late(t.Context(), other, reply), db.ErrMismatch, "another token is not what must not stand in it")
+	require.NoError(t, j.Late(t.Context(), e.Attempt, reply))
+	require.Error(t, j.Late(t.Context(), e.Attempt, reply), "twice")
+	require.Error(t, j.Late(t.Context(), e.Attempt, e.Remotes[0]), "it had answered")
 	stranger := reply
 	stranger.Perspective = "nowhere"
-	require.Error(t, j.Late(t.Context(), "A1", stranger))
+	require.Error(t, j.Late(t.Context(), e.Attempt, stranger))
 	stranger.Perspective = "zurich"
-	require.Error(t, j.Late(t.Context(), "A1", stranger), "the primary is no remote")
+	require.Error(t, j.Late(t.Context(), e.Attempt, stranger), "the primary is no remote")
 	r := read(t, g.Store, 1, e)
 	require.Equal(t, "4/5", r.DCVQuorum)
 	require.Len(t, r.Late, 1)

@@ -90,7 +90,7 @@ func Populate(t testing.TB, s *db.Store) {
 	Silent(&e, 4, mpic.Outstanding)
 	_, d := Record(t, s, e)
 	require.True(t, d.Granted(), "%v", d.Reasons())
-	require.NoError(t, s.Journal().Late(t.Context(), "GRANTED", reply))
+	require.NoError(t, s.Journal().Late(t.Context(), e.Attempt, reply))
 	e = Evidence(t, Attempt("REFUSED", "example.com", mpic.Issuance))
 	PrimaryFails(t, &e)
 	Record(t, s, e)

@@ -184,6 +184,19 @@ func handPermits(t *testing.T, g Engine) {
 	other := Attempt("OTHER", "example.org", mpic.Issuance)
 	other.Probe.Request.AccountURI = "acct:2"
 	Record(t, g.Store, Evidence(t, other)) // 5
+	for i, kind := range []mpic.Kind{mpic.DCVAlone, mpic.CAAAlone} {
+		alone := Alone(Attempt("ALONE"+kind.String(), "example.net", kind), kind)
+		alone.Probe.Request.Method, alone.Probe.Request.AccountURI = va.HTTP01, Account
+		number, d := Record(t, g.Store, Evidence(t, alone))
+		require.True(t, d.Granted(), "%v", d.Reasons())
+		require.EqualValues(t, 6+i, number)
+	}
+	mail := Alone(Attempt("MAIL", "example.net", mpic.CAARecheck), mpic.CAAAlone)
+	mail.Kind, mail.Probe.Request.CertificateType = mpic.CAARecheck, va.SMIME
+	mail.Probe.Request.Method, mail.Probe.Request.AccountURI = va.HTTP01, Account
+	number, d := Record(t, g.Store, Evidence(t, mail))
+	require.True(t, d.Granted(), "%v", d.Reasons())
+	require.EqualValues(t, 8, number)
 	for name, c := range map[string]struct {
 		table  string
 		change row
@@ -191,6 +204,9 @@ func handPermits(t *testing.T, g Engine) {
 		"another name's CAA":      {"permit_names", row{"name": "www.example.com"}},
 		"another account's DCV":   {"permit_names", row{"name": "example.org", "attempt": 5}},
 		"another account's CAA":   {"permit_names", row{"name": "example.org", "caa_attempt": 5}},
+		"DCV alone":               {"permit_names", row{"name": "example.net", "caa_attempt": 6}},
+		"CAA alone":               {"permit_names", row{"name": "example.net", "caa_attempt": 7}},
+		"CAA for mail":            {"permit_names", row{"name": "example.net", "caa_attempt": 8}},
 		"a refused attempt":       {"permit_names", row{"permit": 1, "name": "x", "attempt": 2}},
 		"a dry run":               {"permit_names", row{"permit": 1, "name": "x", "attempt": 3}},
 		"an open attempt":         {"permit_names", row{"permit": 1, "name": "x", "caa_attempt": 4}},

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +49,9 @@ type ClientConfig struct {
 	Roots       *x509.CertPool
 	// Accounts are those of the CA.
 	Accounts Accounts
+	// Issuers are all of the gate's Issuer Domain Names. A remoteva has one of them in its own configuration and is not told any, so that it
+	// is not asked where a caller narrowed them down: what it would permit might be another's issuance.
+	Issuers []string
 	// Logger receives the alarm of F9.
 	Logger *slog.Logger
 	// Now is the gate's clock.
@@ -58,6 +62,7 @@ type ClientConfig struct {
 type Remote struct {
 	member   mpic.Member
 	accounts Accounts
+	issuers  []string
 	conn     *grpc.ClientConn
 	last     *handshakes
 	log      *slog.Logger
@@ -88,11 +93,13 @@ func NewRemote(c ClientConfig) (*Remote, error) {
 		return refuse("there are no CAs of its certificate, or the gate has none of its own")
 	case c.Logger == nil || c.Now == nil:
 		return refuse("there is no logger or no clock")
+	case len(c.Issuers) == 0:
+		return refuse("there is no issuer domain name")
 	}
 	if err := c.Accounts.Check(); err != nil {
 		return refuse("%v", err)
 	}
-	r := &Remote{member: m, accounts: c.Accounts, last: &handshakes{}, log: c.Logger, now: c.Now}
+	r := &Remote{member: m, accounts: c.Accounts, issuers: slices.Clone(c.Issuers), last: &handshakes{}, log: c.Logger, now: c.Now}
 	r.conn, err = newConn(u.Host, channel{credentials.NewTLS(clientTLS(u.Hostname(), m.TLSKey, c.Roots, c.Certificate)), r.last}, maxReply)
 	if err != nil {
 		return refuse("%v", err)
@@ -151,6 +158,11 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Sta
 		return mpic.Rejected, nil, r.problem("perspective.refused",
 			"was not asked: Boulder wants a method, the key authorization itself, and a token of %d characters", tokenLength)
 	}
+	// CAA-02: it knows one issuer domain name of its own.
+	if req := probe.Request; !probe.DCVAlone && !sameSet(req.Issuers, r.issuers) {
+		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder cannot be told which of the issuer domain names %s count",
+			strings.Join(r.issuers, ", "))
+	}
 	id, err := r.accounts.id(probe.Request.AccountURI)
 	if err != nil {
 		return mpic.Rejected, nil, r.problem("perspective.account", "was not asked: the account URI %v", err)
@@ -177,6 +189,14 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Sta
 		return mpic.Rejected, nil, r.problem("perspective.garbage", "answered what cannot be read: %v", err)
 	}
 	return mpic.Answered, &s, nil
+}
+
+// sameSet tells whether two lists have the same texts.
+func sameSet(a, b []string) bool {
+	within := func(a, b []string) bool {
+		return !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+	}
+	return within(a, b) && within(b, a)
 }
 
 // first gives the error that came of the exchange itself, and not of its neighbour's.

@@ -24,7 +24,8 @@ import (
 // connect makes the Remote of a member.
 func connect(t testing.TB, p *pki, m mpic.Member, log *slog.Logger) *Remote {
 	t.Helper()
-	r, err := NewRemote(ClientConfig{Member: m, Certificate: p.issue("va.boulder"), Roots: p.roots, Accounts: accounts, Logger: log, Now: time.Now})
+	r, err := NewRemote(ClientConfig{Member: m, Certificate: p.issue("va.boulder"), Roots: p.roots, Accounts: accounts,
+		Issuers: []string{"ca.example"}, Logger: log, Now: time.Now})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	return r
@@ -168,7 +169,7 @@ func TestF9_RemoteVAsThatAreSomebodyElse(t *testing.T) {
 		m := ashburn()
 		m.URL = "https://" + (&remoteVA{}).start(t, p, own)
 		r, err := NewRemote(ClientConfig{Member: m, Certificate: stranger.issue("va.boulder"), Roots: p.roots, Accounts: accounts,
-			Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+			Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 		require.NoError(t, err)
 		a := r.Attest(t.Context(), probe(va.HTTP01, mpic.DCVAlone))
 		require.Equal(t, mpic.Unreachable, a.State)
@@ -215,7 +216,10 @@ func TestWhatARemoteVACannotBeAsked(t *testing.T) {
 		"an account and a path": {mpic.Issuance, func(r *va.Request) { r.AccountURI += "/orders" }, "perspective.account"},
 		"no method":             {mpic.CAAAlone, func(r *va.Request) { r.Method = 0 }, "perspective.refused"},
 		"a digest":              {mpic.DCVAlone, func(r *va.Request) { r.Token, r.KeyAuthorization, r.KeyAuthorizationDigest = "", "", "x" }, "perspective.refused"},
-		"S/MIME":                {mpic.CAAAlone, func(r *va.Request) { r.CertificateType = va.SMIME }, "perspective.refused"},
+		"mail":                  {mpic.CAAAlone, func(r *va.Request) { r.CertificateType = va.SMIME }, "perspective.refused"},
+		"another issuer":        {mpic.CAAAlone, func(r *va.Request) { r.Issuers = []string{"other.example"} }, "perspective.refused"},
+		"issuers more":          {mpic.CAAAlone, func(r *va.Request) { r.Issuers = append(r.Issuers, "other.example") }, "perspective.refused"},
+		"no issuers":            {mpic.Issuance, func(r *va.Request) { r.Issuers = nil }, "perspective.refused"},
 		"a short token":         {mpic.DCVAlone, func(r *va.Request) { r.Token = r.Token[:22] }, "perspective.refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,10 +248,11 @@ func TestMPIC08_NoRemoteVAWithoutAnAuthenticatedChannel(t *testing.T) {
 		"no logger":      func(c *ClientConfig) { c.Logger = nil },
 		"no clock":       func(c *ClientConfig) { c.Now = nil },
 		"no accounts":    func(c *ClientConfig) { c.Accounts = nil },
+		"no issuers":     func(c *ClientConfig) { c.Issuers = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := ClientConfig{Member: ashburn(), Certificate: p.issue("va.boulder"), Roots: p.roots, Accounts: accounts,
-				Logger: slog.New(slog.DiscardHandler), Now: time.Now}
+				Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now}
 			change(&c)
 			_, err := NewRemote(c)
 			require.ErrorContains(t, err, `boulder: remote "ashburn"`)

@@ -60,7 +60,7 @@ func (l *ledger) Close(_ context.Context, e mpic.Evidence, _ mpic.Decision) erro
 	return l.shuts
 }
 
-func (l *ledger) Late(context.Context, string, mpic.Attestation) error { return nil }
+func (l *ledger) Late(context.Context, mpic.Attempt, mpic.Attestation) error { return nil }
 
 // neighbour is a remote in this process.
 type neighbour struct {

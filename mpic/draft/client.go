@@ -221,6 +221,7 @@ func (s *Service) join(probe va.Probe, left time.Duration) *call {
 		s.calls[digest] = c
 		go func() {
 			defer close(c.done)
+			defer brokeDown(&c.failure)
 			c.exchanges, c.failure = s.carry(ctx, probe)
 		}()
 		context.AfterFunc(ctx, func() { s.forget(digest, c) })
@@ -255,6 +256,13 @@ func (s *Service) forget(digest string, c *call) {
 	c.cancel()
 }
 
+// brokeDown turns a panic into a failure: nobody above the goroutine that defers it could, and the gate would end.
+func brokeDown(f **failure) {
+	if v := recover(); v != nil {
+		*f = &failure{state: mpic.Unreachable, code: "panic", why: fmt.Sprintf("was not asked: asking broke down: %v", v)}
+	}
+}
+
 // carry asks all questions of a probe side by side.
 func (s *Service) carry(ctx context.Context, probe va.Probe) ([]mpic.Exchange, *failure) {
 	all, err := questions(probe)
@@ -264,7 +272,10 @@ func (s *Service) carry(ctx context.Context, probe va.Probe) ([]mpic.Exchange, *
 	exchanges, failures := make([]mpic.Exchange, len(all)), make([]*failure, len(all))
 	var each sync.WaitGroup
 	for i, q := range all {
-		each.Go(func() { exchanges[i], failures[i] = s.ask(ctx, probe.Attempt, q) })
+		each.Go(func() {
+			defer brokeDown(&failures[i])
+			exchanges[i], failures[i] = s.ask(ctx, probe.Attempt, q)
+		})
 	}
 	each.Wait()
 	for _, f := range failures {

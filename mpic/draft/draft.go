@@ -186,7 +186,8 @@ func present(owner string, data []byte) (string, error) {
 	if len(data) < 2 || int(data[1]) == 0 || len(data) < 2+int(data[1]) {
 		return "", errors.New("caa.records has what is no CAA record")
 	}
-	tag, value := data[2:2+data[1]], data[2+int(data[1]):]
+	end := 2 + int(data[1]) // not in octets, of which 254 and 2 are 0
+	tag, value := data[2:end], data[end:]
 	for _, c := range tag {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
 			return "", errors.New("caa.records has a CAA record whose tag is none")

@@ -127,6 +127,7 @@ func (d *door) authenticated(w http.ResponseWriter, r *http.Request, do func(htt
 	}()
 	c, p := d.authenticate(r)
 	if p != nil {
+		w.Header().Set("Connection", "close") // there are so many for all: a stranger keeps none
 		d.refuse(w, r, "", p)
 		return
 	}

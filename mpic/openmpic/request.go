@@ -219,9 +219,13 @@ func (q *request) readDCV(o object) *Problem {
 		if p := only(given, field+".", "validation_method", "validation_details"); p != nil {
 			return p
 		}
-		if v := given["validation_method"]; v != nil && details["validation_method"] == nil {
-			details["validation_method"] = v
-		} else if v != nil && v != details["validation_method"] {
+		outer, there, err := given.text("validation_method")
+		if err != nil {
+			return malformed(field, err)
+		}
+		if inner := details["validation_method"]; there && inner == nil {
+			details["validation_method"] = outer
+		} else if there && inner != any(outer) {
 			return wrong(field+".validation_method", "request.validation-method", "it stands there twice, and differs")
 		}
 		given = details

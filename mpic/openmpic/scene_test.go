@@ -125,7 +125,7 @@ func (l *ledger) Close(_ context.Context, e mpic.Evidence, d mpic.Decision) erro
 	return nil
 }
 
-func (l *ledger) Late(context.Context, string, mpic.Attestation) error { return nil }
+func (l *ledger) Late(context.Context, mpic.Attempt, mpic.Attestation) error { return nil }
 
 func (l *ledger) last() (mpic.Evidence, mpic.Decision) {
 	l.mu.Lock()

@@ -161,7 +161,7 @@ func work(t testing.TB, j mpic.Journal, say speaker, id string, i int) error {
 		say(sendsLate, id)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := j.Late(ctx, id, late); err != nil {
+		if err := j.Late(ctx, e.Attempt, late); err != nil {
 			return err
 		}
 		say(keptLate, id)

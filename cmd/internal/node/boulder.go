@@ -38,7 +38,7 @@ func (g *Gate) boulderRemotes(c config.Gate, roster mpic.Roster, doors Doors) (m
 			return nil, fmt.Errorf("boulder_remotes: %w", err)
 		}
 		remote, err := boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: certificate, Roots: roots, Accounts: b.AccountURIPrefixes,
-			Logger: g.log, Now: doors.clock()})
+			Issuers: c.Issuers, Logger: g.log, Now: doors.clock()})
 		if err != nil {
 			return nil, err
 		}

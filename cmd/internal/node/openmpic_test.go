@@ -196,7 +196,7 @@ func TestStatementsWithoutTokens(t *testing.T) {
 	result, err := gate.Coordinator.Validate(t.Context(), mpic.Issuance, "test:ra", req)
 	require.NoError(t, err)
 	require.True(t, result.Decision.Granted(), "%v", result.Decision.Reasons())
-	for number, statements := range map[string]int{"1": 2, "2": 2} {
+	for number, statements := range map[string]int{"1": 0, "2": 2} { // of the first one everything depends on the token
 		record, err := gate.Store.Attempt(t.Context(), number)
 		require.NoError(t, err)
 		kept, err := json.Marshal(record.Evidence)
