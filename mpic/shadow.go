@@ -95,16 +95,9 @@ func NewShadow(c ShadowConfig) (*Shadow, error) {
 // Begin starts an attempt and returns at once. Whoever calls it must call the function that it returns once, with the incumbent's answer:
 // whether it granted, and an error where it gave no answer; that returns at once too.
 //
-// MPIC-12: what would make an authorization, or freshen CAA for a permit, is carried out as the kind that asks for the same and makes
-// nothing: a dry run, or CAA alone.
+// MPIC-12: a call of a kind that makes an authorization, or freshens CAA for a permit, comes to no decision: Carry refuses it.
 func (s *Shadow) Begin(call Call) (answered func(granted bool, err error)) {
 	call.Shadow = true
-	switch call.Kind {
-	case Issuance:
-		call.Kind = DryRun
-	case CAARecheck:
-		call.Kind = CAAAlone
-	}
 	incumbent := make(chan answer, 1)
 	answered = func(granted bool, err error) { incumbent <- answer{granted, err} }
 	if why := s.start(func() {

@@ -218,7 +218,7 @@ func TestREC_04_LateRepliesKeepNoTokenEither(t *testing.T) {
 //
 // Holds: REC-04, REC-06
 func TestREC_04_StatementsWithoutTokens(t *testing.T) {
-	shadow := dbtest.Attempt("SHADOW", "example.org", mpic.DryRun)
+	shadow := dbtest.Alone(dbtest.Attempt("SHADOW", "example.org", mpic.DCVAlone), mpic.DCVAlone)
 	shadow.Shadow = true
 	attempts := []mpic.Attempt{oneOf(t), dbtest.Alone(dbtest.Attempt("DCV", "example.org", mpic.DCVAlone), mpic.DCVAlone), shadow}
 	for i := range attempts {
