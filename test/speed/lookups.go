@@ -13,7 +13,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-const preface = `# Performance of the resolver
+const preface = `## The resolver
 
 Written by %s (folder %s); run it again for figures of your own machine. Times say something
 only beside others of the same run: the machine has few processors, and everything shares them.
