@@ -93,7 +93,13 @@ func outside(ctx context.Context, s settings) (err error) {
 	if s.Dir, err = os.MkdirTemp("", "quorate-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w\nconfigurations and logs are left in %s", err, s.Dir)
+			return
+		}
+		err = errors.Join(err, os.RemoveAll(s.Dir))
+	}()
 	root, err := command(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return err
