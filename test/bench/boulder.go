@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/test/child"
 )
 
 // boulderTitle is its name in the tables.
@@ -24,7 +26,7 @@ type boulder struct {
 	unbounds []*daemon
 	remotes  []*daemon
 	va       *daemon
-	client   *child
+	client   *child.Child
 }
 
 // The perspectives' Unbounds have an address each, from which they ask too, so that nothing is shared.
@@ -194,7 +196,7 @@ func (b *boulder) connect() error {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	b.client, err = converse(exec.Command(filepath.Join(b.stage.Dir, "boulder"), "load", "-config", file))
+	b.client, err = child.Start(exec.Command(filepath.Join(b.stage.Dir, "boulder"), "load", "-config", file))
 	return err
 }
 
@@ -213,7 +215,7 @@ func (b *boulder) drive(_ context.Context, l load) (times, error) {
 		o.Names = append(o.Names, zone(i))
 	}
 	var t times
-	err := b.client.call(o, &t)
+	err := b.client.Ask(o, &t)
 	return t, err
 }
 
@@ -247,7 +249,7 @@ func (b *boulder) pids() processes {
 func (b *boulder) stop() error {
 	var errs []error
 	if b.client != nil {
-		errs = append(errs, b.client.stop())
+		errs = append(errs, b.client.Stop())
 	}
 	errs = append(errs, b.va.stop())
 	for _, d := range append(b.remotes, b.unbounds...) {
@@ -258,7 +260,7 @@ func (b *boulder) stop() error {
 
 // move gives the remotes other addresses in the VA's configuration, and starts that anew.
 func (b *boulder) move(far func(i int, at string) (string, error)) error {
-	if err := errors.Join(b.client.stop(), b.va.stop()); err != nil {
+	if err := errors.Join(b.client.Stop(), b.va.stop()); err != nil {
 		return err
 	}
 	b.client = nil

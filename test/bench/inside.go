@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/delay"
 	"github.com/quorate/quorate/test/document"
 	"github.com/quorate/quorate/test/world"
@@ -64,7 +65,7 @@ type bench struct {
 	settings
 	stage   *stage
 	systems []system
-	far     *child
+	far     *child.Child
 	cells   []cell
 	lookups []lookup
 	report  io.Writer
@@ -149,7 +150,7 @@ func (b *bench) stop() error {
 		errs = append(errs, s.stop())
 	}
 	if b.far != nil {
-		errs = append(errs, b.far.stop())
+		errs = append(errs, b.far.Stop())
 	}
 	return errors.Join(append(errs, b.stage.close())...)
 }
@@ -160,13 +161,13 @@ var trips = []time.Duration{20 * time.Millisecond, 60 * time.Millisecond, 90 * t
 // goFar puts each system's remotes behind ways of 20 to 200 ms.
 func (b *bench) goFar() error {
 	var err error
-	if b.far, err = spawn("far", []string{}, nil); err != nil {
+	if b.far, err = child.Spawn("far", []string{}, nil); err != nil {
 		return err
 	}
 	for _, s := range b.systems {
 		if err := s.move(func(i int, at string) (string, error) {
 			var addr string
-			err := b.far.call([]string{at, trips[i-1].String()}, &addr)
+			err := b.far.Ask([]string{at, trips[i-1].String()}, &addr)
 			return addr, err
 		}); err != nil {
 			return err
@@ -183,9 +184,9 @@ func beFar(in io.Reader, out io.Writer) (err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	return obey(in, out, func(command json.RawMessage) (any, error) {
+	return child.Obey(in, out, func(command string) (any, error) {
 		var args []string
-		if err := json.Unmarshal(command, &args); err != nil || len(args) != 2 {
+		if err := json.Unmarshal([]byte(command), &args); err != nil || len(args) != 2 {
 			return nil, err
 		}
 		rtt, err := time.ParseDuration(args[1])

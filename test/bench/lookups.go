@@ -16,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -37,11 +38,11 @@ type root struct {
 // measureLookups asks both over UDP in the same way.
 func (b *bench) measureLookups(ctx context.Context) (err error) {
 	var front string
-	mine, err := spawn("resolver", root{b.stage.anchors, b.stage.hints}, &front)
+	mine, err := child.Spawn("resolver", root{b.stage.anchors, b.stage.hints}, &front)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, mine.stop()) }()
+	defer func() { err = errors.Join(err, mine.Stop()) }()
 	dir := filepath.Join(b.Dir, "unbound.d")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -67,7 +68,7 @@ func (b *bench) measureLookups(ctx context.Context) (err error) {
 			at    string
 			pid   int
 			empty func() error
-		}{{front, mine.cmd.Process.Pid, func() error { return mine.call(root{}, nil) }}, {at, theirs.pid(), func() error { return flush(socket) }}} {
+		}{{front, mine.PID(), func() error { return mine.Ask(root{}, nil) }}, {at, theirs.pid(), func() error { return flush(socket) }}} {
 			if err := s.empty(); err != nil {
 				return err
 			}
@@ -124,7 +125,7 @@ func beResolver(in io.Reader, out io.Writer) error {
 	var current atomic.Pointer[resolver.Resolver]
 	var config resolver.Config
 	var conn *net.UDPConn
-	return obey(in, out, func(command json.RawMessage) (any, error) {
+	return child.Obey(in, out, func(command string) (any, error) {
 		if conn == nil {
 			var err error
 			if config, err = resolverConfig(command); err != nil {
@@ -144,9 +145,9 @@ func beResolver(in io.Reader, out io.Writer) error {
 	})
 }
 
-func resolverConfig(command json.RawMessage) (resolver.Config, error) {
+func resolverConfig(command string) (resolver.Config, error) {
 	var r root
-	if err := json.Unmarshal(command, &r); err != nil {
+	if err := json.Unmarshal([]byte(command), &r); err != nil {
 		return resolver.Config{}, err
 	}
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(r.Anchors))

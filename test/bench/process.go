@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,78 +13,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// child is another process that reads one line a command and answers each with one line of JSON; it ends when its input does.
-type child struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
-}
-
-// spawn starts this program in a role, with its first command, and waits for its first answer.
-func spawn(role string, first, answer any) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	c, err := converse(exec.Command(self, "-role", role))
-	if err != nil {
-		return nil, err
-	}
-	if err := c.call(first, answer); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", role, err), c.stop())
-	}
-	return c, nil
-}
-
-// converse starts a command that speaks as a child does.
-func converse(cmd *exec.Cmd) (*child, error) {
-	c := &child{cmd: cmd}
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal is ours to pass on
-	var err error
-	if c.in, err = cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.out = bufio.NewScanner(out)
-	c.out.Buffer(nil, 64<<20)
-	return c, cmd.Start()
-}
-
-func (c *child) call(command, answer any) error {
-	if err := json.NewEncoder(c.in).Encode(command); err != nil {
-		return err
-	}
-	if !c.out.Scan() {
-		return fmt.Errorf("no answer: %w", errors.Join(c.out.Err(), io.EOF))
-	}
-	if answer == nil {
-		return nil
-	}
-	return json.Unmarshal(c.out.Bytes(), answer)
-}
-
-func (c *child) stop() error { return errors.Join(c.in.Close(), c.cmd.Wait()) }
-
-// obey is the other side of child: do answers each command.
-func obey(in io.Reader, out io.Writer, do func(command json.RawMessage) (any, error)) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 64<<20)
-	for lines.Scan() {
-		answer, err := do(lines.Bytes())
-		if err != nil {
-			return err
-		}
-		if err := json.NewEncoder(out).Encode(answer); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
-}
 
 // daemon is a program of which nothing is wanted but to run.
 type daemon struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va"
 )
@@ -61,7 +62,7 @@ type stage struct {
 	anchors string
 	hints   []world.Server
 	servers []*daemon // NSDs
-	web     *child
+	web     *child.Child
 }
 
 // signed is a zone of a level, with ECDSA P-256 and NSEC3.
@@ -106,7 +107,7 @@ func newStage(s settings) (st *stage, err error) {
 	for i := range s.Zones {
 		names = append(names, zone(i))
 	}
-	if st.web, err = spawn("web", names, nil); err != nil {
+	if st.web, err = child.Spawn("web", names, nil); err != nil {
 		return st, err
 	}
 	return st, st.await()
@@ -235,7 +236,7 @@ func (st *stage) close() error {
 		errs = append(errs, d.stop())
 	}
 	if st.web != nil {
-		errs = append(errs, st.web.stop())
+		errs = append(errs, st.web.Stop())
 	}
 	return errors.Join(errs...)
 }
@@ -253,9 +254,9 @@ func beWeb(in io.Reader, out io.Writer) error {
 		return err
 	}
 	h.AddToken(token, keyAuthorization)
-	return obey(in, out, func(command json.RawMessage) (any, error) {
+	return child.Obey(in, out, func(command string) (any, error) {
 		var names []string
-		if err := json.Unmarshal(command, &names); err != nil {
+		if err := json.Unmarshal([]byte(command), &names); err != nil {
 			return nil, err
 		}
 		for _, name := range names {

@@ -20,6 +20,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/document"
 )
 
@@ -60,7 +61,7 @@ func run(role string, s settings) error {
 // bench is the processes of one run.
 type bench struct {
 	settings
-	world   *child
+	world   *child.Child
 	quorate *quorate
 	unbound *unbound
 	out     bytes.Buffer
@@ -98,7 +99,7 @@ func measure(s settings) (err error) {
 func (b *bench) start() (place, error) {
 	var at place
 	var err error
-	if b.world, err = spawn("world", nil, &at); err != nil {
+	if b.world, err = child.Spawn("world", nil, &at); err != nil {
 		return at, fmt.Errorf("the world: %w", err)
 	}
 	if b.quorate, err = startQuorate(at); err != nil {
@@ -116,10 +117,10 @@ func (b *bench) stop() error {
 		errs = append(errs, b.unbound.stop())
 	}
 	if b.quorate != nil {
-		errs = append(errs, b.quorate.child.stop())
+		errs = append(errs, b.quorate.child.Stop())
 	}
 	if b.world != nil {
-		errs = append(errs, b.world.stop())
+		errs = append(errs, b.world.Stop())
 	}
 	return errors.Join(errs...)
 }

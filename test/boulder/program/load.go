@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -12,12 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jmhodges/clock"
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/letsencrypt/boulder/cmd"
 	corepb "github.com/letsencrypt/boulder/core/proto"
-	bgrpc "github.com/letsencrypt/boulder/grpc"
 	vapb "github.com/letsencrypt/boulder/va/proto"
 )
 
@@ -41,18 +35,7 @@ type times struct {
 // load carries out orders, one JSON object a line, as the RA validates: DoDCV, and DoCAA where that was passed
 // (ra.checkDCVAndCAA).
 func load(in io.Reader, out io.Writer) error {
-	file := flag.String("config", "", "")
-	flag.Parse()
-	var c settings
-	if err := cmd.ReadConfigFile(*file, &c); err != nil {
-		return err
-	}
-	registry := prometheus.NewRegistry()
-	tls, err := c.TLS.Load(registry)
-	if err != nil {
-		return err
-	}
-	conn, err := bgrpc.ClientSetup(c.VAService, tls, registry, clock.New())
+	conn, err := connect()
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Command program is Boulder as the tests need it: its `remoteva`, started as cmd/boulder starts it, and `call`, which asks a VA by Boulder's own
-// gRPC client. For test/bench it is also its `boulder-va`, and `load`, which asks that as much as it can. It is a module of its own, at the versions that Boulder names, so that nothing of what Boulder's programs depend on is a
-// dependency of ours.
+// gRPC client. For test/bench it is also its `boulder-va`, and `load`, which asks that for as much as it can do. It is a module of its own, at
+// the versions that Boulder names, so that nothing of what Boulder's programs depend on is a dependency of ours.
 //
 //	program remoteva -config rva.json
 //	program boulder-va -config va.json
@@ -20,6 +20,7 @@ import (
 
 	"github.com/jmhodges/clock"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -98,19 +99,24 @@ type answer struct {
 	Sane    bool                    `json:"sane"`
 }
 
-func call(in io.Reader, out io.Writer) error {
+// connect connects as the configuration of -config says.
+func connect() (*grpc.ClientConn, error) {
 	file := flag.String("config", "", "")
 	flag.Parse()
 	var c settings
 	if err := cmd.ReadConfigFile(*file, &c); err != nil {
-		return err
+		return nil, err
 	}
 	registry := prometheus.NewRegistry()
 	tls, err := c.TLS.Load(registry)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	conn, err := bgrpc.ClientSetup(c.VAService, tls, registry, clock.New())
+	return bgrpc.ClientSetup(c.VAService, tls, registry, clock.New())
+}
+
+func call(in io.Reader, out io.Writer) error {
+	conn, err := connect()
 	if err != nil {
 		return err
 	}
