@@ -25,7 +25,7 @@ func TestALoadAsksNoMoreThanItIsTold(t *testing.T) {
 	require.EqualValues(t, 10, asked.Load())
 	require.Len(t, got.Took, 9)
 	require.Equal(t, 1, got.Failed)
-	require.ErrorContains(t, got.check(), "1 of 10 failed, one of them: refused", "one in ten is no measurement")
+	require.ErrorContains(t, got.check(), "1 of 10, one of them: refused", "one in ten is no measurement")
 	require.Error(t, times{Failed: 1, Why: "all"}.check())
 	require.NoError(t, times{Took: make([]time.Duration, 100), Failed: 1}.check())
 }

@@ -66,7 +66,8 @@ func startBoulder(st *stage, far func(i int, at string) (string, error)) (b *bou
 	return b, b.connect()
 }
 
-// startUnbound starts Debian's Unbound, in its default configuration but for the world, DNS over HTTPS, where it sends from, and one thread.
+// startUnbound starts Debian's Unbound, in its default configuration but for the world, DNS over HTTPS with room for 128 validations (the
+// default is 10 connections), where it sends from, and one thread.
 func (b *boulder) startUnbound(i int) error {
 	host, _, err := net.SplitHostPort(b.doh(i))
 	if err != nil {
@@ -77,7 +78,7 @@ func (b *boulder) startUnbound(i int) error {
 		return err
 	}
 	conf := fmt.Sprintf("server:\n interface: %s\n https-port: 8443\n tls-service-pem: %q\n tls-service-key: %q\n http-endpoint: \"/dns-query\"\n"+
-		" outgoing-interface: %s\n access-control: 127.0.0.0/8 allow\n",
+		" outgoing-interface: %s\n access-control: 127.0.0.0/8 allow\n incoming-num-tcp: 256\n http-max-streams: 1000\n",
 		strings.Replace(b.doh(i), ":", "@", 1), cert.file, cert.key, source(i)) + b.stage.unboundSettings(b.dir, b.dnsSocket(i))
 	return b.launch(&b.unbounds, fmt.Sprintf("unbound-%d", i), conf, program("unbound"), "-d", "-c")
 }
@@ -92,7 +93,7 @@ func (st *stage) unboundSettings(dir, socket string) string {
 	_ = os.WriteFile(filepath.Join(dir, "anchor"), []byte(st.anchors), 0o600)
 	_ = os.WriteFile(filepath.Join(dir, "hints"), []byte(hints.String()), 0o600)
 	return fmt.Sprintf(" do-daemonize: no\n use-syslog: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n directory: %q\n trust-anchor-file: anchor\n"+
-		" trust-anchor-signaling: no\n root-hints: hints\n module-config: \"validator iterator\"\n do-ip6: no\n num-threads: 1\n"+
+		" trust-anchor-signaling: no\n root-hints: hints\n module-config: \"validator iterator\"\n do-ip6: no\n num-threads: 1\n log-servfail: yes\n"+
 		"remote-control:\n control-enable: yes\n control-interface: %q\n control-use-cert: no\n", dir, socket)
 }
 
@@ -111,13 +112,14 @@ func (b *boulder) launch(list *[]*daemon, name, conf, path string, args ...strin
 
 func names(n ...string) map[string]any { return map[string]any{"clientNames": n} }
 
-// common is what a VA and a remoteva have in their configurations: Boulder's own values from test/config where there is a choice.
+// common is what a VA and a remoteva have in their configurations: Boulder's own values from test/config where there is a choice, but for
+// dnsTimeout: on a machine where everything shares the processors, 1 s is over too often.
 func (b *boulder) common(i int, at, certificate, client string) (map[string]any, error) {
 	tls, err := b.pki.section(certificate)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"userAgent": "bench", "dnsTries": 3, "dnsStaticResolvers": []string{b.doh(i)}, "dnsTimeout": "1s", "issuerDomain": issuer, "tls": tls,
+	return map[string]any{"userAgent": "bench", "dnsTries": 3, "dnsStaticResolvers": []string{b.doh(i)}, "dnsTimeout": "5s", "issuerDomain": issuer, "tls": tls,
 		"grpc": map[string]any{"maxConnectionAge": "30s", "address": at, "services": map[string]any{"va.VA": names(client), "va.CAA": names(client),
 			"grpc.health.v1.Health": names("health-checker.boulder")}},
 		"features": map[string]any{}, "accountURIPrefixes": []string{accounts}}, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -66,10 +67,12 @@ func (t times) at(percent int) float64 {
 	return float64(t.Took[len(t.Took)*percent/100]) / float64(time.Millisecond)
 }
 
+var errFailed = errors.New("too much failed")
+
 // check refuses times of which more than one in a hundred failed: that is no measurement.
 func (t times) check() error {
 	if t.Failed > len(t.Took)/100 {
-		return fmt.Errorf("%d of %d failed, one of them: %s", t.Failed, t.Failed+len(t.Took), t.Why)
+		return fmt.Errorf("%w: %d of %d, one of them: %s", errFailed, t.Failed, t.Failed+len(t.Took), t.Why)
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func (st *stage) serve(w *world.World, level int, zones []world.Zone) error {
 		return err
 	}
 	var conf strings.Builder
-	fmt.Fprintf(&conf, "server:\n server-count: 1\n username: \"\"\n do-ip6: no\n rrl-ratelimit: 0\n database: \"\"\n port: 53\n zonesdir: %[1]q\n"+
+	fmt.Fprintf(&conf, "server:\n server-count: 1\n username: \"\"\n do-ip6: no\n rrl-ratelimit: 0\n receive-buffer-size: 4194304\n send-buffer-size: 4194304\n database: \"\"\n port: 53\n zonesdir: %[1]q\n"+
 		" pidfile: \"%[1]s/pid\"\n xfrdfile: \"%[1]s/xfrd\"\n zonelistfile: \"%[1]s/zones\"\n xfrdir: %[1]q\n", dir)
 	for _, a := range levels[level] {
 		fmt.Fprintf(&conf, " ip-address: %s\n", a)
