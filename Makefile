@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench compliance differential speed badnetwork crash population scale clean
+.PHONY: help build demo up test race lint fuzz bench benchmarks compliance differential speed badnetwork crash population scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,10 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	    echo 'the time was up, and no input failed: once more'; $$once; \
 	  done; done
 
-bench: ## Go benchmarks of the hot paths
+bench: ## whole validations beside Boulder's, in one world and one run: docs/performance.md (root)
+	$(GO) run ./test/bench -write docs/performance.md
+
+benchmarks: ## Go benchmarks of the hot paths, in benchstat's form
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 compliance: ## write docs/compliance.md from the tests that ran
@@ -53,7 +56,7 @@ compliance: ## write docs/compliance.md from the tests that ran
 differential: ## five thousand verdicts beside those of Debian's Unbound, in each of four worlds
 	@set -e; for seed in 1 2 3 4; do $(GO) test ./test/differential -count=1 -v -names 5000 -seed $$seed; done
 
-speed: ## lookups beside Unbound's, and what attacks cost: docs/performance.md (root or port 53)
+speed: ## lookups beside Unbound's, and what attacks cost: its part of docs/performance.md (root or port 53)
 	$(GO) run ./test/speed -write docs/performance.md
 
 badnetwork: ## lookups beside Debian's Unbound in bad networks, in six minutes: test/badnetwork/results.md

@@ -13,7 +13,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-const preface = `# Performance of the resolver
+const preface = `## The resolver
 
 Written by %s (folder %s); run it again for figures of your own machine. Times say something
 only beside others of the same run: the machine has few processors, and everything shares them.
@@ -117,14 +117,14 @@ func (b *bench) lookups() error {
 		return err
 	}
 	const away = 20 * time.Millisecond
-	if err := b.world.call("delay "+away.String(), nil); err != nil {
+	if err := b.world.Call("delay "+away.String(), nil); err != nil {
 		return err
 	}
 	title := fmt.Sprintf("Name servers that answer %s later", away)
 	if err := b.lookupTable(title, 2*b.each, []kind{kinds[0], kinds[3]}); err != nil {
 		return err
 	}
-	if err := b.world.call("delay 0s", nil); err != nil {
+	if err := b.world.Call("delay 0s", nil); err != nil {
 		return err
 	}
 	b.printf("\n### Memory\n\n| | Quorate's resolver, MiB | Unbound, MiB |\n|---|---|---|\n")

@@ -1,4 +1,4 @@
-// Command speed measures va/resolver beside Debian's Unbound and under attack, in one world and one run, and writes
+// Command speed measures va/resolver beside Debian's Unbound and under attack, in one world and one run, and writes its part of
 // docs/performance.md:
 //
 //	go run ./test/speed -write docs/performance.md
@@ -19,6 +19,9 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/quorate/quorate/test/child"
+	"github.com/quorate/quorate/test/document"
 )
 
 // settings are what the flags say.
@@ -35,7 +38,7 @@ func main() {
 	flag.DurationVar(&s.each, "each", 600*time.Millisecond, "how long each cell of the table of lookups is measured")
 	flag.StringVar(&s.only, "only", "", `"lookups" or "attacks"; both by default`)
 	flag.StringVar(&s.filter, "attack", "", "only the attacks whose name contains this")
-	flag.StringVar(&s.write, "write", "", "the document to write; to standard output by default")
+	flag.StringVar(&s.write, "write", "", "the document whose part is written; to standard output by default")
 	flag.Parse()
 	if err := run(*role, s); err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
@@ -58,7 +61,7 @@ func run(role string, s settings) error {
 // bench is the processes of one run.
 type bench struct {
 	settings
-	world   *child
+	world   *child.Child
 	quorate *quorate
 	unbound *unbound
 	out     bytes.Buffer
@@ -90,13 +93,13 @@ func measure(s settings) (err error) {
 		_, err = os.Stdout.Write(b.out.Bytes())
 		return err
 	}
-	return os.WriteFile(s.write, b.out.Bytes(), 0o644)
+	return document.Replace(s.write, "speed", b.out.String())
 }
 
 func (b *bench) start() (place, error) {
 	var at place
 	var err error
-	if b.world, err = spawn("world", nil, &at); err != nil {
+	if b.world, err = child.Spawn("world", nil, &at); err != nil {
 		return at, fmt.Errorf("the world: %w", err)
 	}
 	if b.quorate, err = startQuorate(at); err != nil {
@@ -114,10 +117,10 @@ func (b *bench) stop() error {
 		errs = append(errs, b.unbound.stop())
 	}
 	if b.quorate != nil {
-		errs = append(errs, b.quorate.child.stop())
+		errs = append(errs, b.quorate.child.Stop())
 	}
 	if b.world != nil {
-		errs = append(errs, b.world.stop())
+		errs = append(errs, b.world.Stop())
 	}
 	return errors.Join(errs...)
 }

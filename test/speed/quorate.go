@@ -16,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
@@ -153,7 +154,7 @@ func beQuorate(in io.Reader, out io.Writer) error {
 	defer conn.Close()
 	f.running.Go(func() { f.serve(conn) })
 	first := true
-	return obey(in, out, func(command string) (any, error) {
+	return child.Obey(in, out, func(command string) (any, error) {
 		if first {
 			first = false
 			if err := json.Unmarshal([]byte(command), &f.at); err != nil {
@@ -173,24 +174,24 @@ func beQuorate(in io.Reader, out io.Writer) error {
 
 // quorate is that process, seen from outside.
 type quorate struct {
-	child *child
+	child *child.Child
 	at    string
 }
 
 func startQuorate(at place) (*quorate, error) {
 	q := &quorate{}
 	var err error
-	q.child, err = spawn("quorate", at, &q.at)
+	q.child, err = child.Spawn("quorate", at, &q.at)
 	return q, err
 }
 
 func (q *quorate) address() string { return q.at }
-func (q *quorate) pid() int        { return q.child.cmd.Process.Pid }
-func (q *quorate) reset() error    { return q.child.call("reset", nil) }
+func (q *quorate) pid() int        { return q.child.PID() }
+func (q *quorate) reset() error    { return q.child.Call("reset", nil) }
 
 // cold is the account of one lookup with an empty memory.
 func (q *quorate) cold(name string, qtype uint16) (account, error) {
 	var a account
-	err := errors.Join(q.reset(), q.child.call("ask "+name+" "+dns.Type(qtype).String(), &a))
+	err := errors.Join(q.reset(), q.child.Call("ask "+name+" "+dns.Type(qtype).String(), &a))
 	return a, err
 }

@@ -86,7 +86,7 @@ func (b *bench) attacks() error {
 // attack writes one row, and gives the CPU of one lookup by Quorate.
 func (b *bench) attack(a attack) (time.Duration, error) {
 	var worst account
-	world, err := cpu(b.world.cmd.Process.Pid)
+	world, err := cpu(b.world.PID())
 	if err != nil {
 		return 0, err
 	}
@@ -102,7 +102,7 @@ func (b *bench) attack(a attack) (time.Duration, error) {
 			worst = got
 		}
 	}
-	after, err := cpu(b.world.cmd.Process.Pid)
+	after, err := cpu(b.world.PID())
 	if err != nil {
 		return 0, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/world"
 )
 
@@ -75,7 +76,7 @@ func beWorld(in io.Reader, out io.Writer) error {
 	}
 	defer w.Close()
 	first, remove := true, func() {}
-	return obey(in, out, func(command string) (any, error) {
+	return child.Obey(in, out, func(command string) (any, error) {
 		if first {
 			first = false
 			return place{Port: w.Port(), Hints: w.Hints(), Anchors: w.AnchorText()}, prepareAttacks(w)

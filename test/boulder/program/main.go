@@ -1,9 +1,11 @@
 // Command program is Boulder as the tests need it: its `remoteva`, started as cmd/boulder starts it, and `call`, which asks a VA by Boulder's own
-// gRPC client. It is a module of its own, at the versions that Boulder names, so that nothing of what Boulder's programs depend on is a
-// dependency of ours.
+// gRPC client. For test/bench it is also its `boulder-va`, and `load`, which asks that for as much as it can do. It is a module of its own, at
+// the versions that Boulder names, so that nothing of what Boulder's programs depend on is a dependency of ours.
 //
 //	program remoteva -config rva.json
+//	program boulder-va -config va.json
 //	program call -config client.json < calls, one JSON object a line
+//	program load -config client.json < orders, one JSON object a line
 package main
 
 import (
@@ -18,6 +20,7 @@ import (
 
 	"github.com/jmhodges/clock"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -25,6 +28,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/letsencrypt/boulder/cmd"
+	_ "github.com/letsencrypt/boulder/cmd/boulder-va"
 	_ "github.com/letsencrypt/boulder/cmd/remoteva"
 	"github.com/letsencrypt/boulder/core"
 	corepb "github.com/letsencrypt/boulder/core/proto"
@@ -35,12 +39,16 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: program remoteva|call -config FILE"))
+		fail(errors.New("usage: program boulder-va|remoteva|call|load -config FILE"))
 	}
 	name := os.Args[1]
 	os.Args = os.Args[1:]
-	if name == "call" {
+	switch name {
+	case "call":
 		fail(call(os.Stdin, os.Stdout))
+		return
+	case "load":
+		fail(load(os.Stdin, os.Stdout))
 		return
 	}
 	defer cmd.AuditPanic()
@@ -91,19 +99,24 @@ type answer struct {
 	Sane    bool                    `json:"sane"`
 }
 
-func call(in io.Reader, out io.Writer) error {
+// connect connects as the configuration of -config says.
+func connect() (*grpc.ClientConn, error) {
 	file := flag.String("config", "", "")
 	flag.Parse()
 	var c settings
 	if err := cmd.ReadConfigFile(*file, &c); err != nil {
-		return err
+		return nil, err
 	}
 	registry := prometheus.NewRegistry()
 	tls, err := c.TLS.Load(registry)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	conn, err := bgrpc.ClientSetup(c.VAService, tls, registry, clock.New())
+	return bgrpc.ClientSetup(c.VAService, tls, registry, clock.New())
+}
+
+func call(in io.Reader, out io.Writer) error {
+	conn, err := connect()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cell is one measurement of one system.
+type cell struct {
+	system, method, cache string
+	inFlight              int
+	far                   bool
+	times                 times
+	// cpu is that of gate or VA, remotes, resolvers beside them, and the database's server, in seconds for a thousand validations.
+	cpu [4]float64
+	// memory is the largest of gate or VA, of any remote, and of any resolver beside it, in MiB.
+	memory [3]float64
+	// queries are those that reached the name servers, for each validation; mallocs those of gate and one remote, 0 where unknown.
+	queries float64
+	mallocs [2]float64
+}
+
+func (c cell) each() float64 { return float64(len(c.times.Took)) / c.times.All.Seconds() }
+
+func (c cell) cpuSum() float64 { return c.cpu[0] + c.cpu[1] + c.cpu[2] + c.cpu[3] }
+
+// measure fills all cells. The same cell is measured of each system before the next.
+func (b *bench) measure(ctx context.Context, far bool, methods string) error {
+	for method := range strings.SplitSeq(methods, ",") {
+		for cache := range strings.SplitSeq(b.Caches, ",") {
+			for n, text := range strings.Split(b.InFlight, ",") {
+				inFlight, err := strconv.Atoi(text)
+				if err != nil {
+					return err
+				}
+				for _, s := range b.systems {
+					if cache == "warm" && n == 0 {
+						if err := b.warm(ctx, s, method); err != nil {
+							return fmt.Errorf("%s, %s, first pass: %w", s.name(), method, err)
+						}
+					}
+					c, err := b.tried(ctx, s, cell{system: s.name(), method: method, cache: cache, inFlight: inFlight, far: far})
+					if err != nil {
+						return fmt.Errorf("%s, %s, %s, %d in flight: %w", s.name(), method, cache, inFlight, err)
+					}
+					progress("%-18s %-11s %s far=%-5v c=%-3d %6.0f/s p50 %6.1f p99 %6.1f ms, CPU %.1f s/1000 %.1f, %.0f MiB, %.1f queries, %.0f mallocs", c.system, c.method,
+						c.cache, c.far, c.inFlight, c.each(), c.times.at(50), c.times.at(99), c.cpuSum(), c.cpu, c.memory, c.queries, c.mallocs)
+					b.cells = append(b.cells, c)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// warm has each name validated once.
+func (b *bench) warm(ctx context.Context, s system, method string) error {
+	t, err := s.drive(ctx, load{Method: method, InFlight: 16, Zones: b.Zones, Limit: 2 * time.Minute, Most: b.Zones})
+	if err != nil {
+		return err
+	}
+	return t.check()
+}
+
+// tried measures a cell, and once more where too much failed: on a loaded machine packets are lost in bursts.
+func (b *bench) tried(ctx context.Context, s system, c cell) (cell, error) {
+	got, err := b.one(ctx, s, c)
+	if errors.Is(err, errFailed) && ctx.Err() == nil {
+		progress("%s, %s, %s, %d in flight, once more: %v", s.name(), c.method, c.cache, c.inFlight, err)
+		got, err = b.one(ctx, s, c)
+	}
+	return got, err
+}
+
+func (b *bench) one(ctx context.Context, s system, c cell) (cell, error) {
+	l := load{Method: c.method, InFlight: c.inFlight, Zones: b.Zones, Limit: b.Each}
+	if c.cache == "cold" {
+		if err := s.empty(); err != nil {
+			return c, err
+		}
+		l.Most = b.Zones
+	}
+	before, err := b.meter(ctx, s, true)
+	if err != nil {
+		return c, err
+	}
+	if c.times, err = s.drive(ctx, l); err != nil {
+		return c, err
+	}
+	after, err := b.meter(ctx, s, false)
+	if err != nil {
+		return c, err
+	}
+	if err := c.times.check(); err != nil {
+		return c, err
+	}
+	done := float64(len(c.times.Took) + c.times.Failed)
+	for i := range c.cpu {
+		c.cpu[i] = (after.cpu[i] - before.cpu[i]).Seconds() * 1000 / done
+	}
+	for i := range c.mallocs {
+		c.mallocs[i] = float64(after.mallocs[i]-before.mallocs[i]) / done
+	}
+	c.memory, c.queries = after.memory, float64(after.queries-before.queries)/done
+	return c, nil
+}
+
+// reading is what the kernel and the name servers have counted so far.
+type reading struct {
+	cpu     [4]time.Duration
+	memory  [3]float64
+	queries int64
+	mallocs [2]int64
+}
+
+// meter reads all counters; anew begins the peaks of memory again.
+func (b *bench) meter(ctx context.Context, s system, anew bool) (r reading, err error) {
+	if o, ok := s.(*ours); ok { // before the processors' time is read, since it takes some
+		if r.mallocs[0], r.mallocs[1], err = o.mallocs(ctx); err != nil {
+			return r, err
+		}
+	}
+	for i, pids := range s.pids().all() {
+		if r.cpu[i], err = cpu(pids); err != nil {
+			return r, err
+		}
+		for _, pid := range pids {
+			if i == len(r.memory) {
+				break // the database's server
+			}
+			if anew {
+				if err := forget(pid); err != nil {
+					return r, err
+				}
+			}
+			most, err := peak(pid)
+			if err != nil {
+				return r, err
+			}
+			r.memory[i] = max(r.memory[i], most)
+		}
+	}
+	r.queries, err = b.stage.queries()
+	return r, err
+}
