@@ -14,9 +14,9 @@ type Verifier struct {
 	limits     Limits
 	now        time.Time
 	checks     atomic.Int64 // signature checks spent
-	// span, for a prover with a memory, notes within which times the work comes to the same; memory knows signatures.
-	span   *span
-	memory *Memory
+	// span, for a prover with a memory, notes within which times the work comes to the same.
+	span  *span
+	known *Signatures
 }
 
 // NewVerifier takes the table of algorithms, limits that Limits.Complete has passed, and the time to judge at.
@@ -24,7 +24,14 @@ func NewVerifier(algorithms Algorithms, limits Limits, now time.Time) *Verifier 
 	return &Verifier{algorithms: algorithms, limits: limits, now: now}
 }
 
-// Checks is the number of signature checks done so far.
+// Knowing lets the verifier remember which signatures hold. It changes no result. The table of algorithms must be the one that the
+// memory is for.
+func (v *Verifier) Knowing(s *Signatures) *Verifier {
+	v.known = s
+	return v
+}
+
+// Checks is the number of signature checks so far, those from memory included.
 func (v *Verifier) Checks() int { return int(v.checks.Load()) }
 
 // Keys are the validated zone keys of one zone.
@@ -160,7 +167,7 @@ func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, k *dns.DNS
 		return Signature{}, false
 	}
 	raw, ok := unbase64(sig.Signature)
-	if !ok || !v.memory.holds(k, data, raw, verify) {
+	if !ok || !v.known.holds(k, data, raw, verify) {
 		return Signature{}, false
 	}
 	labels := dns.CountLabel(set.Name)

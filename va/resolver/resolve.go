@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -41,7 +42,8 @@ func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) 
 			return res
 		}
 		s := w.single(ctx, f, name, qtype)
-		if !s.Verdict.Status.Usable() {
+		// Who no longer wants the answer says nothing of the zone, and must not have others ask for it anew.
+		if !s.Verdict.Status.Usable() && !errors.Is(ctx.Err(), context.Canceled) {
 			w.r.forget(s.zone)
 			if w.again(ctx, s) {
 				s = w.single(ctx, f, name, qtype)

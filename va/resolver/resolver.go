@@ -25,6 +25,8 @@ type Resolver struct {
 	// datagrams are buffers to receive in.
 	datagrams sync.Pool
 	lookups   atomic.Uint64
+	// signatures are those that held.
+	signatures *dnssec.Signatures
 	root      *zone
 
 	mu    sync.Mutex
@@ -50,7 +52,7 @@ type Answer struct {
 
 func newResolver(c Config) (*Resolver, error) {
 	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{},
-		datagrams: sync.Pool{New: func() any { return new([maxDatagram]byte) }}}
+		signatures: dnssec.NewSignatures(0), datagrams: sync.Pool{New: func() any { return new([maxDatagram]byte) }}}
 	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
 	if r.root.delegation == nil {
 		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")
@@ -87,7 +89,8 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
 	default:
 		a.Lookup.Name = canonical
-		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype), verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
+		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype), 
+			verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started).Knowing(r.signatures),
 			searches: map[target]*search{}, sought: map[*zone]int{}}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
