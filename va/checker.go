@@ -76,14 +76,16 @@ func (w World) port(authorized uint16) uint16 {
 	return authorized
 }
 
-// Checker does the checks of one Network Perspective. It keeps nothing between probes (MPIC-07, MPIC-09) and is safe
-// for concurrent use.
+// Checker does the checks of one Network Perspective. It keeps no result between probes (MPIC-07, MPIC-09) and is safe for concurrent
+// use.
 type Checker struct {
 	config Config
 	// lookup is the resolver's Lookup. Tests of this package put another function here; nobody else can.
 	lookup func(ctx context.Context, name string, qtype uint16) *resolver.Answer
 	// patience is MinPatience. Tests of this package are less patient; nobody else can be.
 	patience time.Duration
+	// found says where CAA records stood, which decides nothing.
+	found *found
 }
 
 // New refuses a Config without resolver, name or software, and times outside their range.
@@ -123,7 +125,7 @@ func New(c Config) (*Checker, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Checker{config: c, lookup: c.Resolver.Lookup, patience: MinPatience}, nil
+	return &Checker{config: c, lookup: c.Resolver.Lookup, patience: MinPatience, found: new(found)}, nil
 }
 
 // Check carries out one probe, DCV and CAA side by side or CAA alone, and gives a complete report: each finding has an outcome, and
