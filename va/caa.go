@@ -34,11 +34,9 @@ const (
 // no records of its own, must not act against it because the name below keeps silent.
 func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAAFinding) (Outcome, *Problem) {
 	f.FreshUntil = f.Started.Add(minFresh)
-	ctx, cancel := context.WithCancel(ctx)
 	names := climb(req.FQDN())
 	l := &climbing{c: c, names: names, rule: rule}
-	defer l.running.Wait()
-	defer cancel()
+	defer l.end()
 	for i, name := range names {
 		s := l.take(ctx, i)
 		answer := s.answer
@@ -112,6 +110,17 @@ type climbing struct {
 	// steps has a channel for each name whose lookup has begun beside others.
 	steps   []chan step
 	running sync.WaitGroup
+	// beside is the context of lookups beside others, and cancel ends it; nil as long as there was none.
+	beside context.Context
+	cancel context.CancelFunc
+}
+
+// end calls off what is still running, and waits for it.
+func (l *climbing) end() {
+	if l.cancel != nil {
+		l.cancel()
+		l.running.Wait()
+	}
 }
 
 // take gives the step of the name in a place; places are taken from 0. The lookups of further names begin with it: as far as records
@@ -125,10 +134,13 @@ func (l *climbing) take(ctx context.Context, i int) step {
 	if own {
 		l.steps = append(l.steps, nil)
 	}
+	if l.cancel == nil && len(l.steps) < last {
+		l.beside, l.cancel = context.WithCancel(ctx)
+	}
 	for n := len(l.steps); n < last; n++ {
 		came := make(chan step, 1)
 		l.steps = append(l.steps, came)
-		l.running.Go(func() { came <- l.c.askCAA(ctx, l.names[n], l.rule) })
+		l.running.Go(func() { came <- l.c.askCAA(l.beside, l.names[n], l.rule) })
 	}
 	if own {
 		return l.c.askCAA(ctx, l.names[i], l.rule)

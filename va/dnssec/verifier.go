@@ -76,8 +76,7 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 	if !within(set.Name, keys.Zone) {
 		return Signature{Verdict: bogus(CodeSignatureInvalid, EDEBogus, "%s lies outside the zone %s", set.Name, keys.Zone)}
 	}
-	worst := bogus(CodeSignatureMissing, EDERRSIGsMissing, "%s %s carries no signature by the zone %s", set.Name,
-		typeName(set.Type), keys.Zone)
+	var worst Verdict
 	tried := 0
 	var rdatas [][]byte // made once, however many signatures claim to cover the set
 	for _, sig := range set.Sigs {
@@ -121,6 +120,10 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 			worst = bogus(CodeKeyMissing, EDEDNSKEYMissing, "%s %s is signed with key %d (%s), which %s does not have",
 				set.Name, typeName(set.Type), sig.KeyTag, AlgorithmName(sig.Algorithm), keys.Zone)
 		}
+	}
+	if worst.Status == 0 {
+		worst = bogus(CodeSignatureMissing, EDERRSIGsMissing, "%s %s carries no signature by the zone %s", set.Name,
+			typeName(set.Type), keys.Zone)
 	}
 	return Signature{Verdict: worst}
 }

@@ -160,7 +160,7 @@ type asking struct {
 	name    string
 	qtype   uint16
 	verdict func(dnssec.Message) dnssec.Verdict // see ask: judge
-	worst   dnssec.Verdict // of the responses so far; without status as long as there was none
+	worst   dnssec.Verdict                      // of the responses so far; without status as long as there was none
 	replies chan reply
 	found   chan found
 
@@ -263,7 +263,7 @@ func (q *asking) take(f found) bool {
 		q.limit = &f.why
 		return false
 	}
-	fresh := slices.DeleteFunc(slices.Clone(f.servers), func(sv server) bool { return slices.Contains(q.known, sv.addr) })
+	fresh := slices.DeleteFunc(f.servers, func(sv server) bool { return slices.Contains(q.known, sv.addr) })
 	for _, sv := range fresh {
 		q.known = append(q.known, sv.addr)
 	}
