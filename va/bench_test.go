@@ -67,10 +67,8 @@ func beBenchWorld(in io.Reader, out io.Writer) error {
 }
 
 // benchPerspective makes a Checker that knows nothing of the world yet.
-func benchPerspective(b *testing.B, at benchPlace) *Checker {
+func benchPerspective(b *testing.B, at benchPlace, metrics *resolver.Metrics) *Checker {
 	anchors, err := dnssec.ParseAnchors(strings.NewReader(at.Anchors))
-	require.NoError(b, err)
-	metrics, err := resolver.NewMetrics(prometheus.NewRegistry())
 	require.NoError(b, err)
 	rc := resolver.Config{Anchors: anchors, Port: at.Port, AllowReserved: true, Metrics: metrics}
 	for _, s := range at.Hints {
@@ -112,8 +110,10 @@ func benchProbes(b *testing.B, at benchPlace, method Method, warm bool, inflight
 	if !warm {
 		perspectives = make([]*Checker, b.N)
 	}
+	metrics, err := resolver.NewMetrics(prometheus.NewRegistry())
+	require.NoError(b, err)
 	for i := range perspectives {
-		perspectives[i] = benchPerspective(b, at)
+		perspectives[i] = benchPerspective(b, at, metrics)
 	}
 	var queries atomic.Int64
 	one := func(i int) {
