@@ -94,7 +94,11 @@ func (s *RRset) signedData(rdatas [][]byte, sig *dns.RRSIG) ([]byte, bool) {
 	if len(rdatas) == 0 { // a record cannot be put into canonical form, so that nothing is known to be signed
 		return nil, false
 	}
-	buf := make([]byte, 18, 512)
+	size := 18 + len(sig.SignerName) + 1
+	for _, rdata := range rdatas {
+		size += len(s.Name) + 3 + 10 + len(rdata) // "*." may come before the owner
+	}
+	buf := make([]byte, 18, size)
 	binary.BigEndian.PutUint16(buf[0:], sig.TypeCovered)
 	buf[2], buf[3] = sig.Algorithm, sig.Labels
 	binary.BigEndian.PutUint32(buf[4:], sig.OrigTtl)

@@ -179,6 +179,9 @@ type asking struct {
 	targets   dnssec.Verdict // why a name server's address could not be had
 }
 
+// asks is the question as Query.Question tells it.
+func (q *asking) asks() string { return q.name + " " + dns.Type(q.qtype).String() }
+
 // advance sends the question to the next server, if there is one. late tells that those asked have been slow: then the next
 // round may begin beside them.
 func (q *asking) advance(ctx context.Context, late bool) {

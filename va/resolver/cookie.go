@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -72,13 +71,20 @@ func (c *cookies) attach(query *dns.Msg, p path, now time.Time) (known bool) {
 		}
 		return server.both != ""
 	}
-	mac := hmac.New(sha256.New, c.secret[:])
-	to, from := p.server.As16(), p.local.As16()
-	mac.Write(to[:])
-	mac.Write(from[:])
-	opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE,
-		Cookie: hex.EncodeToString(mac.Sum(nil)[:clientCookie])})
+	opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: c.client(p)})
 	return false
+}
+
+// client is the client's cookie for p, in hexadecimal. What is hashed has always the same length, and most of the hash is kept back, so that
+// it needs no HMAC.
+func (c *cookies) client(p path) string {
+	var octets [64]byte
+	to, from := p.server.As16(), p.local.As16()
+	copy(octets[:], c.secret[:])
+	copy(octets[32:], to[:])
+	copy(octets[48:], from[:])
+	sum := sha256.Sum256(octets[:])
+	return hex.EncodeToString(sum[:clientCookie])
 }
 
 // learn keeps what an accepted response says of p's cookies: a server cookie, or that the server refuses queries with one. A

@@ -42,7 +42,7 @@ func (q *asking) launch(ctx context.Context, server netip.AddrPort, query *dns.M
 		return f
 	}
 	var err error
-	if f.place, err = q.begin(udp, server, query); err != nil {
+	if f.place, err = q.begin(udp, server, q.asks()); err != nil {
 		f.place, f.settled, f.err = -1, true, err
 		return f
 	}

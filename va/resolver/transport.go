@@ -65,15 +65,22 @@ func newQuery(name string, qtype uint16, edns, upstream bool) *dns.Msg {
 }
 
 func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{}
+	var local netip.AddrPort
 	if src := w.r.config.SourceAddr; src.IsValid() {
-		if network == "udp" {
-			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
-		} else {
-			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
-		}
+		local = netip.AddrPortFrom(src, 0)
 	}
-	return d.DialContext(ctx, network, server.String())
+	if network == udp {
+		return dialed(new(net.Dialer).DialUDP(ctx, network, local, server))
+	}
+	return dialed(new(net.Dialer).DialTCP(ctx, network, local, server))
+}
+
+// dialed gives a connection as an interface that is nil where there is none.
+func dialed[C net.Conn](conn C, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // minTCP is the least time for a question over TCP: a lost SYN alone costs a second.
@@ -126,7 +133,7 @@ func (q *asking) overTCP(ctx context.Context, server netip.AddrPort, query *dns.
 	if q.packets.Add(1) > int64(q.r.config.Limits.SendsPerQuestion) {
 		return dnssec.Message{}, errSpent
 	}
-	i, err := q.begin("tcp", server, query)
+	i, err := q.begin("tcp", server, q.asks())
 	if err != nil {
 		return dnssec.Message{}, err
 	}
