@@ -148,3 +148,20 @@ func benchProbes(b *testing.B, at benchPlace, method Method, warm bool, inflight
 	b.ReportMetric(float64((benchCPU(b)-began).Microseconds())/float64(b.N), "cpu-us/op")
 	b.ReportMetric(float64(queries.Load())/float64(b.N), "recorded-queries/op")
 }
+
+func BenchmarkDigest(b *testing.B) {
+	p := live("shop.example.com", DNS01)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Digest()
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	p := live("shop.example.com", DNS01)
+	at := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Admit(at)
+	}
+}

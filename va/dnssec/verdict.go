@@ -72,10 +72,24 @@ func failure(code string, ede uint16, format string, args ...any) Verdict {
 // Worse gives the worse of two verdicts: an answer that was put together is only as good as its worst part. A verdict
 // without status is the worst.
 func Worse(a, b Verdict) Verdict {
-	rank := map[Status]int{Secure: 1, Insecure: 2, Bogus: 3, Failure: 4}
-	ra, rb := rank[a.Status], rank[b.Status]
+	ra, rb := a.Status.rank(), b.Status.rank()
 	if ra == 0 || (rb != 0 && ra >= rb) {
 		return a
 	}
 	return b
+}
+
+// rank orders statuses from the best, 1, to the worst; 0 is no status.
+func (s Status) rank() int {
+	switch s {
+	case Secure:
+		return 1
+	case Insecure:
+		return 2
+	case Bogus:
+		return 3
+	case Failure:
+		return 4
+	}
+	return 0
 }
