@@ -286,16 +286,7 @@ func admitIssuers(r Request, _ time.Time) *Problem {
 	return nil
 }
 
-func base64url(s string) bool {
-	for _, c := range []byte(s) {
-		switch {
-		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
-}
+func base64url(s string) bool { return alphanumericOr(s, '-', '_') }
 
 // printable tells whether s is visible ASCII without spaces.
 func printable(s string) bool {

@@ -171,7 +171,7 @@ func methodListed(list string, m Method) bool {
 	names := []string{m.String(), "ca-tbr-" + section[strings.LastIndexByte(section, '.')+1:]}
 	found := false
 	for label := range strings.SplitSeq(list, ",") {
-		if label == "" || strings.Trim(label, alphanumeric+"-") != "" {
+		if label == "" || !alphanumericOr(label, '-', '-') {
 			return false
 		}
 		found = found || slices.Contains(names, strings.ToLower(label))
@@ -190,10 +190,7 @@ func pick(parameters []parameter, tag string) (values []string) {
 	return values
 }
 
-const (
-	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	wsp          = " \t"
-)
+const wsp = " \t"
 
 // parseIssue reads the value of an issue, issuewild or issuemail property by the grammar of RFC 8659 section 4.2, which is also
 // that of RFC 9495 section 3. issuer is empty where the value names nobody.
@@ -229,7 +226,19 @@ func issuerDomain(name string) bool {
 
 // ldh is the label and the tag of RFC 8659 section 4.2: letters, digits, and hyphens between them.
 func ldh(s string) bool {
-	return s != "" && s[0] != '-' && s[len(s)-1] != '-' && strings.Trim(s, alphanumeric+"-") == ""
+	return s != "" && s[0] != '-' && s[len(s)-1] != '-' && alphanumericOr(s, '-', '-')
+}
+
+// alphanumericOr tells whether s has nothing but ASCII letters, digits and the two other characters.
+func alphanumericOr(s string, this, that byte) bool {
+	for _, c := range []byte(s) {
+		switch {
+		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == this, c == that:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // parseProperty reads one record in presentation format (RFC 1035 section 5.1): owner, TTL, class, CAA, flags, tag, and
