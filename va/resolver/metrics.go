@@ -55,7 +55,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			"is no answer, or validation refused it for the reason given.", "reason"),
 		limits: counter("limits_total", "Questions that a limit ended, by code.", "code"),
 		checks: prometheus.NewCounter(prometheus.CounterOpts{Name: "quorate_dns_signature_checks_total",
-			Help: "Signatures checked."}),
+			Help: "Signatures checked, those included that are known to hold."}),
 		zones:    gauge("cached_zones", "Delegations that are remembered."),
 		stranger: gauge("unknown_root_key", "1 while the root zone shows a key-signing key that is no trust anchor, else 0."),
 	}
