@@ -1,7 +1,6 @@
 package va
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -56,17 +55,21 @@ func (r Report) WithoutOctets() Report {
 	return r
 }
 
+// lately is how far back Needs looks for what it has: the lookups of a report rest on much the same records.
+const lately = 16
+
 // Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
 func (r *Report) Needs() []string {
-	needs := map[string]bool{}
+	var needs []string
 	for _, l := range r.Lookups() {
 		for _, s := range l.Proof {
-			if s.Records != "" {
-				needs[s.Records] = true
+			if s.Records != "" && !slices.Contains(needs[max(0, len(needs)-lately):], s.Records) {
+				needs = append(needs, s.Records)
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(needs))
+	slices.Sort(needs)
+	return slices.Compact(needs)
 }
 
 // DCVFinding is what one perspective found of the applicant's control.
