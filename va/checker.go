@@ -247,8 +247,8 @@ func (c *Checker) guarded(log *slog.Logger, what string, check func() (Outcome, 
 		}
 	}()
 	o, p = check()
-	switch _, known := outcomeNames[o]; {
-	case !known || o == NotChecked || (o == Pass) != (p == nil):
+	switch {
+	case o.name() == "" || o == NotChecked || (o == Pass) != (p == nil):
 		fault("an outcome that does not go with its problem", nil)
 	case p != nil:
 		log.Info("checked", "check", what, "outcome", o.String(), "code", p.Code)
