@@ -1,7 +1,6 @@
 package va
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -58,15 +57,16 @@ func (r Report) WithoutOctets() Report {
 
 // Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
 func (r *Report) Needs() []string {
-	needs := map[string]bool{}
+	var needs []string
 	for _, l := range r.Lookups() {
-		for _, s := range l.Proof {
-			if s.Records != "" {
-				needs[s.Records] = true
+		for i := range l.Proof {
+			if sum := l.Proof[i].Records; sum != "" {
+				needs = append(needs, sum)
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(needs))
+	slices.Sort(needs)
+	return slices.Compact(needs)
 }
 
 // DCVFinding is what one perspective found of the applicant's control.

@@ -62,10 +62,11 @@ func cpu(t testing.TB) time.Duration {
 func BenchmarkReading(b *testing.B) {
 	id := newIdentity(b, "fra")
 	probe, report := observed(b)
-	signed, err := id.sign(report)
+	sealer, err := newSealer(id)
 	require.NoError(b, err)
-	body, err := newReply(signed, report)
+	body, err := sealer.reply(&report)
 	require.NoError(b, err)
+	var verifier Verifier
 	member := memberOf("fra", "https://fra.example", id)
 	b.ReportAllocs()
 	b.ReportMetric(float64(len(body)), "octets")
@@ -74,15 +75,11 @@ func BenchmarkReading(b *testing.B) {
 		if err := decodeStrict(body, &answer); err != nil {
 			b.Fatal(err)
 		}
-		read, refused := Verify(answer.Report, member, nil, probe)
+		read, refused := verifier.Verify(answer.Report, member, nil, probe)
 		if refused != nil {
 			b.Fatal(refused)
 		}
-		sets, err := answer.sets(read.Report())
-		if err == nil {
-			err = read.Supply(sets)
-		}
-		if err != nil {
+		if err := read.Bring(answer.Sets); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -91,7 +88,9 @@ func BenchmarkReading(b *testing.B) {
 // BenchmarkSigning is what a perspective does with the report that its checks gave.
 func BenchmarkSigning(b *testing.B) {
 	probe, report := observed(b)
-	s := &Server{identity: newIdentity(b, "fra")}
+	sealer, err := newSealer(newIdentity(b, "fra"))
+	require.NoError(b, err)
+	s := &Server{sealer: sealer}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, p := s.seal(probe, report); p != nil {

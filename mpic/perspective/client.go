@@ -54,6 +54,7 @@ type Remote struct {
 	client   *http.Client
 	log      *slog.Logger
 	now      func() time.Time
+	verifier Verifier
 }
 
 var _ mpic.Remote = (*Remote)(nil)
@@ -193,15 +194,11 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	if err := decodeStrict(body, &answer); err != nil {
 		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with what is no reply: %v", err)
 	}
-	read, refused := Verify(answer.Report, r.member, r.others, probe)
+	read, refused := r.verifier.Verify(answer.Report, r.member, r.others, probe)
 	if refused != nil {
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), refused
 	}
-	sets, err := answer.sets(read.Report())
-	if err == nil {
-		err = read.Supply(sets)
-	}
-	if err != nil {
+	if err := read.Bring(answer.Sets); err != nil {
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), r.problem("perspective.evidence", "sent a report that %v", err)
 	}
 	return mpic.Answered, read, "", nil

@@ -69,6 +69,7 @@ var (
 // Server answers probes as one perspective. It is an http.Handler for connections whose client certificate is a gate's.
 type Server struct {
 	identity *Identity
+	sealer   *sealer
 	gates    map[string]*admission
 	// strangers counts the log lines about connections that are no gate's.
 	strangers   *admission
@@ -97,11 +98,16 @@ func newServer(config Config, check func(context.Context, va.Probe) va.Report) (
 	case config.Now == nil:
 		return nil, errors.New("perspective: there is no clock")
 	}
+	sealer, err := newSealer(config.Identity)
+	if err != nil {
+		return nil, err
+	}
 	gates, err := newAdmissions(config.Gates, config.Places, check)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{identity: config.Identity, gates: gates, strangers: &admission{lines: newBucket(linesRate, linesBurst)}, log: config.Logger, metrics: config.Metrics, now: config.Now}
+	s := &Server{identity: config.Identity, sealer: sealer, gates: gates, strangers: &admission{lines: newBucket(linesRate, linesBurst)},
+		log: config.Logger, metrics: config.Metrics, now: config.Now}
 	if s.maxCheck, err = duration("MaxCheck", config.MaxCheck, defaultMaxCheck, mostMaxCheck); err != nil {
 		return nil, err
 	}
@@ -360,11 +366,7 @@ func (s *Server) seal(probe va.Probe, report va.Report) ([]byte, *problem) {
 	if report.Attempt != probe.Attempt || report.Nonce != probe.Nonce || report.Digest == "" || report.Digest != probe.Digest() {
 		return nil, refusal(500, "perspective.internal", "the checks reported on another probe")
 	}
-	signed, err := s.identity.sign(report) // an outcome that is unset has no JSON form
-	if err != nil {
-		return nil, refusal(500, "perspective.internal", err.Error())
-	}
-	body, err := newReply(signed, report)
+	body, err := s.sealer.reply(&report) // an outcome that is unset has no JSON form
 	if err != nil {
 		return nil, refusal(500, "perspective.internal", err.Error())
 	}
