@@ -48,6 +48,12 @@ func chance(random *rand.Rand, v reflect.Value) {
 			v.SetUint(random.Uint64N(7))
 		}
 		return
+	case Method, FailureRule, CertificateType:
+		v.SetUint(random.Uint64N(2))
+		if random.IntN(20) == 0 {
+			v.SetUint(random.Uint64N(7))
+		}
+		return
 	case dnssec.Sets:
 		return
 	case []byte:
@@ -125,6 +131,28 @@ func TestAReportIsWrittenAsItsTagsSay(t *testing.T) {
 		_, err := r.MarshalJSON()
 		require.Error(t, err, "%s has no form", at)
 	}
+}
+
+// The text of a probe, of which its digest is made, is what the tags of its types say.
+//
+// Holds: MPIC-09
+func TestAProbeIsWrittenAsItsTagsSay(t *testing.T) {
+	random := rand.New(rand.NewPCG(6, 6))
+	written := 0
+	for i := range 3000 {
+		var p Probe
+		chance(random, reflect.ValueOf(&p).Elem())
+		want, wrong := json.Marshal(p)
+		got, err := p.Text()
+		require.Equal(t, wrong == nil, err == nil, "%d: %v, %v", i, wrong, err)
+		require.Equal(t, wrong == nil, p.Digest() != "")
+		if err == nil {
+			require.Equal(t, string(want), string(got))
+			written++
+		}
+	}
+	require.Greater(t, written, 300)
+	require.Less(t, written, 3000)
 }
 
 // readPlainly reads a report as encoding/json does.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -355,7 +354,7 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 		return va.Probe{}, refused
 	}
 	// What is hashed is what was sent: a probe has one text, so that nobody has to guess from which one a digest was made.
-	if text, err := json.Marshal(probe); err != nil || !bytes.Equal(text, body) {
+	if text, err := probe.Text(); err != nil || !bytes.Equal(text, body) {
 		return va.Probe{}, refusal(400, "request.malformed", "the probe is not in its canonical form")
 	}
 	return probe, nil

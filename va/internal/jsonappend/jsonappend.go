@@ -173,6 +173,16 @@ func (w *Writer) Term(v encoding.TextAppender) {
 	w.text = append(text, '"')
 }
 
+// Word writes a value whose text is of its own words: a constant's name.
+func (w *Writer) Word(v encoding.TextMarshaler) {
+	text, err := v.MarshalText()
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.String(string(text))
+}
+
 // Bytes writes octets in base64.
 func (w *Writer) Bytes(octets []byte) {
 	w.separate()
@@ -237,6 +247,14 @@ func (w *Writer) IntMember(name string, n int64) {
 	if n != 0 {
 		w.Name(name)
 		w.Int(n)
+	}
+}
+
+// TrueMember leaves false out.
+func (w *Writer) TrueMember(name string, b bool) {
+	if b {
+		w.Name(name)
+		w.Bool(b)
 	}
 }
 
