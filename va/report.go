@@ -62,9 +62,9 @@ const lately = 16
 func (r *Report) Needs() []string {
 	var needs []string
 	for _, l := range r.Lookups() {
-		for _, s := range l.Proof {
-			if s.Records != "" && !slices.Contains(needs[max(0, len(needs)-lately):], s.Records) {
-				needs = append(needs, s.Records)
+		for i := range l.Proof {
+			if sum := l.Proof[i].Records; sum != "" && !slices.Contains(needs[max(0, len(needs)-lately):], sum) {
+				needs = append(needs, sum)
 			}
 		}
 	}
