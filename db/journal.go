@@ -53,10 +53,71 @@ type reference struct {
 	SHA256 string `json:"sha256"`
 }
 
+// appendText writes what json.Marshal does, with the parts that are JSON already as they are. Decision must be from json.Marshal.
+func (c closing) appendText(b []byte) ([]byte, error) {
+	head, err := json.Marshal(struct {
+		Number int64     `json:"number"`
+		Intent reference `json:"intent"`
+		Gate   string    `json:"gate"`
+	}{c.Number, c.Intent, c.Gate})
+	if err != nil {
+		return b, err
+	}
+	b = append(b, head[:len(head)-1]...)
+	if c.Primary != nil {
+		text, err := c.Primary.MarshalJSON()
+		if err != nil {
+			return b, err
+		}
+		b = append(append(b, `,"primary":`...), text...)
+	}
+	b = append(b, `,"remotes":`...)
+	if b, err = appendAttestations(b, c.Remotes); err != nil {
+		return b, err
+	}
+	decided, err := c.Decided.MarshalJSON()
+	if err != nil {
+		return b, err
+	}
+	b = append(append(b, `,"decided":`...), decided...)
+	b = append(append(b, `,"decision":`...), c.Decision...)
+	return append(b, '}'), nil
+}
+
+func appendAttestations(b []byte, all []mpic.Attestation) ([]byte, error) {
+	if all == nil {
+		return append(b, "null"...), nil
+	}
+	b = append(b, '[')
+	for i, a := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = a.AppendJSON(b); err != nil {
+			return b, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
 // lateReply is the document of a reply that came after the decision.
 type lateReply struct {
 	Attempt string           `json:"attempt"`
 	Reply   mpic.Attestation `json:"reply"`
+}
+
+// appendText writes what json.Marshal does.
+func (l lateReply) appendText(b []byte) ([]byte, error) {
+	attempt, err := json.Marshal(l.Attempt)
+	if err != nil {
+		return b, err
+	}
+	b = append(append(b, `{"attempt":`...), attempt...)
+	if b, err = l.Reply.AppendJSON(append(b, `,"reply":`...)); err != nil {
+		return b, err
+	}
+	return append(b, '}'), nil
 }
 
 // Open writes the attempt and one pending row for each perspective of the roster (REC-01, F3), and returns the record's
