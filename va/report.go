@@ -1,6 +1,7 @@
 package va
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -33,17 +34,26 @@ type Report struct {
 
 // Lookups gives all lookups of a report, to be read.
 func (r *Report) Lookups() []*resolver.Lookup {
-	var all []*resolver.Lookup
-	for _, lookups := range [][]resolver.Lookup{r.DCV.Lookups, r.CAA.Lookups} {
-		for i := range lookups {
-			all = append(all, &lookups[i])
+	return slices.Collect(r.EachLookup())
+}
+
+// EachLookup visits them.
+func (r *Report) EachLookup() iter.Seq[*resolver.Lookup] {
+	return func(yield func(*resolver.Lookup) bool) {
+		for _, lookups := range [...][]resolver.Lookup{r.DCV.Lookups, r.CAA.Lookups} {
+			for i := range lookups {
+				if !yield(&lookups[i]) {
+					return
+				}
+			}
+		}
+		for i := range r.CAA.Failures {
+			f := &r.CAA.Failures[i]
+			if !yield(&f.Retry) || !yield(&f.DS) || !yield(&f.Control) {
+				return
+			}
 		}
 	}
-	for i := range r.CAA.Failures {
-		f := &r.CAA.Failures[i]
-		all = append(all, &f.Retry, &f.DS, &f.Control)
-	}
-	return all
 }
 
 // WithoutOctets gives a copy of a report whose lookups are without octets and proofs.
@@ -59,7 +69,7 @@ func (r Report) WithoutOctets() Report {
 // Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
 func (r *Report) Needs() []string {
 	needs := map[string]bool{}
-	for _, l := range r.Lookups() {
+	for l := range r.EachLookup() {
 		for _, s := range l.Proof {
 			if s.Records != "" {
 				needs[s.Records] = true
