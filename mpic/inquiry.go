@@ -25,6 +25,11 @@ type inquiry struct {
 	// open tells which remotes have not replied; awaited counts them and the primary.
 	open    []bool
 	awaited int
+	// views are what those who have replied count for, the primary first: Judge's views, each worked out when its reply comes, so that it
+	// can be told early when the decision is certain. The decision itself is Judge's, of all the evidence.
+	asked  *asked
+	policy Policy
+	views  []View
 	// timedOut tells that those still open when the evidence was closed had had their full time.
 	timedOut bool
 	replies  chan reply
@@ -44,19 +49,31 @@ type reply struct {
 // ask starts the primary and all remotes side by side. All of the attempt's roster is asked, always: the quorum table counts those
 // attempted (MPIC-03), so a choice among them would choose the table's row. A cohort was chosen before.
 func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
-	n := len(e.Roster.Remotes)
 	work, cancel := context.WithDeadline(ctx, deadline)
+	q := c.inquire(ctx, log, e, deadline)
+	q.cancel = cancel
+	probe := e.Attempt.Probe
+	for i, m := range e.Roster.Remotes {
+		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, m, probe)} })
+	}
+	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
+	return q
+}
+
+// inquire makes an inquiry in which everybody is awaited.
+func (c *Coordinator) inquire(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
+	n := len(e.Roster.Remotes)
 	q := &inquiry{c: c, log: log, e: e, deadline: deadline, open: make([]bool, n), awaited: n + 1,
-		replies: make(chan reply, n+1), cancel: cancel, base: ctx} // room for all: no goroutine waits for a reader
+		replies: make(chan reply, n+1), // room for all: no goroutine waits for a reader
+		base:    ctx, asked: question(e.Attempt), views: make([]View, n+1)}
+	q.policy, _ = PolicyAt(e.Attempt.Started) // before has seen that there is one
 	q.e.Remotes = make([]Attestation, n)
-	probe, asked := e.Attempt.Probe, c.clock()
+	asked := c.clock()
 	for i, m := range e.Roster.Remotes {
 		q.open[i] = true
 		q.e.Remotes[i] = Attestation{Perspective: m.Name, State: Outstanding, Asked: asked,
 			Problem: perspectiveProblem("outstanding", "the decision did not need to wait for %s", m.Name)}
-		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, m, probe)} })
 	}
-	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
 	return q
 }
 
@@ -93,10 +110,12 @@ func (q *inquiry) take(r reply) {
 	q.awaited--
 	if r.primary != nil {
 		q.e.Primary = r.primary
+		q.views[0] = q.asked.judgeReport(&r.primary.report, q.e.Roster.Primary.Name, Primary)
 		return
 	}
 	q.open[r.remote] = false
 	q.e.Remotes[r.remote] = r.attestation
+	q.views[r.remote+1] = q.asked.judgeAttestation(q.e.Roster.Remotes[r.remote], r.attestation)
 	if r.attestation.State == Rejected { // F9: an alarm, not a mere non-corroboration
 		q.log.Error("a reply was rejected", "perspective", r.attestation.Perspective, "code", r.attestation.Problem.Code,
 			"detail", r.attestation.Problem.Detail)
@@ -115,30 +134,36 @@ func (q *inquiry) takeArrived() {
 	}
 }
 
-// certain tells whether no reply still awaited can change the outcome, and how long to wait for them all the same.
+// certain tells whether no reply still awaited can change the outcome, and how long to wait for them all the same. The primary has
+// replied. The outcome is certain where it is one whether all that are awaited corroborate or none does.
 func (q *inquiry) certain() (wait time.Duration, certain bool) {
-	d := Judge(q.e)
-	if d.Granted() {
-		return q.c.config.GrantGrace, true
+	awaited := func(as va.Outcome) (granted bool) {
+		views := slices.Clone(q.views)
+		for i, open := range q.open {
+			if open {
+				views[i+1].DCV, views[i+1].CAA = as, as
+			}
+		}
+		return q.granted(views)
 	}
-	if len(d.views) == 0 { // the evidence as a whole is refused, whoever replies
+	switch {
+	case awaited(va.Error):
+		return q.c.config.GrantGrace, true
+	case awaited(va.Pass):
+		return 0, false
+	default:
 		return q.c.config.RefusalGrace, true
 	}
-	best := d.Views() // as if each remote that is awaited corroborated
-	for i, awaited := range q.open {
-		if awaited {
-			best[i+1].DCV, best[i+1].CAA = va.Pass, va.Pass
-		}
-	}
+}
+
+// granted tells whether Judge would grant, were these the views.
+func (q *inquiry) granted(views []View) bool {
 	a := q.e.Attempt
-	_, dcv := count("domain control", d.policy, a.Demand, q.e.Roster, best, View.dcv)
-	_, caa := count("CAA", d.policy, a.Demand, q.e.Roster, best, View.caa)
-	controlled := !a.Kind.dcv() || best[0].DCV == va.Pass && dcv == nil
-	permitted := !a.Kind.caa() || best[0].CAA == va.Pass && caa == nil
-	if controlled && permitted {
-		return 0, false
+	met := func(of func(View) va.Outcome) bool {
+		_, enough, spread := tally(q.policy, a.Demand, q.e.Roster, views, of)
+		return of(views[0]) == va.Pass && enough && spread
 	}
-	return q.c.config.RefusalGrace, true
+	return (!a.Kind.dcv() || met(View.dcv)) && (!a.Kind.caa() || met(View.caa))
 }
 
 // closed gives the evidence as it stands now. What still lacks a reply gets the state given: no perspective is without an

@@ -315,34 +315,44 @@ func contradiction(name, what, has string) *va.Problem {
 		Detail: fmt.Sprintf("the %s finding of %s has %s", what, name, has)}
 }
 
-// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04). All remotes of the roster were
-// asked, so all count as used; one that timed out is a non-corroboration.
+// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04), and says what is missed.
 func count(what string, policy Policy, demand Demand, roster Roster, views []View, of func(View) va.Outcome) (Quorum, *va.Problem) {
-	q := Quorum{Attempted: len(roster.Remotes), Regions: []Region{}}
-	var missing []string
-	for i, m := range roster.Remotes {
+	q, enough, spread := tally(policy, demand, roster, views, of)
+	switch {
+	case !enough:
+		var missing []string
+		for i, m := range roster.Remotes {
+			if of(views[i+1]) != va.Pass {
+				missing = append(missing, m.Name)
+			}
+		}
+		return q, &va.Problem{Code: "quorum.missed", Rules: []string{"MPIC-01", "MPIC-03"},
+			Detail: fmt.Sprintf("%s: %s remote perspectives corroborate; %d of %d may fail to, but these did: %v",
+				what, q, q.Allowed, q.Attempted, missing)}
+	case !spread:
+		return q, &va.Problem{Code: "quorum.regions", Rules: []string{"MPIC-04"},
+			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required",
+				what, len(q.Regions), q.Regions, policy.MinRegions)}
+	default:
+		return q, nil
+	}
+}
+
+// tally counts. All remotes of the roster were asked, so all count as used; one that timed out is a non-corroboration. enough tells
+// whether no more failed to corroborate than may (MPIC-03), spread whether those that did lie in enough regions (MPIC-04).
+func tally(policy Policy, demand Demand, roster Roster, views []View, of func(View) va.Outcome) (q Quorum, enough, spread bool) {
+	q = Quorum{Attempted: len(roster.Remotes), Regions: make([]Region, 0, len(roster.Remotes))}
+	for i := range roster.Remotes {
 		if of(views[i+1]) != va.Pass {
-			missing = append(missing, m.Name)
 			continue
 		}
 		q.Corroborated++
-		if !slices.Contains(q.Regions, m.Place.Region) {
-			q.Regions = append(q.Regions, m.Place.Region)
+		if region := roster.Remotes[i].Place.Region; !slices.Contains(q.Regions, region) {
+			q.Regions = append(q.Regions, region)
 		}
 	}
 	slices.Sort(q.Regions)
 	allowed, ok := AllowedNonCorroborations(q.Attempted)
-	allowed = min(allowed, q.Attempted-demand.Quorum) // F7: a caller can ask for more, never for less
-	q.Allowed = allowed
-	if !ok || len(missing) > allowed {
-		return q, &va.Problem{Code: "quorum.missed", Rules: []string{"MPIC-01", "MPIC-03"},
-			Detail: fmt.Sprintf("%s: %s remote perspectives corroborate; %d of %d may fail to, but these did: %v",
-				what, q, allowed, q.Attempted, missing)}
-	}
-	if len(q.Regions) < policy.MinRegions {
-		return q, &va.Problem{Code: "quorum.regions", Rules: []string{"MPIC-04"},
-			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required",
-				what, len(q.Regions), q.Regions, policy.MinRegions)}
-	}
-	return q, nil
+	q.Allowed = min(allowed, q.Attempted-demand.Quorum) // F7: a caller can ask for more, never for less
+	return q, ok && q.Attempted-q.Corroborated <= q.Allowed, len(q.Regions) >= policy.MinRegions
 }

@@ -87,8 +87,9 @@ func plainTXT(text, name, value string) bool {
 	if _, err := strconv.ParseUint(ttl, 10, 31); !owned || !dotted || err != nil {
 		return false
 	}
-	quoted, ok := strings.CutPrefix(rest, "IN\tTXT\t\"")
-	return ok && value != "" && quoted == value+`"`
+	quoted, opened := strings.CutPrefix(rest, "IN\tTXT\t\"")
+	seen, ended := strings.CutSuffix(quoted, `"`)
+	return opened && ended && value != "" && seen == value
 }
 
 // sawPage: DCV-16 and DCV-17, a chain of fetches from the well-known URL over port 80, each by a redirect that is

@@ -35,10 +35,10 @@ func ownResolution(r *va.Report) *va.Problem {
 // (DCV-04, CAA-07), and holds nothing but aliases that lead on from the name, and the records at their end. name has no
 // trailing dot.
 func answers(l *resolver.Lookup, name, kind string) ([]string, error) {
-	name += "."
-	if l.Name != name || l.Type != kind {
-		return nil, fmt.Errorf("where the lookup of %s %s belongs, that of %s %s stands", name, kind, l.Name, l.Type)
+	if asked, rooted := strings.CutSuffix(l.Name, "."); !rooted || asked != name || l.Type != kind {
+		return nil, fmt.Errorf("where the lookup of %s. %s belongs, that of %s %s stands", name, kind, l.Name, l.Type)
 	}
+	name = l.Name
 	if !l.Status.Usable() {
 		return nil, fmt.Errorf("the lookup of %s %s is %s", name, kind, l.Status)
 	}
