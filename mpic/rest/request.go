@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -39,7 +40,7 @@ func decodeForm[T any](body []byte, take func(*form, map[string]any) T) (out T, 
 	f := &form{}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
-	value, err := f.read(d, "", 0)
+	value, err := f.read(d, nil)
 	if err == nil {
 		if _, more := d.Token(); !errors.Is(more, io.EOF) {
 			err = errors.New("something follows the JSON object")
@@ -72,8 +73,31 @@ func (f *form) wrong(pointer, code, format string, args ...any) {
 	f.errs = append(f.errs, FieldError{Pointer: pointer, Code: code, Detail: fmt.Sprintf(format, args...)})
 }
 
+// place is where a value stands in the request; nil for the whole of it.
+type place struct {
+	in *place
+	// name is that of a member, or the number of an item.
+	name  string
+	depth int
+}
+
+func (p *place) at(name string) *place {
+	if p == nil {
+		return &place{name: name, depth: 1}
+	}
+	return &place{in: p, name: name, depth: p.depth + 1}
+}
+
+// pointer names it by RFC 6901.
+func (p *place) pointer() string {
+	if p == nil {
+		return ""
+	}
+	return p.in.pointer() + "/" + escape(p.name)
+}
+
 // read gives one JSON value. encoding/json would take the last of two members of one name, so this takes objects apart.
-func (f *form) read(d *json.Decoder, pointer string, depth int) (any, error) {
+func (f *form) read(d *json.Decoder, here *place) (any, error) {
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -82,13 +106,13 @@ func (f *form) read(d *json.Decoder, pointer string, depth int) (any, error) {
 	if !ok {
 		return t, nil
 	}
-	if depth == maxDepth {
+	if here != nil && here.depth == maxDepth {
 		return nil, fmt.Errorf("values nest deeper than %d levels", maxDepth)
 	}
 	if delim == '[' {
 		list := []any{}
 		for d.More() {
-			v, err := f.read(d, fmt.Sprintf("%s/%d", pointer, len(list)), depth+1)
+			v, err := f.read(d, here.at(strconv.Itoa(len(list))))
 			if err != nil {
 				return nil, err
 			}
@@ -97,20 +121,20 @@ func (f *form) read(d *json.Decoder, pointer string, depth int) (any, error) {
 		_, err = d.Token()
 		return list, err
 	}
-	object := map[string]any{}
+	object := make(map[string]any, 8) // as many as a request has
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
 			return nil, err
 		}
 		name, _ := key.(string) // the decoder takes nothing else in its place
-		at := pointer + "/" + escape(name)
-		v, err := f.read(d, at, depth+1)
+		at := here.at(name)
+		v, err := f.read(d, at)
 		if err != nil {
 			return nil, err
 		}
 		if _, twice := object[name]; twice {
-			f.wrong(at, "request.duplicate", "the member stands twice")
+			f.wrong(at.pointer(), "request.duplicate", "the member stands twice")
 		}
 		object[name] = v
 	}
@@ -188,10 +212,12 @@ func (f *form) text(object map[string]any, pointer, name string) string {
 	return s
 }
 
+var escapes = strings.NewReplacer("~", "~0", "/", "~1")
+
 // escape makes a name part of a JSON pointer (RFC 6901 section 3); very long ones are cut.
 func escape(name string) string {
 	if len(name) > 64 {
 		name = strings.ToValidUTF8(name[:64], "") + "..."
 	}
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	return escapes.Replace(name)
 }
