@@ -361,7 +361,7 @@ func TestCertainIsWhatJudgeWouldSay(t *testing.T) {
 				of := map[bool]va.Outcome{true: va.Pass, false: va.Fail}
 				return withOutcomes(t, a.Probe, name, of[dcv || k == CAAAlone], of[caa || k == DCVAlone])
 			}
-			full := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{report("zurich", state%2 == 0, true)}}
+			full := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{report: report("zurich", state%2 == 0, true)}}
 			q := c.inquire(context.Background(), c.config.Logger, Evidence{Attempt: a, Roster: r}, december)
 			q.take(reply{primary: full.Primary})
 			none := full

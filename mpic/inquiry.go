@@ -185,7 +185,7 @@ func (q *inquiry) closed(state State) Evidence {
 	}
 	if e.Primary == nil {
 		name := e.Roster.Primary.Name
-		e.Primary = &PrimaryReport{q.c.failedReport(e.Attempt.Probe, name,
+		e.Primary = &PrimaryReport{report: q.c.failedReport(e.Attempt.Probe, name,
 			perspectiveProblem("timeout", "%s, the primary, came to no result within %s", name, q.c.config.Deadline))}
 	}
 	return e
@@ -230,16 +230,16 @@ func (q *inquiry) late(a Attestation) (err error) {
 func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) (out *PrimaryReport) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = &PrimaryReport{c.failedReport(probe, m.Name,
+			out = &PrimaryReport{report: c.failedReport(probe, m.Name,
 				perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
 		}
 	}()
-	report, err := asRecorded(c.check(ctx, probe))
+	report, text, err := asRecorded(c.check(ctx, probe))
 	if err != nil {
-		report = c.failedReport(probe, m.Name,
-			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
+		return &PrimaryReport{report: c.failedReport(probe, m.Name,
+			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))}
 	}
-	return &PrimaryReport{report}
+	return &PrimaryReport{report, text}
 }
 
 // askRemote asks one remote and holds what it says to what was asked of it.
@@ -288,12 +288,12 @@ func vet(m Member, a Attestation) Attestation {
 		}
 		if a.Reply != nil {
 			a.Report, a.Signed = &a.Reply.report, a.Reply.signed
-			if err := supply(a.Report, a.Report.Sets); err != nil {
+			if err := a.Reply.complete(); err != nil {
 				return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
 			}
 			break
 		}
-		report, err := asRecorded(*a.Report)
+		report, _, err := asRecorded(*a.Report)
 		if err != nil {
 			return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
 		}
@@ -314,24 +314,33 @@ func vet(m Member, a Attestation) Attestation {
 
 func cut(signed string) string { return signed[:min(len(signed), signedLimit)] }
 
-// asRecorded gives a report that nobody signed as it will be read back from the record, so that Judge now and the auditor later read
+// asRecorded gives a report that nobody signed as it will be read back from the record, and the text of it that it was read from, so that Judge now and the auditor later read
 // the same. A report with a value that has no form there (an outcome that is none) is an error, and so is one that comes without
 // the DNS records on which its proofs rest. One that was signed is what was read from its signed text: see Reply.
-func asRecorded(r va.Report) (out va.Report, err error) {
-	text, err := r.MarshalJSON()
+func asRecorded(r va.Report) (out va.Report, text []byte, err error) {
+	text, err = r.MarshalJSON()
 	if err == nil {
 		err = out.UnmarshalJSON(text)
 	}
 	if err != nil {
-		return va.Report{}, err
+		return va.Report{}, nil, err
 	}
-	return out, supply(&out, r.Sets)
+	return out, text, supply(&out, r.Sets)
 }
 
-// supply leaves a report with the records that its proofs rest on, and no others.
+// supply leaves a report with the records that its proofs rest on, and no others; or with none and an error, where one is missing or
+// has another digest.
 func supply(r *va.Report, sets dnssec.Sets) error {
-	alone := Evidence{Remotes: []Attestation{{Report: r}}}
-	return alone.Supply(sets)
+	r.Sets = nil
+	own := dnssec.Sets{}
+	if missing := r.Choose(own, sets); missing != "" {
+		return fmt.Errorf("mpic: the report rests on the records %s, which are missing", missing)
+	}
+	if err := own.Check(); err != nil {
+		return err
+	}
+	r.Sets = own
+	return nil
 }
 
 // failedReport is the report of a primary that could not make one: what was asked for is an error, never a pass.

@@ -37,7 +37,7 @@ func FuzzReport(f *testing.F) {
 			return
 		}
 		e := evidence[int(method)%len(evidence)]
-		e.Primary = &PrimaryReport{r}
+		e.Primary = &PrimaryReport{report: r}
 		e.Remotes = slices.Clone(e.Remotes)
 		e.Remotes[0] = answered("ashburn", r)
 		d := Judge(e)

@@ -48,6 +48,14 @@ func (r *Reply) Report() va.Report { return r.report }
 // is missing, or has another digest.
 func (r *Reply) Supply(sets dnssec.Sets) error { return supply(&r.report, sets) }
 
+// complete is an error where they are not there. Nothing but Supply gives a reply any, and it gives all.
+func (r *Reply) complete() error {
+	if r.report.Sets != nil {
+		return nil
+	}
+	return r.Supply(nil)
+}
+
 // Answers tells whether the report of an attestation is the very one that was read from its signed reply.
 func (a Attestation) Answers() bool {
 	return a.Reply != nil && a.Report == &a.Reply.report && a.Signed == a.Reply.signed

@@ -79,6 +79,24 @@ func (r *Report) Needs() []string {
 	return slices.Sorted(maps.Keys(needs))
 }
 
+// Choose puts what the proofs of a report rest on from one collection into another, and names what is missing there, if anything is.
+func (r *Report) Choose(into, from dnssec.Sets) (missing string) {
+	for l := range r.EachLookup() {
+		for i := range l.Proof {
+			sum := l.Proof[i].Records
+			if sum == "" {
+				continue
+			}
+			if octets, ok := from[sum]; ok {
+				into[sum] = octets
+			} else if missing == "" {
+				missing = sum
+			}
+		}
+	}
+	return missing
+}
+
 // DCVFinding is what one perspective found of the applicant's control.
 type DCVFinding struct {
 	Outcome Outcome `json:"outcome"`
