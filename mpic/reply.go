@@ -154,6 +154,14 @@ func (r *Reply) Bring(records [][]byte) error {
 	return nil
 }
 
+// complete is an error where they are not there. Nothing but Supply and Bring give a reply any, and they give all.
+func (r *Reply) complete() error {
+	if r.report.Sets != nil {
+		return nil
+	}
+	return r.Supply(nil)
+}
+
 // Answers tells whether the report of an attestation is the very one that was read from its signed reply.
 func (a Attestation) Answers() bool {
 	return a.Reply != nil && a.Report == &a.Reply.report && a.Signed == a.Reply.signed
