@@ -14,7 +14,7 @@ import (
 
 func TestALoadAsksNoMoreThanItIsTold(t *testing.T) {
 	var asked atomic.Int64
-	got, err := load{InFlight: 4, Limit: time.Minute, Most: 10}.run(func(i int) error {
+	got, err := load{InFlight: 4, Limit: time.Minute, Most: 10}.run(t.Context(), func(i int) error {
 		asked.Add(1)
 		if i == 3 {
 			return errors.New("refused")

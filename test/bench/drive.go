@@ -129,10 +129,10 @@ func (t *tally) add(i int, do func(i int) error) {
 	t.Codes[code]++
 }
 
-func (t times) at(percent int) float64 { return at(t.Took, percent) }
+func (t times) at(percent int) float64 { return percentile(t.Took, percent) }
 
-// at is a percentile of what is in order, in milliseconds.
-func at(took []time.Duration, percent int) float64 {
+// percentile is one of what is in order, in milliseconds.
+func percentile(took []time.Duration, percent int) float64 {
 	if len(took) == 0 {
 		return 0
 	}

@@ -89,7 +89,7 @@ func (b *bench) measureFailing(ctx context.Context) error {
 				continue
 			}
 			progress("%-17s %-38s %s: %3.0f/s p50 %.1f ms, %d of %d refused (%s), p50 %.1f ms, well after %s %s", s.name(), t.title, t.cache, rate(len(got.times.Took), got.times.All),
-				got.times.at(50), got.times.Failed, got.times.Failed+len(got.times.Took), got.times.codes(), at(got.times.No, 50), got.healed.Round(time.Millisecond), got.wrong)
+				got.times.at(50), got.times.Failed, got.times.Failed+len(got.times.Took), got.times.codes(), percentile(got.times.No, 50), got.healed.Round(time.Millisecond), got.wrong)
 			b.troubled = append(b.troubled, got)
 		}
 	}
@@ -117,7 +117,7 @@ func (b *bench) suffer(ctx context.Context, s system, t trouble) (got troubled, 
 			return got, err
 		}
 		l.Most = b.Zones
-	} else if err := b.pass(ctx, s, t.trip); err != nil {
+	} else if err := b.pass(ctx, s); err != nil {
 		return got, err
 	}
 	if t.rules != nil {
@@ -138,13 +138,9 @@ func (b *bench) suffer(ctx context.Context, s system, t trouble) (got troubled, 
 	return got, err
 }
 
-// pass has each name validated once: one slow remote may make that take long, and then a part will do.
-func (b *bench) pass(ctx context.Context, s system, trip time.Duration) error {
-	limit := 2 * time.Minute
-	if trip > 0 {
-		limit = 5 * time.Second
-	}
-	t, err := s.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Limit: limit, Most: b.Zones})
+// pass has names validated that will be asked for again; one slow remote may keep some of them out.
+func (b *bench) pass(ctx context.Context, s system) error {
+	t, err := s.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Limit: b.Each, Most: b.Zones})
 	if err == nil {
 		err = t.check()
 	}
@@ -185,7 +181,7 @@ func (b *bench) failingTable() {
 		}
 		t := g.times
 		b.printf("| %s | %s | %s | %.0f | %.1f | %.1f | %.1f%% | %.1f | %.1f | %s | %s |\n", g.title, g.cache, strings.Split(g.system, ",")[0], rate(len(t.Took), t.All), t.at(50), t.at(99),
-			100*float64(t.Failed)/float64(max(1, t.Failed+len(t.Took))), at(t.No, 50), at(t.No, 99), join(t.codes(), g.wrong), healed)
+			100*float64(t.Failed)/float64(max(1, t.Failed+len(t.Took))), percentile(t.No, 50), percentile(t.No, 99), join(t.codes(), g.wrong), healed)
 	}
 	b.printf("\nWith two of five remotes dead four cannot corroborate, and nothing may be granted. What the callers are told then:\n\n")
 	for _, g := range b.troubled {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/delay"
-	"github.com/quorate/quorate/test/document"
 	"github.com/quorate/quorate/test/world"
 )
 
@@ -53,6 +51,7 @@ type bench struct {
 	grown    []grown
 	loads    []overload
 	samples  []sample
+	soaked   times
 	failures []failure
 	took     map[string]time.Duration // by section
 	before   string                   // the load average
