@@ -165,7 +165,8 @@ func (d *door) posted(r *http.Request) *Problem {
 	return p
 }
 
-// enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
+// enter takes a place for the client and one of all. Nobody waits here: the coordinator has the only queue, and more behind it would only hide
+// the load.
 func (d *door) enter(c *client) (leave func(), p *Problem) {
 	select {
 	case c.slots <- struct{}{}:

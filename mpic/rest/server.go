@@ -57,7 +57,7 @@ type Config struct {
 	Clients   []Client
 	// Permits makes permits. Without it their paths are not there.
 	Permits Permits
-	// MaxInFlight is how many validations run at a time over all clients; 0 means 256. What is more gets status 503.
+	// MaxInFlight is how many validations run or wait for their turn at a time over all clients; 0 means 256. What is more gets status 503.
 	MaxInFlight int
 	Logger      *slog.Logger
 }
@@ -265,7 +265,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, most int64) ([
 	return body, nil
 }
 
-// enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
+// enter takes a place for the client and one of all. Nobody waits here: the coordinator has the only queue, and more behind it would only hide the load.
 func (s *Server) enter(client *member) (leave func(), problem *Problem) {
 	select {
 	case client.slots <- struct{}{}:
@@ -291,6 +291,8 @@ func notDone(err error) *Problem {
 		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so the answer is no; the record stands", 5)
 	case errors.Is(err, mpic.ErrUnread):
 		return overload(http.StatusServiceUnavailable, "record.unreadable", "the records could not be read, so the answer is no", 5)
+	case errors.Is(err, mpic.ErrBusy):
+		return overload(http.StatusServiceUnavailable, "gate.overload", "as many validations as may be are under way or wait for their turn", 2)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrShadow):
