@@ -27,10 +27,11 @@ var sites = [6]string{"frankfurt", "ashburn", "sao-paulo", "johannesburg", "sing
 // rirs are the sites' regions in Boulder's words.
 var rirs = [6]string{"RIPE", "ARIN", "LACNIC", "AFRINIC", "APNIC", "RIPE"}
 
-// The configurations are those of `quorate init` but for addresses, metrics (which are where allocations are read), and room for 256 in flight.
+// The configurations are those of `quorate init` but for addresses, metrics (which are where allocations are read), and a client that may have as much
+// in flight as the gate bears.
 const gateConfig = `listen: "127.0.0.1:%[1]d"
 tls: {certificate: tls.pem, key: tls-key.pem}
-clients: [{name: ra-1, api_key_sha256: "{{.APIKey}}", in_flight: 256}]
+clients: [{name: ra-1, api_key_sha256: "{{.APIKey}}", in_flight: 1024}]
 identity: {certificate: identity.pem, key: identity-key.pem}
 journal: {%[2]s}
 checkpoints: {key: log.key, memory: log.memory}
@@ -49,7 +50,7 @@ const perspectiveConfig = `name: {{.Name}}
 listen: "192.0.2.1:8444"
 tls: {certificate: tls.pem, key: tls-key.pem}
 signing_key: signing-key.pem
-gates: [{name: gate, tls_key: "{{.Gate}}", in_flight: 256}]
+gates: [{name: gate, tls_key: "{{.Gate}}"}]
 source_address: 192.0.2.99
 metrics: {listen: "192.0.2.1:9090"}
 `

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,9 +23,6 @@ var more = [15]site{{"mumbai", "APNIC", 19.08, 72.88}, {"tokyo", "APNIC", 35.68,
 // allSites are primary and remotes, as many as there can be.
 var allSites = [len(sites) + len(more)]struct{}{}
 
-// keysOf has, for each remote of an init, what a roster holds of its keys.
-const keysOf = "{{range .Remotes}}{{.Name}} {{.TLSKey}} {{.SigningKey}}\n{{end}}"
-
 // grow adds remotes until there are n. `quorate init` makes five at a time; each further five are taken from one of their own.
 func (o *ours) grow(ctx context.Context, n int) error {
 	gate, err := o.gateKey()
@@ -33,16 +31,7 @@ func (o *ours) grow(ctx context.Context, n int) error {
 	}
 	for batch := 1; len(o.names) < n; batch++ {
 		dir := fmt.Sprintf("%s.%d", o.dir, batch)
-		templates := dir + ".templates"
-		if err := os.Mkdir(templates, 0o700); err != nil {
-			return err
-		}
-		for name, text := range map[string]string{"quorate.yaml.tmpl": keysOf, "perspective.yaml.tmpl": perspectiveConfig} {
-			if err := os.WriteFile(filepath.Join(templates, name), []byte(text), 0o600); err != nil {
-				return err
-			}
-		}
-		if _, err := command(ctx, "", filepath.Join(o.stage.Dir, "quorate"), "init", dir, "--issuer", issuer, "--templates", templates); err != nil {
+		if _, err := command(ctx, "", filepath.Join(o.stage.Dir, "quorate"), "init", dir, "--issuer", issuer, "--templates", o.dir+".templates"); err != nil {
 			return err
 		}
 		keys, err := os.ReadFile(filepath.Join(dir, "gate", "quorate.yaml"))
@@ -50,8 +39,8 @@ func (o *ours) grow(ctx context.Context, n int) error {
 			return err
 		}
 		for line := range strings.Lines(string(keys)) {
-			if f := strings.Fields(line); len(f) == 3 && len(o.names) < n {
-				if err := o.add(dir, gate, f[0], f[1], f[2]); err != nil {
+			if strings.HasPrefix(line, "  - {name: ") && len(o.names) < n {
+				if err := o.add(dir, gate, line); err != nil {
 					return err
 				}
 			}
@@ -60,8 +49,14 @@ func (o *ours) grow(ctx context.Context, n int) error {
 	return nil
 }
 
-// add takes a remote of another init.
-func (o *ours) add(dir, gate, old, tlsKey, signingKey string) error {
+// add takes a remote of another init, whose line in the roster there is given.
+func (o *ours) add(dir, gate, line string) error {
+	old, err := between(line, "name: ", ",")
+	tlsKey, tlsErr := between(line, `tls_key: "`, `"`)
+	signingKey, signingErr := between(line, `signing_key: "`, `"`)
+	if err := errors.Join(err, tlsErr, signingErr); err != nil {
+		return err
+	}
 	i, s := len(o.names)+1, more[len(o.names)+1-len(sites)]
 	to := filepath.Join(o.dir, "perspectives", s.name)
 	if err := os.Rename(filepath.Join(dir, "perspectives", old), to); err != nil {
