@@ -99,7 +99,7 @@ func (b *bench) arrive(ctx context.Context, s system, o *overload) error {
 }
 
 func (b *bench) aboveTable() {
-	b.printf("## Above capacity\n\nCapacity is what is granted in a second with 128 in flight. Then validations arrive at a multiple of it for %s, answered or not; up to %d answers are waited for at a time, "+
+	b.printf("Capacity is what is granted in a second with 128 in flight. Then validations arrive at a multiple of it for %s, answered or not; up to %d answers are waited for at a time, "+
 		"and what would arrive beyond is not sent. What makes the load runs on the same processors, and takes more of them the more arrives. Back: how long after the last answer "+
 		"until, with 16 in flight, nine tenths of what was granted before were granted in a second (one second is the least that is measured).\n\n"+
 		"| System | Capacity/s | Arriving | Granted/s | p50 ms | p99 ms | Not granted/s | p50 ms | p99 ms | how many, as what | Not sent | Memory MiB | Processors used | Back s |\n"+

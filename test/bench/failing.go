@@ -165,7 +165,7 @@ func (b *bench) heal(ctx context.Context, s system, got *troubled) error {
 }
 
 func (b *bench) failingTable() {
-	b.printf("## What fails beside validations\n\nBy dns-01, 16 in flight, remotes beside the gate; Quorate keeps its records in SQLite. The troubles begin when all is well and running, "+
+	b.printf("By dns-01, 16 in flight, remotes beside the gate; Quorate keeps its records in SQLite. The troubles begin when all is well and running, "+
 		"and are those of nftables (and of a proxy that delays), the same for both. A remote that refuses is a process that is gone; a silent one has lost all packets, those of "+
 		"connections that stand too. Lost packets are lost in each direction by itself, to and from all name servers. Warm cells take %s, and Unbound, beside Boulder, then answers from "+
 		"its memory; cold ones ask each name once. Well again: how long after the end of the trouble 16 validations at once were all granted.\n\n"+

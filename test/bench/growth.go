@@ -95,7 +95,7 @@ func (b *bench) wider(ctx context.Context, number, n int) (err error) {
 }
 
 func (b *bench) growthTable() {
-	b.printf("## Growth\n\nWarm, dns-01, 16 in flight. Records are filled up to that number by test/scale, each with the real evidence of a primary and five remotes; those that " +
+	b.printf("Warm, dns-01, 16 in flight. Records are filled up to that number by test/scale, each with the real evidence of a primary and five remotes; those that " +
 		"validations made before are among them, and the measurement itself adds some thousand. Columns are as above.\n\n" +
 		"| In store | Engine | Validations/s | p50 ms | p99 ms | CPU s per 1000: gate | remotes | database | Gate's memory MiB |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, g := range b.grown {

@@ -31,7 +31,7 @@ func (b *bench) validations() {
 }
 
 func (b *bench) heading() {
-	b.printf("## Whole validations\n\nThe machine: %s.\n\n", machine())
+	b.printf("The machine: %s.\n\n", machine())
 	b.printf("One validation is DCV and CAA of one name; five remotes, four needed; %d signed zones (ECDSA P-256, NSEC3) on NSD, everything on one machine in a "+
 		"network namespace, name servers, web host and load included. A gate (or boulder-va) and each remote is a process. Quorate resolves by itself, "+
 		"and writes each record durably to its log before it answers; it is asked over REST. Boulder (v0.20260901.0) has an Unbound beside each "+

@@ -83,7 +83,7 @@ func (b *bench) flow(ctx context.Context, s system, method, cache string) (f flo
 }
 
 func (b *bench) upstreamTable() {
-	b.printf("## What goes over the wire\n\nFor one validation, all perspectives together, each name once, 16 in flight, counted by nftables and NSD; octets are with the headers of IP, " +
+	b.printf("For one validation, all perspectives together, each name once, 16 in flight, counted by nftables and NSD; octets are with the headers of IP, " +
 		"UDP and TCP. Queries are what NSD had; packets and octets are those to and from the name servers, and between gate and remotes (TCP, its " +
 		"acknowledgements, TLS, and new connections where the processes were started anew).\n\n" +
 		"| Method | Memory | System | Queries | Packets to name servers | KB to | KB from | KB to remotes | KB from remotes |\n|---|---|---|---|---|---|---|---|---|\n")
