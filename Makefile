@@ -56,7 +56,7 @@ benchmarks: ## Go benchmarks of the hot paths, in benchstat's form: those of BEN
 
 benchstat: ## the same, COUNT times in turns, at the revision OLD and here, compared
 	@test -n '$(OLD)' || { echo 'make benchstat OLD=revision [BENCH=regexp] [PKGS=./mpic] [COUNT=6]'; exit 2; }
-	@mkdir -p .cache; rm -f .cache/bench.*.txt; git worktree prune; d=$$(mktemp -d); trap "git worktree remove --force $$d/old; rm -rf $$d" EXIT; \
+	@mkdir -p .cache; rm -f .cache/bench.*.txt; d=$$(mktemp -d); trap "git worktree remove --force $$d/old; rm -rf $$d" EXIT; \
 	  git worktree add -q --detach "$$d/old" '$(OLD)'; for i in $$(seq $(COUNT)); do for at in "$$d/old" .; do for p in $(PKGS); do \
 	  ! test -d "$$at/$$p" || (cd "$$at" && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem "$$p") >> .cache/bench.$$(basename "$$at" | tr . n).txt || exit 1; \
 	  done; done; done; \

@@ -101,15 +101,16 @@ func rate(n int, in time.Duration) float64 { return float64(n) / in.Seconds() }
 func (b *bench) suffer(ctx context.Context, s system, t trouble) (got troubled, err error) {
 	got = troubled{system: s.name(), trouble: t}
 	l := load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Limit: b.Each}
-	if t.trip > 0 {
-		if err := s.move(func(i int, at string) (string, error) {
-			if i == len(sites)-1 {
-				return b.behind(at, t.trip)
-			}
-			return near(i, at)
-		}); err != nil {
-			return got, err
+	// Whoever asks is started anew: what it has learned of remotes by the trouble before would change this one.
+	if err := s.move(func(i int, at string) (string, error) {
+		if i == len(sites)-1 && t.trip > 0 {
+			return b.behind(at, t.trip)
 		}
+		return near(i, at)
+	}); err != nil {
+		return got, err
+	}
+	if t.trip > 0 {
 		defer func() { err = errors.Join(err, s.move(near)) }()
 	}
 	if t.cache == "cold" {
