@@ -265,8 +265,8 @@ func (c *Checker) guarded(ctx context.Context, log probeLog, what string, check 
 		}
 	}()
 	o, p = check()
-	switch _, known := outcomeNames[o]; {
-	case !known || o == NotChecked || (o == Pass) != (p == nil):
+	switch {
+	case o.name() == "" || o == NotChecked || (o == Pass) != (p == nil):
 		fault("an outcome that does not go with its problem", nil)
 	case p != nil:
 		log.tell(ctx, slog.LevelInfo, "checked", slog.String("check", what), slog.String("outcome", o.String()), slog.String("code", p.Code))

@@ -129,7 +129,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.ErrorContext(r.Context(), "a request could not be carried out", "client", client.Name, "identifier", calls[0].Request.Identifier, "error", err)
 		no := refuse(http.StatusServiceUnavailable, "the request could not be carried out, or not be recorded, so the answer is no")
 		no.retryAfter = "5"
-		if errors.Is(err, mpic.ErrShadow) {
+		switch {
+		case errors.Is(err, mpic.ErrBusy):
+			no = refuse(http.StatusServiceUnavailable, "gate.overload: as many attempts as may be are under way or wait for their turn")
+			no.retryAfter = "2"
+		case errors.Is(err, mpic.ErrShadow):
 			no = refuse(http.StatusServiceUnavailable, "gate.shadow: the gate runs in the shadow of another system, which answers in its place")
 		}
 		s.refuse(w, r, no)

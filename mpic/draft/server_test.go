@@ -225,6 +225,14 @@ func TestFaultsAreNo(t *testing.T) {
 	}
 }
 
+func TestABusyGateAsksToComeAgain(t *testing.T) {
+	f := newFront(t)
+	f.carrier.carry = func(mpic.Call) (mpic.Result, error) { return mpic.Result{}, mpic.ErrBusy }
+	status, _, header := f.ask(`{"method":"dns","domain":"example.com","record-type":"TXT","prefix":"_acme-challenge","expected":"X"}`)
+	require.Equal(t, 503, status)
+	require.Equal(t, "2", header.Get("Retry-After"))
+}
+
 func TestClientsHaveTheirShares(t *testing.T) {
 	f := newFront(t, func(c *Config) { c.MaxInFlight = 2 })
 	begun, release := make(chan struct{}), make(chan struct{})

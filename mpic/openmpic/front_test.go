@@ -61,6 +61,7 @@ func TestWhatIsNotDoneIsNoAnswer(t *testing.T) {
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten"},
 		"audit line": {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing"},
+		"busy":       {errors.Join(mpic.ErrBusy, inner), 503, "gate.overload"},
 		"request":    {errors.Join(mpic.ErrRequest, inner), 400, "request.invalid"},
 		"gone":       {context.Canceled, 503, "gate.overload"},
 		"unforeseen": {inner, 500, "gate.failed"},

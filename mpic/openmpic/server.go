@@ -231,6 +231,8 @@ func notDone(err error) *Problem {
 		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so there is no answer", 5)
 	case errors.Is(err, mpic.ErrAuditLog):
 		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so there is no answer", 5)
+	case errors.Is(err, mpic.ErrBusy):
+		return overload(http.StatusServiceUnavailable, "gate.overload", "as many checks as may be are under way or wait for their turn", 2)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrRequest):

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -399,6 +400,7 @@ func TestREC_05_NoRecordNoAnswer(t *testing.T) {
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten", "5"},
 		"audit log":  {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten", "5"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing", "5"},
+		"busy":       {fmt.Errorf("%w: %w", mpic.ErrBusy, inner), 503, "gate.overload", "2"},
 		"shadow":     {mpic.ErrShadow, 503, "gate.shadow", ""},
 		"request":    {mpic.ErrRequest, 400, "request.invalid", ""},
 		"went away":  {context.Canceled, 503, "gate.overload", "2"},

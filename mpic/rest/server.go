@@ -57,7 +57,7 @@ type Config struct {
 	Clients   []front.Client
 	// Permits makes permits. Without it their paths are not there.
 	Permits Permits
-	// MaxInFlight is how many validations run at a time over all clients; 0 means 256. What is more gets status 503.
+	// MaxInFlight is how many validations run or wait for their turn at a time over all clients; 0 means 256. What is more gets status 503.
 	MaxInFlight int
 	Logger      *slog.Logger
 }
@@ -208,13 +208,13 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, client *front.Memb
 		return
 	}
 	d := result.Decision.Recorded()
-	v := describe(Record{Number: result.Number, Evidence: result.Evidence, Decision: &d})
-	w.Header().Set("Location", validations+"/"+v.Attempt)
-	if !result.Decision.Granted() {
-		s.refuse(w, r, client.Name, refused(v))
+	record := Record{Number: result.Number, Evidence: result.Evidence, Decision: &d}
+	w.Header().Set("Location", validations+"/"+result.Evidence.Attempt.ID())
+	if !result.Decision.Granted() { // whoever is refused wants to know what was found
+		s.refuse(w, r, client.Name, refused(describe(record)))
 		return
 	}
-	s.answer(w, r, http.StatusCreated, v)
+	s.answer(w, r, http.StatusCreated, summarize(record))
 }
 
 // accept reads a request and takes a place for it; otherwise it has answered. leave is to be called at the end.
@@ -263,6 +263,8 @@ func notDone(err error) *Problem {
 		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so the answer is no; the record stands", 5)
 	case errors.Is(err, mpic.ErrUnread):
 		return overload(http.StatusServiceUnavailable, "record.unreadable", "the records could not be read, so the answer is no", 5)
+	case errors.Is(err, mpic.ErrBusy):
+		return overload(http.StatusServiceUnavailable, "gate.overload", "as many validations as may be are under way or wait for their turn", 2)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrShadow):

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -63,7 +64,7 @@ func (g *Gate) newBoulder(c config.Gate, primary mpic.Member) (*boulder.Server, 
 	}
 	front := boulder.Config{Incumbent: incumbent, Primary: primary, Certificate: certificate, ClientCAs: roots,
 		Clients:  boulder.Clients{VA: b.VAClients, CAA: b.CAAClients, Health: b.HealthClients},
-		Accounts: b.AccountURIPrefixes, Ready: g.Store.Ping, MaxInFlight: b.InFlight, MaxConnections: b.Connections, Logger: g.log}
+		Accounts: b.AccountURIPrefixes, Ready: g.Store.Ping, MaxInFlight: cmp.Or(b.InFlight, c.Limits.Places()), MaxConnections: b.Connections, Logger: g.log}
 	if incumbent == nil {
 		front.Coordinator = g.Coordinator
 	}

@@ -28,7 +28,7 @@ func (g *Gate) newOpenMPIC(c config.Gate, doors Doors) (*openmpic.Server, error)
 		return nil, err
 	}
 	front := openmpic.Config{Incumbent: incumbent, Clients: openMPICClients(c.OpenMPIC.Clients), Issuers: c.Issuers,
-		MaxAttempts: c.OpenMPIC.MaxAttempts, MaxInFlight: c.Limits.InFlight, Logger: g.log, Now: doors.clock()}
+		MaxAttempts: c.OpenMPIC.MaxAttempts, MaxInFlight: c.Limits.Places(), Logger: g.log, Now: doors.clock()}
 	if incumbent == nil {
 		front.Validator = g.Coordinator
 	}
