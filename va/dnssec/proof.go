@@ -152,8 +152,10 @@ type Sets map[string][]byte
 
 // Check tells whether each digest is that of its octets.
 func (s Sets) Check() error {
+	var text [2 * sha256.Size]byte
 	for sum, octets := range s {
-		if got := sha256.Sum256(octets); hex.EncodeToString(got[:]) != sum {
+		got := sha256.Sum256(octets)
+		if hex.Encode(text[:], got[:]); string(text[:]) != sum {
 			return fmt.Errorf("dnssec: the records with the digest %s have another one", sum)
 		}
 	}
