@@ -1,10 +1,13 @@
 package va
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -234,4 +237,44 @@ func TestWhereRecordsStoodIsBounded(t *testing.T) {
 	require.Equal(t, -1, f.first([]string{"n0.example.com"}))
 	f.note(last, false)
 	require.Equal(t, -1, f.first([]string{last}))
+}
+
+// Where the name's own lookup takes long, the others begin beside it, whatever stood there lately: each has the time that it would have
+// had. A climb that has its answer begins none.
+func TestAHintCostsAClimbNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := map[string]time.Duration{}
+		var mu sync.Mutex
+		var start time.Time
+		slow := time.Duration(0)
+		s := &table{records: map[string][]string{"shop.example.com CAA": {`CAA 0 issue "ca.example"`}}}
+		c := checker(t, s)
+		c.lookup = func(ctx context.Context, name string, qtype uint16) *resolver.Answer {
+			if qtype == dns.TypeCAA {
+				mu.Lock()
+				began[name] = time.Since(start)
+				mu.Unlock()
+			}
+			if qtype == dns.TypeCAA && name == "shop.example.com" {
+				time.Sleep(slow)
+			}
+			return s.lookup(ctx, name, qtype)
+		}
+		check := func() CAAFinding {
+			clear(began)
+			start = time.Now()
+			return c.CAA(t.Context(), request(HTTP01), DenyFailure)
+		}
+		require.Equal(t, Pass, check().Outcome)
+		require.Equal(t, Pass, check().Outcome)
+		require.Len(t, began, 1)
+		slow = 3 * time.Second
+		require.Equal(t, Pass, check().Outcome)
+		require.Equal(t, map[string]time.Duration{"shop.example.com": 0, "example.com": hintLasts, "com": hintLasts}, began)
+		s.records = nil
+		f := check()
+		require.Equal(t, Pass, f.Outcome)
+		require.Len(t, f.Lookups, 3)
+		require.Equal(t, 3*time.Second, time.Since(start))
+	})
 }
