@@ -90,30 +90,33 @@ func benchCPU(b *testing.B) time.Duration {
 
 // BenchmarkProbe is one perspective's DCV and CAA of one name, with its resolver and without JSON, signature and gate. What counts
 // is cpu-us/op, of which the system's work for the sockets is a part: ns/op has the waiting for name servers in it. A cold probe
-// starts with an empty resolver; a warm one knows the zone and its keys.
+// starts with an empty resolver, one in a new zone knows those above, and a warm one knows the zone and its keys.
 func BenchmarkProbe(b *testing.B) {
 	var at benchPlace
 	w, err := child.Spawn("bench-world", nil, &at)
 	require.NoError(b, err)
 	defer func() { require.NoError(b, w.Stop()) }()
 	for _, method := range []Method{DNS01, HTTP01, TLSALPN01} {
-		for _, cache := range []string{"warm", "cold"} {
+		for _, cache := range []string{"warm", "new-zone", "cold"} {
 			for _, inflight := range []int{1, 16} {
-				b.Run(fmt.Sprintf("%s/%s/%d", method, cache, inflight), func(b *testing.B) { benchProbes(b, at, method, cache == "warm", inflight) })
+				b.Run(fmt.Sprintf("%s/%s/%d", method, cache, inflight), func(b *testing.B) { benchProbes(b, at, method, cache, inflight) })
 			}
 		}
 	}
 }
 
-func benchProbes(b *testing.B, at benchPlace, method Method, warm bool, inflight int) {
+func benchProbes(b *testing.B, at benchPlace, method Method, cache string, inflight int) {
 	perspectives := make([]*Checker, 1)
-	if !warm {
+	if cache != "warm" {
 		perspectives = make([]*Checker, b.N)
 	}
 	metrics, err := resolver.NewMetrics(prometheus.NewRegistry())
 	require.NoError(b, err)
 	for i := range perspectives {
 		perspectives[i] = benchPerspective(b, at, metrics)
+		if cache == "new-zone" {
+			require.Equal(b, Pass, perspectives[i].Check(b.Context(), live(benchZone(i+1), method)).CAA.Outcome)
+		}
 	}
 	var queries atomic.Int64
 	one := func(i int) {
@@ -125,7 +128,7 @@ func benchProbes(b *testing.B, at benchPlace, method Method, warm bool, inflight
 			queries.Add(int64(len(l.Queries)))
 		}
 	}
-	if warm {
+	if cache == "warm" {
 		for i := range benchZones {
 			one(i)
 		}
