@@ -197,7 +197,7 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	}
 	room := r.bodies.Get().(*bytes.Buffer)
 	defer r.free(room) // what is kept of a body is copied
-	_, err = room.ReadFrom(io.LimitReader(response.Body, maxReply+1))
+	err = readBody(ctx, room, response, maxReply+1)
 	body = room.Bytes()
 	if err != nil {
 		state, p := r.broken(ctx, err)
@@ -223,6 +223,14 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	return mpic.Answered, read, "", nil
 }
 
+// readBody reads a body up to a limit. One that ends when ctx does is an error: the end may be what the other side made of ours.
+func readBody(ctx context.Context, into *bytes.Buffer, response *http.Response, limit int64) error {
+	if _, err := into.ReadFrom(io.LimitReader(response.Body, limit)); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
 // free keeps a buffer for another reply, unless it has grown beyond those of usual ones.
 func (r *Remote) free(room *bytes.Buffer) {
 	if room.Cap() <= 64<<10 {
@@ -233,7 +241,9 @@ func (r *Remote) free(room *bytes.Buffer) {
 
 // refused reads an answer that is no report.
 func (r *Remote) refused(ctx context.Context, response *http.Response) (mpic.State, *mpic.Reply, string, *va.Problem) {
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
+	var room bytes.Buffer
+	err := readBody(ctx, &room, response, maxProblem)
+	body := room.Bytes()
 	if err != nil {
 		state, p := r.broken(ctx, err)
 		return state, nil, kept(body), p
@@ -274,6 +284,9 @@ func (r *Remote) problem(code, format string, args ...any) *va.Problem {
 
 // isMedia compares a Content-Type with a media type; parameters do not matter.
 func isMedia(header, want string) bool {
+	if header == want {
+		return true
+	}
 	got, _, err := mime.ParseMediaType(header)
 	return err == nil && got == want
 }

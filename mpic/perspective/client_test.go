@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,8 +67,7 @@ func TestRemoteKeepsItsConnections(t *testing.T) {
 	var mu sync.Mutex
 	connections := make(map[string]bool)
 	const many = 32
-	together := make(chan struct{})
-	var wait atomic.Bool
+	var together sync.WaitGroup // none is answered before all have come
 	id := newIdentity(t, "nrt")
 	s := hostile(t, id, func(rw http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -77,27 +75,24 @@ func TestRemoteKeepsItsConnections(t *testing.T) {
 		mu.Unlock()
 		require.Equal(t, "HTTP/1.1", r.Proto)
 		require.NotContains(t, r.Header, "Idempotency-Key")
-		if wait.Load() {
-			together <- struct{}{}
-		}
+		together.Done()
+		together.Wait()
 		answer(t, rw, r, id)
 	})
 	r := newClient(t, memberOf("nrt", s.URL+"/below/", id), w.gate, (&journal{}).logger())
 	for range 3 {
+		together.Add(1)
 		require.Equal(t, mpic.Answered, r.Attest(t.Context(), newProbe()).State)
 	}
 	require.Len(t, connections, 1)
-	wait.Store(true)
 	for range 3 {
+		together.Add(many)
 		var all sync.WaitGroup
 		for range many {
 			all.Go(func() {
 				a := r.Attest(t.Context(), newProbe())
 				require.Equal(t, mpic.Answered, a.State, "%v", a.Problem)
 			})
-		}
-		for range many {
-			<-together
 		}
 		all.Wait()
 	}
