@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/quorate/quorate/va"
@@ -155,6 +154,14 @@ func (r *Reply) Bring(records [][]byte) error {
 	return nil
 }
 
+// complete is an error where they are not there. Nothing but Supply and Bring give a reply any, and they give all.
+func (r *Reply) complete() error {
+	if r.report.Sets != nil {
+		return nil
+	}
+	return r.Supply(nil)
+}
+
 // Answers tells whether the report of an attestation is the very one that was read from its signed reply.
 func (a Attestation) Answers() bool {
 	return a.Reply != nil && a.Report == &a.Reply.report && a.Signed == a.Reply.signed
@@ -202,11 +209,18 @@ func cutFlattened(text []byte) (flattened, bool) {
 		return flattened{}, false
 	}
 	f := flattened{string(text[len(first):start]), text[start+len(second) : end], string(text[end+len(third) : len(text)-2])}
-	return f, plain.MatchString(f.Protected) && plain.MatchString(f.Signature)
+	return f, plain(f.Protected) && plain(f.Signature)
 }
 
-// plain is base64url.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+// plain tells base64url.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
 
 // compact gives the JWS as it was received.
 func (f flattened) compact() string {
@@ -224,7 +238,18 @@ type keptAttestation[S any] struct {
 
 // MarshalJSON and UnmarshalJSON serve the record: a report that was signed is kept once, as it was signed. It stands there as JSON
 // where its octets survive that, and otherwise in the string that was received.
-func (a Attestation) MarshalJSON() ([]byte, error) {
+func (a Attestation) MarshalJSON() ([]byte, error) { return a.AppendJSON(nil) }
+
+// AppendJSON appends to b what MarshalJSON gives, an answer without going over the report as JSON again.
+func (a Attestation) AppendJSON(b []byte) ([]byte, error) {
+	if out, ok := a.appendAnswer(b); ok {
+		return out, nil
+	}
+	text, err := a.marshal()
+	return append(b, text...), err
+}
+
+func (a Attestation) marshal() ([]byte, error) {
 	k := keptAttestation[any]{attestation: attestation(a), Report: a.Report}
 	if a.Signed == "" {
 		return json.Marshal(k)
@@ -241,6 +266,65 @@ func (a Attestation) MarshalJSON() ([]byte, error) {
 	}
 	k.Signed = a.Signed
 	return json.Marshal(k)
+}
+
+// appendAnswer writes an answer whose report was read from its signed reply, so that the payload is known to be one JSON value. False is
+// for everything else, and where the payload may be a text that encoding/json would write otherwise.
+func (a Attestation) appendAnswer(b []byte) ([]byte, bool) {
+	if a.State != Answered || !a.Answers() {
+		return nil, false
+	}
+	protected, rest, _ := strings.Cut(a.Signed, ".")
+	encoded, signature, found := strings.Cut(rest, ".")
+	if !found || !plain(protected) || !plain(signature) {
+		return nil, false
+	}
+	head := attestation(a)
+	head.Report, head.Signed = nil, ""
+	text, err := json.Marshal(head)
+	if err != nil {
+		return nil, false
+	}
+	b = append(append(b, text[:len(text)-1]...), `,"signed":{"protected":"`...)
+	b = append(append(b, protected...), `","payload":`...)
+	start := len(b)
+	if b, err = base64.RawURLEncoding.Strict().AppendDecode(b, []byte(encoded)); err != nil || strings.ContainsAny(encoded, "\r\n") {
+		return nil, false
+	}
+	if payload := b[start:]; !bytes.HasPrefix(payload, []byte("{")) || !settled(payload) {
+		return nil, false
+	}
+	b = append(append(b, `,"signature":"`...), signature...)
+	return append(b, `"}}`...), true
+}
+
+// settled tells that encoding/json writes a JSON text again as it is: nothing in it has to be escaped, and no white space stands between
+// its tokens. It may say no to a text where a blank in a string looks as if it stood between tokens.
+func settled(text []byte) bool {
+	for _, c := range []byte("<>&\t\n\r") {
+		if bytes.IndexByte(text, c) >= 0 {
+			return false
+		}
+	}
+	if bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029")) {
+		return false
+	}
+	for at := 0; ; at++ {
+		next := bytes.IndexByte(text[at:], ' ')
+		if next < 0 {
+			return true
+		}
+		at += next
+		// In a string the last quotation mark begins it or is escaped. One that ends a string has a sign of punctuation behind it.
+		quote := bytes.LastIndexByte(text[:at], '"')
+		if quote < 1 {
+			return false
+		}
+		escaped := text[quote-1] == '\\' && text[max(quote-2, 0)] != '\\'
+		if c := text[quote+1]; !escaped && (c == ':' || c == ',' || c == '}' || c == ']' || c == ' ' || text[quote-1] == '\\') {
+			return false
+		}
+	}
 }
 
 // readAnswer reads an answer in the form that MarshalJSON writes, without going over the report more than once. False is for
