@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"strings"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
 )
 
-// Reply is a remote's signed reply, and the report that was read from its payload. Only ReadReply, Compact and the record make one, so
+// Reply is a remote's signed reply, its payload, and the report that was read from it. Only ReadReply, Compact and the record make one, so
 // that the report is the one that was signed: what Judge reads now is what the record gives back later. Whose signature it is, and
 // whether it holds, is perspective.Verify's to say.
 type Reply struct {
@@ -274,9 +276,8 @@ func (a Attestation) appendAnswer(b []byte) ([]byte, bool) {
 	if a.State != Answered || !a.Answers() {
 		return nil, false
 	}
-	protected, rest, _ := strings.Cut(a.Signed, ".")
-	encoded, signature, found := strings.Cut(rest, ".")
-	if !found || !plain(protected) || !plain(signature) {
+	protected, _, signature, err := cutCompact(a.Signed)
+	if payload := a.Reply.payload; err != nil || !plain(protected) || !plain(signature) || !bytes.HasPrefix(payload, []byte("{")) || !settled(payload) {
 		return nil, false
 	}
 	head := attestation(a)
@@ -287,14 +288,8 @@ func (a Attestation) appendAnswer(b []byte) ([]byte, bool) {
 	}
 	b = append(append(b, text[:len(text)-1]...), `,"signed":{"protected":"`...)
 	b = append(append(b, protected...), `","payload":`...)
-	start := len(b)
-	if b, err = base64.RawURLEncoding.Strict().AppendDecode(b, []byte(encoded)); err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return nil, false
-	}
-	if payload := b[start:]; !bytes.HasPrefix(payload, []byte("{")) || !settled(payload) {
-		return nil, false
-	}
-	b = append(append(b, `,"signature":"`...), signature...)
+	b = append(append(b, a.Reply.payload...), `,"signature":"`...)
+	b = append(b, signature...)
 	return append(b, `"}}`...), true
 }
 
@@ -341,7 +336,7 @@ func (a *Attestation) readAnswer(b []byte) bool {
 		return false
 	}
 	var k keptAttestation[json.RawMessage]
-	if json.Unmarshal(append(b[:start:start], '}'), &k) != nil || k.State != Answered || k.Report != nil || k.Signed != nil {
+	if jsonv2.Unmarshal(append(b[:start:start], '}'), &k) != nil || k.State != Answered || k.Report != nil || k.Signed != nil {
 		return false
 	}
 	signed := f.compact()

@@ -70,22 +70,27 @@ func (k *keptReport) restore() (Report, error) {
 	k.Start = r.Started
 	r.DCV, r.CAA = DCVFinding(k.DCV.plainDCV), CAAFinding(k.CAA.plainCAA)
 	var failed error
-	restore := func(kept resolver.Kept) resolver.Lookup {
-		l, err := k.Restore(kept)
+	restore := func(kept *resolver.Kept) resolver.Lookup {
+		l, err := k.Restore(*kept)
 		if failed == nil {
 			failed = err
 		}
 		return l
 	}
-	for _, kept := range k.DCV.Lookups {
-		r.DCV.Lookups = append(r.DCV.Lookups, restore(kept))
+	all := func(kept []resolver.Kept) []resolver.Lookup {
+		if len(kept) == 0 {
+			return nil
+		}
+		lookups := make([]resolver.Lookup, len(kept))
+		for i := range kept {
+			lookups[i] = restore(&kept[i])
+		}
+		return lookups
 	}
-	for _, kept := range k.CAA.Lookups {
-		r.CAA.Lookups = append(r.CAA.Lookups, restore(kept))
-	}
+	r.DCV.Lookups, r.CAA.Lookups = all(k.DCV.Lookups), all(k.CAA.Lookups)
 	for _, f := range k.CAA.Failures {
 		failure := LookupFailure(f.plainFailure)
-		failure.Retry, failure.DS, failure.Control = restore(f.Retry), restore(f.DS), restore(f.Control)
+		failure.Retry, failure.DS, failure.Control = restore(&f.Retry), restore(&f.DS), restore(&f.Control)
 		r.CAA.Failures = append(r.CAA.Failures, failure)
 	}
 	return r, failed

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/quorate/quorate/mpic"
 	testworld "github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
@@ -81,6 +82,30 @@ func BenchmarkReading(b *testing.B) {
 		}
 		if err := read.Bring(answer.Sets); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRecorded is what an auditor does with an answer in a record, but for its proofs.
+func BenchmarkRecorded(b *testing.B) {
+	id := newIdentity(b, "fra")
+	probe, report := observed(b)
+	signed, err := id.sign(report)
+	require.NoError(b, err)
+	reply, err := mpic.ReadReply(signed)
+	require.NoError(b, err)
+	read := reply.Report()
+	text := marshal(b, mpic.Attestation{Perspective: "fra", State: mpic.Answered, Signed: signed, Reply: reply, Report: &read})
+	member := memberOf("fra", "https://fra.example", id)
+	var verifier Verifier
+	b.ReportAllocs()
+	for b.Loop() {
+		var a mpic.Attestation
+		if err := a.UnmarshalJSON(text); err != nil {
+			b.Fatal(err)
+		}
+		if p := verifier.VerifyReply(a.Reply, member, nil, probe); p != nil {
+			b.Fatal(p)
 		}
 	}
 }

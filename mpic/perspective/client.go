@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -28,9 +29,10 @@ const (
 	maxRejected = 64 << 10
 	// maxProblem is how much of a refusal is read, in bytes.
 	maxProblem = 16 << 10
-	// pingAfter and pingTimeout find out that a kept connection leads nowhere before an attempt depends on it.
-	pingAfter   = 15 * time.Second
-	pingTimeout = 5 * time.Second
+	// idleConnections are kept for as many probes at a time without a handshake, and for keepIdle: less than a perspective keeps them
+	// (idleTimeout), so that it is not the one to close.
+	idleConnections = 512
+	keepIdle        = idleTimeout - time.Minute
 )
 
 // ClientConfig is what NewRemote needs. All fields but Others are required.
@@ -47,7 +49,7 @@ type ClientConfig struct {
 	Now func() time.Time
 }
 
-// Remote asks one remote perspective by the native protocol. It keeps its connection between attempts.
+// Remote asks one remote perspective by the native protocol. It keeps its connections between attempts.
 type Remote struct {
 	member   mpic.Member
 	others   []mpic.Member
@@ -97,15 +99,21 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 	r := &Remote{member: m, endpoint: base.JoinPath(probePath).String(), log: config.Logger, now: config.Now}
 	r.bodies.New = func() any { return bytes.NewBuffer(make([]byte, 0, 16<<10)) }
 	r.others = slices.DeleteFunc(slices.Clone(config.Others), func(o mpic.Member) bool { return o.Name == m.Name })
+	// A kept connection that leads nowhere is found out within 20 s, before an attempt depends on it.
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
+	only := &http.Protocols{}
+	only.SetHTTP1(true)
 	r.client = &http.Client{
 		Transport: &http.Transport{
 			// Proxy stays nil: no environment variable leads the channel elsewhere.
-			TLSClientConfig:        r.tlsConfig(config.Identity),
-			ForceAttemptHTTP2:      true,
+			DialContext:     dialer.DialContext,
+			TLSClientConfig: r.tlsConfig(config.Identity),
+			// HTTP/1.1 costs both sides less for bodies as small as these, and a reply finds a congestion window of its own.
+			Protocols:              only,
+			MaxIdleConnsPerHost:    idleConnections,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 32 << 10,
-			IdleConnTimeout:        10 * time.Minute,
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+			IdleConnTimeout:        keepIdle,
 		},
 		// A perspective does not send its gate elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -127,6 +135,7 @@ func (e *identityError) Error() string { return "the TLS key is " + e.got }
 func (r *Remote) tlsConfig(id *Identity) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{"http/1.1"},
 		// Sent whatever authorities the server names: there is no certification authority on this channel.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &id.certificate, nil },
 		// The pin below takes the place of chain, name and dates, on each handshake (MPIC-08, F9).
@@ -174,6 +183,9 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", contentType+", "+problemType)
+	// Not sent. A kept connection that the perspective closes before it has answered anything is given up for a new one; a probe that
+	// it had taken all the same, it does not answer twice (MPIC-09).
+	request.Header["Idempotency-Key"] = []string{}
 	response, err := r.client.Do(request)
 	if err != nil {
 		state, p := r.broken(ctx, err)
@@ -185,7 +197,7 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	}
 	room := r.bodies.Get().(*bytes.Buffer)
 	defer r.free(room) // what is kept of a body is copied
-	_, err = room.ReadFrom(io.LimitReader(response.Body, maxReply+1))
+	err = readBody(ctx, room, response, maxReply+1)
 	body = room.Bytes()
 	if err != nil {
 		state, p := r.broken(ctx, err)
@@ -211,6 +223,14 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	return mpic.Answered, read, "", nil
 }
 
+// readBody reads a body up to a limit. One that ends when ctx does is an error: the end may be what the other side made of ours.
+func readBody(ctx context.Context, into *bytes.Buffer, response *http.Response, limit int64) error {
+	if _, err := into.ReadFrom(io.LimitReader(response.Body, limit)); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
 // free keeps a buffer for another reply, unless it has grown beyond those of usual ones.
 func (r *Remote) free(room *bytes.Buffer) {
 	if room.Cap() <= 64<<10 {
@@ -221,7 +241,9 @@ func (r *Remote) free(room *bytes.Buffer) {
 
 // refused reads an answer that is no report.
 func (r *Remote) refused(ctx context.Context, response *http.Response) (mpic.State, *mpic.Reply, string, *va.Problem) {
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
+	var room bytes.Buffer
+	err := readBody(ctx, &room, response, maxProblem)
+	body := room.Bytes()
 	if err != nil {
 		state, p := r.broken(ctx, err)
 		return state, nil, kept(body), p
@@ -262,6 +284,9 @@ func (r *Remote) problem(code, format string, args ...any) *va.Problem {
 
 // isMedia compares a Content-Type with a media type; parameters do not matter.
 func isMedia(header, want string) bool {
+	if header == want {
+		return true
+	}
 	got, _, err := mime.ParseMediaType(header)
 	return err == nil && got == want
 }

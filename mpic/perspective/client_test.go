@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,20 +60,72 @@ func TestRemoteKeepsALargeReportWhole(t *testing.T) {
 	require.Nil(t, problem)
 }
 
-func TestRemoteKeepsItsConnection(t *testing.T) {
+// One after the other takes one connection, and many at once take no more than as many, the next time either: a probe costs one round
+// trip, not a handshake.
+func TestRemoteKeepsItsConnections(t *testing.T) {
 	w := serve(t, pass, nil)
+	var mu sync.Mutex
 	connections := make(map[string]bool)
+	const many = 32
+	var together sync.WaitGroup // none is answered before all have come
 	id := newIdentity(t, "nrt")
 	s := hostile(t, id, func(rw http.ResponseWriter, r *http.Request) {
-		connections[r.RemoteAddr] = true // one probe at a time
-		require.Equal(t, 2, r.ProtoMajor)
+		mu.Lock()
+		connections[r.RemoteAddr] = true
+		mu.Unlock()
+		require.Equal(t, "HTTP/1.1", r.Proto)
+		require.NotContains(t, r.Header, "Idempotency-Key")
+		together.Done()
+		together.Wait()
 		answer(t, rw, r, id)
 	})
 	r := newClient(t, memberOf("nrt", s.URL+"/below/", id), w.gate, (&journal{}).logger())
 	for range 3 {
+		together.Add(1)
 		require.Equal(t, mpic.Answered, r.Attest(t.Context(), newProbe()).State)
 	}
 	require.Len(t, connections, 1)
+	for range 3 {
+		together.Add(many)
+		var all sync.WaitGroup
+		for range many {
+			all.Go(func() {
+				a := r.Attest(t.Context(), newProbe())
+				require.Equal(t, mpic.Answered, a.State, "%v", a.Problem)
+			})
+		}
+		all.Wait()
+	}
+	require.Len(t, connections, many)
+}
+
+// A perspective that is started anew, or keeps connections for a short time only, is not unreachable for that.
+func TestRemoteGivesUpAConnectionThatWasClosed(t *testing.T) {
+	w := serve(t, pass, nil)
+	id := newIdentity(t, "nrt")
+	var mu sync.Mutex
+	probes := map[string]int{}
+	s := hostile(t, id, func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		probes[r.RemoteAddr]++
+		again := probes[r.RemoteAddr] > 1
+		mu.Unlock()
+		if again {
+			c, _, err := rw.(http.Hijacker).Hijack()
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+			return
+		}
+		answer(t, rw, r, id)
+	})
+	r := newClient(t, memberOf("nrt", s.URL, id), w.gate, (&journal{}).logger())
+	for range 3 {
+		a := r.Attest(t.Context(), newProbe())
+		require.Equal(t, mpic.Answered, a.State, "%v", a.Problem)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, probes, 3)
 }
 
 // answer replies to whatever was asked with a passing report, signed by an identity.

@@ -243,9 +243,11 @@ func TestVerifyRefusesOtherForms(t *testing.T) {
 		{"outcome in capitals", sealEd25519(t, id, nil, []byte(strings.Replace(string(payload), `"outcome":"pass"`, `"OUTCOME":"pass"`, 1))), "perspective.garbage"},
 		{"too long", good + strings.Repeat("A", maxReply), "perspective.garbage"},
 	}
+	var verifier Verifier
+	require.True(t, opensTheSame(t, &verifier, good))
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			opensTheSame(t, c.signed)
+			opensTheSame(t, &verifier, c.signed)
 			report, problem := Verify(c.signed, memberOf("fra", "", id), nil, probe)
 			require.NotNil(t, problem)
 			require.Equal(t, c.code, problem.Code, problem.Detail)
@@ -282,8 +284,10 @@ func FuzzVerify(f *testing.F) {
 	for _, seed := range []string{good, foreign, "", "..", "e30.e30.", "{}", good[:len(good)/2], strings.ReplaceAll(good, "A", "B")} {
 		f.Add(seed)
 	}
+	var verifier Verifier
+	require.True(f, opensTheSame(f, &verifier, good))
 	f.Fuzz(func(t *testing.T, signed string) {
-		opensTheSame(t, signed)
+		opensTheSame(t, &verifier, signed)
 		report, problem := Verify(signed, member, nil, probe)
 		if problem != nil {
 			require.Zero(t, report)
@@ -297,8 +301,9 @@ func FuzzVerify(f *testing.F) {
 }
 
 // opensTheSame holds what is made of a reply against what the JOSE library alone makes of it: what is opened, the library opens, with
-// the same key and payload. What the library alone opens is base64url that would be written otherwise.
-func opensTheSame(t testing.TB, signed string) (held bool) {
+// the same key and payload, whatever the verifier has seen before. What the library alone opens is base64url that would be written
+// otherwise.
+func opensTheSame(t testing.TB, v *Verifier, signed string) (held bool) {
 	t.Helper()
 	thumbprint, payload, _, byLibrary := openByLibrary(signed)
 	compact, err := mpic.CutCompact(signed)
@@ -315,8 +320,7 @@ func opensTheSame(t testing.TB, signed string) (held bool) {
 		}
 		return false
 	}
-	var v Verifier
-	for range 2 { // as unknown, and as known
+	for _, v := range []*Verifier{v, {}} {
 		signer, code, err := v.open(compact)
 		require.Equal(t, byLibrary == nil && len(signed) <= maxReply, err == nil, "%v, %v: %s", byLibrary, err, signed)
 		require.Equal(t, err == nil, code == "")
@@ -397,7 +401,8 @@ func TestRepliesOpenAsTheLibraryOpensThem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			good, err := id.sign(passing(probe))
 			require.NoError(t, err)
-			require.True(t, opensTheSame(t, good))
+			var verifier Verifier
+			require.True(t, opensTheSame(t, &verifier, good))
 			parts := strings.Split(good, ".")
 			foreign, err := newIdentity(t, "nrt").sign(passing(probe))
 			require.NoError(t, err)
@@ -422,18 +427,53 @@ func TestRepliesOpenAsTheLibraryOpensThem(t *testing.T) {
 				case 3:
 					b = []byte(theirs[part])
 				}
-				if p[part] = string(b); opensTheSame(t, strings.Join(p, ".")) {
+				if p[part] = string(b); opensTheSame(t, &verifier, strings.Join(p, ".")) {
 					held++
 				}
 			}
 			t.Logf("%d altered texts hold", held)
 			for _, signature := range []string{"", strings.Repeat("A", 86), strings.Repeat("A", 84), parts[2][:len(parts[2])-4]} {
-				require.False(t, opensTheSame(t, parts[0]+"."+parts[1]+"."+signature))
+				require.False(t, opensTheSame(t, &verifier, parts[0]+"."+parts[1]+"."+signature))
 			}
 			folded := parts[0] + "." + parts[1] + "." + parts[2][:9] + "\n" + parts[2][9:]
 			_, _, _, err = openByLibrary(folded)
 			require.NoError(t, err, "the library passes over line feeds in a signature")
-			require.False(t, opensTheSame(t, folded))
+			require.False(t, opensTheSame(t, &verifier, folded))
 		})
+	}
+}
+
+// What a verifier remembers is bounded, and nothing that was refused is in it.
+//
+// Holds: MPIC-08
+func TestAVerifierRemembersSoMuch(t *testing.T) {
+	probe := newProbe()
+	id := newIdentity(t, "fra")
+	member := memberOf("fra", "", id)
+	good, err := id.sign(passing(probe))
+	require.NoError(t, err)
+	var v Verifier
+	_, problem := v.Verify(sealEd25519(t, id, map[string]any{"typ": "JWT"}, marshal(t, passing(probe))), member, nil, probe)
+	require.NotNil(t, problem)
+	require.Empty(t, v.known)
+	for range 3 {
+		_, problem = v.Verify(good, member, nil, probe)
+		require.Nil(t, problem)
+		require.Len(t, v.known, 1)
+	}
+	v.remember(strings.Repeat("A", longestKnown+1), signingKey{})
+	require.Len(t, v.known, 1)
+	for i := range 2 * mostKnown {
+		v.remember(fmt.Sprint(i), signingKey{})
+	}
+	require.Len(t, v.known, mostKnown)
+	stranger := newIdentity(t, "nrt")
+	signed, err := stranger.sign(passing(probe))
+	require.NoError(t, err)
+	for range 2 {
+		_, problem = v.Verify(signed, memberOf("nrt", "", stranger), nil, probe)
+		require.Nil(t, problem, "one more is read each time")
+		_, problem = v.Verify(signed, member, nil, probe)
+		require.Equal(t, "perspective.key", problem.Code)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -296,6 +297,7 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, gate *admission) 
 	s.log.InfoContext(ctx, "probe answered", "gate", gate.name, "attempt", probe.Attempt, "identifier", probe.Request.Identifier,
 		"method", probe.Request.Method, "dcv", report.DCV.Outcome, "caa", report.CAA.Outcome, "bytes", len(body))
 	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Header().Set("Cache-Control", "no-store")
 	if _, err := w.Write(body); err != nil {
 		s.log.WarnContext(ctx, "the gate did not take the reply", "gate", gate.name, "attempt", probe.Attempt, "error", err)

@@ -323,6 +323,9 @@ func (m *maker) crafted(header, payload string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(m.id["perspective"].signer.(ed25519.PrivateKey), []byte(input)))
 }
 
+// base64url is the alphabet of RFC 4648 section 5.
+const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 func (m *maker) rejected() {
 	p := m.of(va.HTTP01)
 	r := m.report(p)
@@ -363,6 +366,9 @@ func (m *maker) rejected() {
 	headed("a critical header", `{"alg"`, `{"crit":["exp"],"alg"`, "perspective.garbage", "the header has an unknown member")
 	headed("no key", `"jwk":`+string(k.JWK)+`,`, ``, "perspective.garbage", "the header carries no key")
 	add("padding", whole(parts[0]+"=."+parts[1]+"."+parts[2], sets), "perspective.garbage", "base64url has no padding")
+	add("a line feed in the signature", whole(parts[0]+"."+parts[1]+"."+parts[2][:9]+"\n"+parts[2][9:], sets), "perspective.garbage", "base64url has no line breaks")
+	last := strings.IndexByte(base64url, signed[len(signed)-1])
+	add("loose bits in the signature", whole(signed[:len(signed)-1]+string(base64url[last^1]), sets), "perspective.garbage", "an encoder would write other base64url")
 	add("four parts", whole(signed+".x", sets), "perspective.garbage", "a compact JWS has three parts")
 	add("the JSON serialization", whole(fmt.Sprintf(`{"protected":"%s","payload":"%s","signature":"%s"}`, parts[0], parts[1], parts[2]), sets), "perspective.garbage", "a report is a compact JWS")
 
@@ -372,6 +378,9 @@ func (m *maker) rejected() {
 	said("a digest in capitals", p.Digest(), strings.ToUpper(p.Digest()), "perspective.replay", "digest is not the probe's, which is in lower case")
 	said("an unknown member", `{"perspective"`, `{"valid":true,"perspective"`, "perspective.garbage", "the report has an unknown member")
 	said("a member twice", `"attempt":`, `"nonce":"x","attempt":`, "perspective.garbage", "a member stands twice")
+	said("a member in capitals", `"nonce":`, `"Nonce":`, "perspective.garbage", "the report has an unknown member")
+	said("a member named with an escape", `"nonce":`, `"n\u006fnce":`, "perspective.garbage", "names have no escapes")
+	said("broken UTF-8", `"software":"`, "\"software\":\"\xff", "perspective.garbage", "JSON is UTF-8")
 	said("no outcome", `"outcome":"pass",`, ``, "perspective.garbage", "an outcome is missing")
 	said("an outcome that is none", `"outcome":"pass"`, `"outcome":"valid"`, "perspective.garbage", "the outcome is none of those known")
 	said("an outcome in capitals", `"outcome":"pass"`, `"outcome":"Pass"`, "perspective.garbage", "the outcome is none of those known")

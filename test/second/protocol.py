@@ -76,10 +76,14 @@ def unique(pairs):
 
 
 def strict(text):
-    """Reads one JSON object, in which no member stands twice, and nothing behind it."""
+    """Reads one JSON object, in which no member stands twice or is named by escapes, and nothing behind it."""
+    text = text.decode() if isinstance(text, bytes) else text
     value = json.loads(text, object_pairs_hook=unique)
     if not isinstance(value, dict):
         raise ValueError("it is no object")
+    for name, colon in re.findall(r'"((?:[^"\\]|\\.)*)"(\s*:)?', text):  # in JSON, a quotation mark begins or ends a string
+        if colon and "\\" in name:
+            raise ValueError("a name with an escape")
     return value
 
 
@@ -202,8 +206,11 @@ def verify(body, probe, pin):
         raise garbage(e)
     header = header_of(parts[0])
     try:
-        payload = b64(parts[1])
-        check_signature(header["jwk"], f"{parts[0]}.{parts[1]}".encode(), b64(parts[2]))
+        payload, signature = b64(parts[1]), b64(parts[2])
+    except (ValueError, binascii.Error) as e:
+        raise garbage(e)
+    try:
+        check_signature(header["jwk"], f"{parts[0]}.{parts[1]}".encode(), signature)
     except (ValueError, InvalidSignature):
         raise Rejected("perspective.signature", "it does not hold")
     if header["kid"] != pin:
