@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
@@ -32,7 +33,7 @@ func TestWhatIsNotDoneIsNoAnswer(t *testing.T) {
 	var carry desk
 	front, err := openmpic.NewServer(openmpic.Config{Validator: desk(func(ctx context.Context, c mpic.Call) (mpic.Result, error) { return carry(ctx, c) }),
 		Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now, MaxInFlight: 1,
-		Clients: []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 1}, {Name: "b", APIKeySHA256: digestOf("b")}}})
+		Clients: []front.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 1}, {Name: "b", APIKeySHA256: digestOf("b")}}})
 	require.NoError(t, err)
 	server := serve(t, front)
 	ask := func(key string) (int, object) {

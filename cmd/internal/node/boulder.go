@@ -88,15 +88,15 @@ func mutual(own config.Pair, ca string) (tls.Certificate, *x509.CertPool, error)
 	return certificate, roots, nil
 }
 
-// front is a server beside the REST front's.
-type front struct {
+// beside is a server beside the REST front's.
+type beside struct {
 	stop   context.CancelFunc
 	served chan error
 	done   chan struct{}
 }
 
 // serveBoulder begins to answer Boulder's RA; it does nothing where no front is configured for it.
-func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*front, error) {
+func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*beside, error) {
 	if g.boulder == nil {
 		return nil, nil
 	}
@@ -105,7 +105,7 @@ func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*front, error) 
 		return nil, fmt.Errorf("boulder.listen: %s cannot be listened on: %w", c.Boulder.Listen, cause(err))
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f := &front{stop: stop, served: make(chan error, 1), done: make(chan struct{})}
+	f := &beside{stop: stop, served: make(chan error, 1), done: make(chan struct{})}
 	go func() {
 		defer close(f.done)
 		f.served <- g.boulder.Serve(ctx, listener, g.shutdown)
@@ -115,7 +115,7 @@ func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*front, error) 
 }
 
 // ended is closed when the server has ended; it never is where there is none.
-func (f *front) ended() <-chan struct{} {
+func (f *beside) ended() <-chan struct{} {
 	if f == nil {
 		return nil
 	}
@@ -123,7 +123,7 @@ func (f *front) ended() <-chan struct{} {
 }
 
 // end lets running calls come to their end, and gives the server's error.
-func (f *front) end() error {
+func (f *beside) end() error {
 	if f == nil {
 		return nil
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"
 	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -246,10 +247,10 @@ func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identi
 	return remotes, nil
 }
 
-func restClients(c config.Gate) []rest.Client {
-	var list []rest.Client
+func restClients(c config.Gate) []front.Client {
+	var list []front.Client
 	for _, client := range c.Clients {
-		list = append(list, rest.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
+		list = append(list, front.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
 			InFlight: client.InFlight})
 	}
 	return list

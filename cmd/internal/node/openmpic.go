@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 )
 
@@ -34,10 +35,10 @@ func (g *Gate) newOpenMPIC(c config.Gate, doors Doors) (*openmpic.Server, error)
 	return openmpic.NewServer(front)
 }
 
-func openMPICClients(clients []config.OpenMPICClient) []openmpic.Client {
-	var list []openmpic.Client
+func openMPICClients(clients []config.OpenMPICClient) []front.Client {
+	var list []front.Client
 	for _, c := range clients {
-		list = append(list, openmpic.Client{Name: c.Name, APIKeySHA256: c.APIKeySHA256, InFlight: c.InFlight})
+		list = append(list, front.Client{Name: c.Name, APIKeySHA256: c.APIKeySHA256, InFlight: c.InFlight})
 	}
 	return list
 }
