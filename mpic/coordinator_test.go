@@ -394,13 +394,43 @@ func TestNoGoroutineIsLeftBehind(t *testing.T) {
 	goleak.VerifyNone(t, leaks)
 }
 
-// Holds: MPIC-12
-func TestCertainWhereTheEvidenceAsAWholeIsRefused(t *testing.T) {
-	s := newScene(t, fiveRegions(), december)
-	e := unanimous(t, fiveRegions(), december)
-	e.Remotes[0].Perspective = "mallory"
-	q := &inquiry{c: s.coordinator(), e: e, open: make([]bool, 5)}
-	wait, certain := q.certain()
-	require.True(t, certain)
-	require.Equal(t, DefaultRefusalGrace, wait)
+// TestCertainIsWhatJudgeWouldSay: in each state of an attempt with five remotes, the outcome is certain exactly where Judge makes the same
+// of it whether all that are awaited corroborate or none answers.
+//
+// Holds: MPIC-03, MPIC-12
+func TestCertainIsWhatJudgeWouldSay(t *testing.T) {
+	r := ofRegions(ARIN, ARIN, ARIN, ARIN, RIPE) // without the last, one region is too few
+	c := newScene(t, r, december).coordinator()
+	for _, k := range []Kind{Issuance, DCVAlone, CAAAlone} {
+		a := attemptAt(december)
+		if k != Issuance {
+			a = alone(a, k)
+		}
+		for state := range 2 * 4 * 4 * 4 * 4 * 4 {
+			report := func(name string, dcv, caa bool) va.Report {
+				of := map[bool]va.Outcome{true: va.Pass, false: va.Fail}
+				return withOutcomes(t, a.Probe, name, of[dcv || k == CAAAlone], of[caa || k == DCVAlone])
+			}
+			full := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{report: report("zurich", state%2 == 0, true)}}
+			q := c.inquire(context.Background(), c.config.Logger, Evidence{Attempt: a, Roster: r}, december)
+			q.take(reply{primary: full.Primary})
+			none := full
+			for i, m := range r.Remotes {
+				what := state >> (1 + 2*i) & 3 // 0: awaited; otherwise what failed
+				all := answered(m.Name, report(m.Name, what != 1, what != 2))
+				full.Remotes, none.Remotes = append(full.Remotes, all), append(none.Remotes, all)
+				if what == 0 {
+					none.Remotes[i] = silent(m.Name)
+					continue
+				}
+				q.take(reply{remote: i, attestation: all})
+			}
+			at, least := Judge(full).Granted(), Judge(none).Granted()
+			wait, certain := q.certain()
+			require.Equal(t, at == least, certain, "%s, state %o", k, state)
+			if certain {
+				require.Equal(t, map[bool]time.Duration{true: c.config.GrantGrace, false: c.config.RefusalGrace}[least], wait)
+			}
+		}
+	}
 }

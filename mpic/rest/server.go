@@ -208,13 +208,13 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, client *front.Memb
 		return
 	}
 	d := result.Decision.Recorded()
-	v := describe(Record{Number: result.Number, Evidence: result.Evidence, Decision: &d})
-	w.Header().Set("Location", validations+"/"+v.Attempt)
-	if !result.Decision.Granted() {
-		s.refuse(w, r, client.Name, refused(v))
+	record := Record{Number: result.Number, Evidence: result.Evidence, Decision: &d}
+	w.Header().Set("Location", validations+"/"+result.Evidence.Attempt.ID())
+	if !result.Decision.Granted() { // whoever is refused wants to know what was found
+		s.refuse(w, r, client.Name, refused(describe(record)))
 		return
 	}
-	s.answer(w, r, http.StatusCreated, v)
+	s.answer(w, r, http.StatusCreated, summarize(record))
 }
 
 // accept reads a request and takes a place for it; otherwise it has answered. leave is to be called at the end.
