@@ -423,19 +423,19 @@ func (c *Coordinator) begin(ctx context.Context) error {
 // queue waits for a slot. Those who wait get theirs in order, since a channel serves its senders so, and nobody overtakes them: while one waits
 // the channel is full.
 func (c *Coordinator) queue(ctx context.Context) error {
-	defer func() { c.config.Metrics.waiting(c.waiting.Add(-1)) }()
-	n := c.waiting.Add(1)
-	c.config.Metrics.waiting(n)
-	if n > int64(c.config.MaxWaiting) {
+	defer c.waiting.Add(-1)
+	if c.waiting.Add(1) > int64(c.config.MaxWaiting) {
 		return fmt.Errorf("%w: %d in flight, and %d that wait", ErrBusy, c.config.MaxInFlight, c.config.MaxWaiting)
 	}
+	c.config.Metrics.waiting(1)
+	defer c.config.Metrics.waiting(-1)
 	enough := time.NewTimer(mostWait)
 	defer enough.Stop()
 	select {
 	case c.slots <- struct{}{}:
 		return nil
 	case <-enough.C:
-		return fmt.Errorf("%w: %d in flight, and none ended within %s", ErrBusy, c.config.MaxInFlight, mostWait)
+		return fmt.Errorf("%w: %d in flight, and its turn did not come within %s", ErrBusy, c.config.MaxInFlight, mostWait)
 	case <-ctx.Done():
 		return fmt.Errorf("mpic: %d attempts are in flight, and the caller went away: %w", c.config.MaxInFlight, ctx.Err())
 	}

@@ -70,9 +70,9 @@ func (m *Metrics) begun() {
 	}
 }
 
-func (m *Metrics) waiting(n int64) {
+func (m *Metrics) waiting(n float64) {
 	if m != nil {
-		m.queued.Set(float64(n))
+		m.queued.Add(n)
 	}
 }
 

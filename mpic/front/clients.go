@@ -113,9 +113,8 @@ func (c *Clients) find(sum []byte, of func(*Member) []byte) *Member {
 	return found
 }
 
-// Enter takes a place of the client's and one of all; leave gives both back. Nobody waits here: the coordinator has the only queue, and
-// more behind it would only hide the load. The refusal
-// is client.overload with status 429, or gate.overload with status 503.
+// Enter takes a place of the client's and one of all; leave gives both back. Nobody waits here: the coordinator has the only queue, and more
+// behind it would only hide the load. The refusal is client.overload with status 429, or gate.overload with status 503.
 func (c *Clients) Enter(m *Member) (leave func(), no *Refusal) {
 	select {
 	case m.slots <- struct{}{}:

@@ -28,7 +28,7 @@ const mostWaiting = 2000
 // measureAbove has more validations arrive than can be carried out.
 func (b *bench) measureAbove(ctx context.Context) error {
 	var errs []error
-	for _, s := range b.systems {
+	for _, s := range b.storing(1) {
 		if err := b.above(ctx, s); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.name(), err))
 		}

@@ -126,10 +126,13 @@ func TestTheMostFrequentCodesAreTold(t *testing.T) {
 }
 
 func TestSettingsThatSayNothingAreRefused(t *testing.T) {
-	good := settings{Parts: "near,soak", InFlight: "1,16", Records: "10", Remotes: "5,20"}
+	good := settings{Parts: "near,soak", Systems: "boulder", Methods: "dns-01", Caches: "warm", InFlight: "1,16", Records: "10", Remotes: "5,20"}
 	require.NoError(t, good.check())
 	for name, change := range map[string]func(*settings){
 		"no such part":      func(s *settings) { s.Parts = "near,all" },
+		"no system":         func(s *settings) { s.Systems = "" },
+		"no method":         func(s *settings) { s.Methods = "dns-02" },
+		"no cache":          func(s *settings) { s.Caches = "warm," },
 		"no number":         func(s *settings) { s.InFlight = "1,x" },
 		"nothing in flight": func(s *settings) { s.InFlight = "0" },
 		"few remotes":       func(s *settings) { s.Remotes = "4" },

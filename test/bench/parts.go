@@ -41,9 +41,16 @@ func parts() []part {
 
 // check refuses settings that say nothing.
 func (s settings) check() error {
-	for name := range strings.SplitSeq(s.Parts, ",") {
-		if !slices.ContainsFunc(parts(), func(p part) bool { return p.name == name }) {
-			return fmt.Errorf("-parts: there is no %q", name)
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	for name, list := range map[string][2]string{"parts": {s.Parts, strings.Join(names, ",")}, "systems": {s.Systems, "sqlite,postgres,boulder"},
+		"methods": {s.Methods, "dns-01,http-01,tls-alpn-01"}, "caches": {s.Caches, "warm,cold"}} {
+		for entry := range strings.SplitSeq(list[0], ",") {
+			if entry == "" || !contains(list[1], entry) {
+				return fmt.Errorf("-%s: %q is none of %s", name, entry, list[1])
+			}
 		}
 	}
 	for name, list := range map[string]string{"inflight": s.InFlight, "records": s.Records, "remotes": s.Remotes} {

@@ -60,7 +60,7 @@ func (d *daemon) stop() error {
 	if d == nil {
 		return nil
 	}
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	_ = d.cmd.Wait() // ended by a signal: its status says nothing

@@ -21,9 +21,13 @@ type sample struct {
 
 // measureSoak has 16 validations in flight for as long as the settings say, and looks at gate and remotes meanwhile.
 func (b *bench) measureSoak(ctx context.Context) error {
-	s := b.storing(1)[0]
-	o, ok := s.(*ours)
-	if !ok {
+	var o *ours
+	for _, s := range b.storing(1) {
+		if one, ok := s.(*ours); ok {
+			o = one
+		}
+	}
+	if o == nil {
 		return errors.New("there is none of ours among -systems")
 	}
 	if err := b.warm(ctx, o, "dns-01"); err != nil {
@@ -115,11 +119,15 @@ func line(at, values []float64) trend {
 func (t trend) rises() bool { return t.rise > 3*t.err && t.rise > t.middle/20 }
 
 func (b *bench) soakTable() {
-	b.printf("%s of load: warm, dns-01, 16 in flight, records in SQLite; %.0f validations/s, %d in all, %d not granted. Gate and one remote were looked at %d times. "+
+	why := ""
+	if b.soaked.Failed > 0 {
+		why = " (" + b.soaked.codes() + ")"
+	}
+	b.printf("%s of load: warm, dns-01, 16 in flight, records in SQLite; %.0f validations/s, %d in all, %d not granted%s. Gate and one remote were looked at %d times. "+
 		"Rise is that of a line through the second half, from its first to its last moment, with its standard error; it counts as one where it is more than three of these and more than a "+
 		"twentieth of the value. Memory that is resident is what Go keeps, too, and the heap what is alive after a garbage collection.\n\n"+
 		"| Process | What | First | Most | Second half: mean | Rise | Does it rise? |\n|---|---|---|---|---|---|---|\n", b.Soak, rate(len(b.soaked.Took), b.soaked.All), len(b.soaked.Took)+b.soaked.Failed,
-		b.soaked.Failed, len(b.samples)/2)
+		b.soaked.Failed, why, len(b.samples)/2)
 	done := map[string]bool{}
 	for _, s := range b.samples {
 		if done[s.who] {

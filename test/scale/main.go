@@ -57,7 +57,7 @@ func main() {
 	dsn := flag.String("postgres", "", "a migrated Postgres database, as a gate's user, instead of SQLite")
 	inFlight := flag.Int("inflight", 64, "how many attempts are recorded at a time")
 	only := flag.Bool("fill", false, "make records, and verify nothing")
-	profiles := flag.String("profiles", "", "a directory for a CPU profile of each depth of verification")
+	profiles := flag.String("profiles", "", "a directory for CPU profiles of filling and of each depth of verification")
 	flag.Parse()
 	if err := run(context.Background(), *n, *dir, *dsn, *inFlight, *only, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
@@ -85,7 +85,11 @@ func run(ctx context.Context, n int64, dir, dsn string, inFlight int, only bool,
 	if dsn != "" {
 		config.Path, config.Postgres = "", dsn
 	}
-	if err := fill(ctx, t, config, n, inFlight); err != nil || only {
+	stop, err := profile(profiles, "fill")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(fill(ctx, t, config, n, inFlight), stop()); err != nil || only {
 		return err
 	}
 	if dsn == "" {
@@ -160,6 +164,9 @@ type template struct {
 	attempt mpic.Attempt
 	roster  mpic.Roster
 	reports []va.Report
+	// texts are those of the reports, of the attempt, the nonce and the digest in keys.
+	texts   [][]byte
+	keys    [3]string
 	signers []jose.Signer
 	anchors []dnssec.Anchor
 }
@@ -193,7 +200,7 @@ func newTemplate(ctx context.Context) (t *template, err error) {
 	}
 	now := time.Now().UTC().Round(0)
 	t = &template{anchors: anchors, attempt: mpic.Attempt{Kind: mpic.Issuance, Started: now, Caller: "scale", Software: "quorate scale", Rules: mpic.RulesDigest(),
-		Probe: va.Probe{Attempt: "TEMPLATE", Nonce: "00", Deadline: now.Add(20 * time.Second), Request: req}}}
+		Probe: va.Probe{Attempt: rand.Text(), Nonce: hex.EncodeToString(nonce()), Deadline: now.Add(20 * time.Second), Request: req}}}
 	for i, s := range sites {
 		r, err := resolver.New(resolver.Config{Hints: hints, Anchors: anchors, Port: w.Port(), AllowReserved: true})
 		if err != nil {
@@ -207,7 +214,11 @@ func newTemplate(ctx context.Context) (t *template, err error) {
 		if report.DCV.Outcome != va.Pass || report.CAA.Outcome != va.Pass {
 			return nil, fmt.Errorf("%s: %+v %+v", s.name, report.DCV.Problem, report.CAA.Problem)
 		}
-		t.reports = append(t.reports, report)
+		text, err := json.Marshal(report)
+		if err != nil {
+			return nil, err
+		}
+		t.reports, t.texts, t.keys = append(t.reports, report), append(t.texts, text), [3]string{report.Attempt, report.Nonce, report.Digest}
 		place := mpic.Place{Region: s.region, Latitude: s.lat, Longitude: s.long}
 		m := mpic.Member{Name: s.name, Title: s.name, Place: place, Resolver: place}
 		if i == 0 {
@@ -239,18 +250,12 @@ func (t *template) addRemote(m mpic.Member) error {
 
 // evidence is the template as another attempt: another identifier and nonce, and so another digest and other signatures.
 func (t *template) evidence() (mpic.Evidence, error) {
-	nonce := make([]byte, 16)
-	rand.Read(nonce)
 	a := t.attempt
-	a.Probe.Attempt, a.Probe.Nonce = rand.Text(), hex.EncodeToString(nonce)
-	digest := a.Probe.Digest()
+	a.Probe.Attempt, a.Probe.Nonce = rand.Text(), hex.EncodeToString(nonce())
 	e := mpic.Evidence{Attempt: a, Roster: t.roster}
+	another := strings.NewReplacer(t.keys[0], a.Probe.Attempt, t.keys[1], a.Probe.Nonce, t.keys[2], a.Probe.Digest())
 	for i, r := range t.reports {
-		r.Attempt, r.Nonce, r.Digest = a.Probe.Attempt, a.Probe.Nonce, digest
-		payload, err := json.Marshal(r)
-		if err != nil {
-			return e, err
-		}
+		payload := []byte(another.Replace(string(t.texts[i])))
 		if i == 0 {
 			e.Primary = new(mpic.PrimaryReport)
 			if err := json.Unmarshal(payload, e.Primary); err != nil {
@@ -275,6 +280,12 @@ func (t *template) evidence() (mpic.Evidence, error) {
 			Asked: a.Started, Closed: r.Finished})
 	}
 	return e, e.Supply(t.sets())
+}
+
+func nonce() []byte {
+	n := make([]byte, 16)
+	rand.Read(n)
+	return n
 }
 
 func (t *template) sets() dnssec.Sets {

@@ -107,6 +107,8 @@ func TestMistakes(t *testing.T) {
 		"duration, negative":    {"attempt: 30s", "grant_grace: -1s", `30:16: limits.grant_grace: -1s is not between`},
 		"duration, none":        {"attempt: 30s", "attempt: 0s", `30:12: limits.attempt: 0s is not between 1s and 5m0s`},
 		"grace beyond attempt":  {"attempt: 30s", "refusal_grace: 50s", `30:18: limits.refusal_grace: 50s is more than an attempt may take, 20s`},
+		"nobody waits":          {"attempt: 30s", "waiting: 0", `30:12: limits.waiting: 0 is not between 1 and 65536`},
+		"too many wait":         {"attempt: 30s", "waiting: 65537", `30:12: limits.waiting: 65537 is not between 1 and 65536`},
 		"no places in flight":   {"attempt: 30s", "in_flight: 0", `30:14: limits.in_flight: 0 is not between 1 and 65536`},
 		"latitude":              {"latitude: 50.11", "latitude: 90.5", `17:13: primary.latitude: 90.5 is not between -90 and 90 degrees (MPIC-05)`},
 		"longitude":             {"longitude: 8.68", "longitude: -181", `18:14: primary.longitude: -181 is not between -180 and 180 degrees (MPIC-05)`},
@@ -290,4 +292,12 @@ func TestForbiddenWordsAreNoFields(t *testing.T) {
 	walk(reflect.TypeFor[Gate](), "")
 	walk(reflect.TypeFor[Perspective](), "")
 	walk(reflect.TypeFor[WitnessServer](), "")
+}
+
+// TestPlacesAreThoseThatRunAndThoseThatWait, where one of both is not configured too.
+func TestPlacesAreThoseThatRunAndThoseThatWait(t *testing.T) {
+	for limits, want := range map[GateLimits]int{{}: mpic.DefaultMaxInFlight + mpic.DefaultMaxWaiting, {InFlight: 8}: 8 + mpic.DefaultMaxWaiting,
+		{Waiting: 3}: mpic.DefaultMaxInFlight + 3, {InFlight: 8, Waiting: 3}: 11} {
+		require.Equal(t, want, limits.Places())
+	}
 }
