@@ -7,7 +7,7 @@ import (
 )
 
 // The guards hold what a CHECK or a foreign key cannot say, against SQL written by hand too. Each is one condition that both
-// engines understand; SQLite gets a trigger for each, Postgres a function for each table and operation. On SQLite they also hold
+// engines understand, and stands in a trigger for its table and operation. On SQLite they also hold
 // what a CHECK or a foreign key says, on a connection that has foreign_keys or recursive_triggers off, as the sqlite3 shell has; a
 // guard runs before REPLACE takes an old row away. Whoever drops the guards, or ignores checks, can still write what is false:
 // `quorate audit verify` finds it out by the log.
@@ -152,10 +152,10 @@ OR (NEW.%[1]s_attempted IS DISTINCT FROM (SELECT count(*) FROM perspectives WHER
 		{"attempts", "gapless", "INSERT", "NEW.number <> " + next("attempts"), "the number is not the next one (F4)", ""},
 		{"attempts", "leased", "INSERT", "NOT EXISTS (SELECT 1 FROM gates WHERE id = NEW.gate AND settled = 0)",
 			"the lease of this gate is over, and its open attempts were closed", ""},
-		{"perspectives", "known", "INSERT", `NOT EXISTS (SELECT 1 FROM attempts WHERE number = NEW.attempt)
-	OR EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt)`, "the attempt is unknown or already closing", ""},
-		{"reports", "known", "INSERT", `EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt)
-	OR NOT EXISTS (SELECT 1 FROM perspectives WHERE attempt = NEW.attempt AND name = NEW.perspective AND role = NEW.role)`,
+		{"perspectives", "known", "INSERT", `(SELECT 1 FROM attempts WHERE number = NEW.attempt) IS NULL
+	OR (SELECT 1 FROM reports WHERE attempt = NEW.attempt LIMIT 1) IS NOT NULL`, "the attempt is unknown or already closing", ""},
+		{"reports", "known", "INSERT", `(SELECT 1 FROM decisions WHERE attempt = NEW.attempt) IS NOT NULL
+	OR (SELECT 1 FROM perspectives WHERE attempt = NEW.attempt AND name = NEW.perspective AND role = NEW.role) IS NULL`,
 			"the attempt is decided, or has no such perspective in this role (F2)", ""},
 		{"decisions", "known", "INSERT", `NOT EXISTS (SELECT 1 FROM attempts WHERE number = NEW.attempt AND kind = NEW.kind
 	AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
@@ -216,35 +216,14 @@ func issuanceGuards() []guard {
 	}
 }
 
-// sqliteGuards renders the guards as triggers of SQLite.
-func sqliteGuards() string {
-	var b strings.Builder
-	b.WriteString("-- +goose Up\n")
-	for _, g := range guards() {
-		if g.only != "" && g.only != "sqlite3" {
-			continue
-		}
-		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE TRIGGER %s_%s BEFORE %s ON %s\nWHEN %s\nBEGIN\n    SELECT RAISE(ABORT, '%s: %s');\nEND;\n"+
-			"-- +goose StatementEnd\n", g.table, g.name, g.on, g.table, g.refuse, g.table, quoted(g.why))
-	}
-	return b.String()
-}
+// place is where guards stand: before an operation on the rows of a table.
+type place struct{ table, on string }
 
-// together are the tables of which an attempt has a row for each perspective. On Postgres their new rows are looked at together, behind
-// the statement that inserts them: to call a function for each would cost more than all else. Their conditions ask other tables
-// alone, so that it makes no difference.
-var together = []string{"perspectives", "reports"}
-
-// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows. Their
-// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
-func postgresGuards() string {
-	var b strings.Builder
-	b.WriteString("-- +goose Up\n")
-	type place struct{ table, on string }
-	var order []place
-	conditions := map[place][]guard{}
+// placed gives the guards of an engine by their places, and these in order.
+func placed(engine string) (order []place, conditions map[place][]guard) {
+	conditions = map[place][]guard{}
 	for _, g := range guards() {
-		if g.only != "" && g.only != "postgres" {
+		if g.only != "" && g.only != engine {
 			continue
 		}
 		p := place{g.table, g.on}
@@ -253,6 +232,37 @@ func postgresGuards() string {
 		}
 		conditions[p] = append(conditions[p], g)
 	}
+	return order, conditions
+}
+
+// sqliteGuards renders the guards as triggers of SQLite, one for each place: to enter one costs as much as a condition in it.
+func sqliteGuards() string {
+	var b strings.Builder
+	b.WriteString("-- +goose Up\n")
+	order, conditions := placed("sqlite3")
+	for _, p := range order {
+		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE TRIGGER %s_before_%s BEFORE %s ON %s\nBEGIN\n    SELECT CASE\n",
+			p.table, strings.ToLower(p.on), p.on, p.table)
+		for _, g := range conditions[p] {
+			fmt.Fprintf(&b, "    WHEN %s\n        THEN RAISE(ABORT, '%s: %s')\n", g.refuse, g.table, quoted(g.why))
+		}
+		b.WriteString("    END;\nEND;\n-- +goose StatementEnd\n")
+	}
+	return b.String()
+}
+
+// together are the tables of which an attempt has a row for each perspective. On Postgres their new rows are looked at together, behind
+// the statement that inserts them: to call a function for each would cost more than all else. Their conditions ask other tables
+// alone, so that it makes no difference; and they ask by a subquery with one value, which is looked up for each row, where Postgres may
+// read a whole table for EXISTS.
+var together = []string{"perspectives", "reports"}
+
+// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows. Their
+// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
+func postgresGuards() string {
+	var b strings.Builder
+	b.WriteString("-- +goose Up\n")
+	order, conditions := placed("postgres")
 	for _, p := range order {
 		name, set := p.table+"_before_"+strings.ToLower(p.on), p.on == "INSERT" && slices.Contains(together, p.table)
 		if set {

@@ -173,12 +173,12 @@ func dump(t testing.TB, pool *sql.DB, table string) []string {
 // Holds: REC-06
 func TestREC_06_ChangedBytesAreNoRecord(t *testing.T) {
 	for name, change := range map[string]string{
-		"the attempt":         `DROP TRIGGER attempts_no_update; UPDATE attempts SET document = document || x'20'`,
-		"the decision":        `DROP TRIGGER decisions_no_update; UPDATE decisions SET document = document || x'20'`,
-		"a late reply":        `DROP TRIGGER late_reports_no_update; UPDATE late_reports SET document = document || x'20'`,
-		"DNS records":         `DROP TRIGGER rrsets_no_update; UPDATE rrsets SET octets = octets || x'20'`,
-		"DNS records removed": `DROP TRIGGER rrsets_no_delete; DELETE FROM rrsets`,
-		"another attempt's": `DROP TRIGGER decisions_no_update; UPDATE decisions SET (document, sha256) =
+		"the attempt":         `DROP TRIGGER attempts_before_update; UPDATE attempts SET document = document || x'20'`,
+		"the decision":        `DROP TRIGGER decisions_before_update; UPDATE decisions SET document = document || x'20'`,
+		"a late reply":        `DROP TRIGGER late_reports_before_update; UPDATE late_reports SET document = document || x'20'`,
+		"DNS records":         `DROP TRIGGER rrsets_before_update; UPDATE rrsets SET octets = octets || x'20'`,
+		"DNS records removed": `DROP TRIGGER rrsets_before_delete; DELETE FROM rrsets`,
+		"another attempt's": `DROP TRIGGER decisions_before_update; UPDATE decisions SET (document, sha256) =
 			(SELECT document, sha256 FROM decisions WHERE attempt = 3) WHERE attempt = 1`,
 	} {
 		t.Run(name, func(t *testing.T) {
