@@ -180,7 +180,7 @@ OR (NEW.outcome <> 'refused' AND NOT EXISTS (SELECT 1 FROM reports WHERE attempt
 		{"reliances", "granted", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'granted'
 	AND kind = NEW.kind AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
 			"no granted decision for this attempt, name, account and method (MPIC-12)", ""},
-		{"late_reports", "late", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt)
+		{"late_reports", "late", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND leaf < NEW.leaf)
 	OR NOT EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt AND perspective = NEW.perspective AND role = 'remote'
 		AND state <> 'answered')`, "the attempt is still open, or this remote is none of its or had answered", ""},
 		{"notices", "refused", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'refused' AND kind <> 'dry-run'
