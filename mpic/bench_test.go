@@ -22,6 +22,23 @@ func BenchmarkJudge(b *testing.B) {
 	}
 }
 
+// BenchmarkJudgeMethods decides one attempt with five remotes that all agree, by each method.
+func BenchmarkJudgeMethods(b *testing.B) {
+	for _, method := range va.Methods() {
+		b.Run(method.String(), func(b *testing.B) {
+			e := unanimous(b, fiveRegions(), december)
+			e.Attempt.Probe.Request = request(method, december)
+			e = unanimousFor(b, e)
+			b.ReportAllocs()
+			for b.Loop() {
+				if !Judge(e).Granted() {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkCoordinatorAdds measures what the coordinator adds to the slower of the primary and the remote that completes the
 // quorum (the fourth of five): the time from the return of that one to the return of Validate. The journal is in memory.
 func BenchmarkCoordinatorAdds(b *testing.B) {

@@ -108,8 +108,9 @@ func (s *selection) extend(from int) bool {
 // far tells whether a remote stands far enough from the primary and from those chosen.
 func (s *selection) far(m Member) bool {
 	var f faults
-	for _, other := range append([]Member{s.primary}, s.chosen...) {
-		f.pair(other, m)
+	f.pair(s.primary.standing(), m.standing())
+	for _, other := range s.chosen {
+		f.pair(other.standing(), m.standing())
 	}
 	return len(f) == 0
 }

@@ -11,9 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/quorate/quorate/test/scrape"
 	"github.com/quorate/quorate/va"
 )
 
@@ -33,6 +35,7 @@ func TestNewRefusesWhatCannotMeetTheRules(t *testing.T) {
 		"a negative refusal grace":  {func(c *Config) { c.RefusalGrace = -1 }, "refusal grace"},
 		"a refusal grace too long":  {func(c *Config) { c.RefusalGrace = 21 * time.Second }, "refusal grace"},
 		"less than nothing at once": {func(c *Config) { c.MaxInFlight = -1 }, "in flight"},
+		"less than nobody waits":    {func(c *Config) { c.MaxWaiting = -1 }, "that wait"},
 		"no issuer":                 {func(c *Config) { c.Issuers = nil }, "no issuer domain name"},
 		"an empty issuer":           {func(c *Config) { c.Issuers = []string{""} }, `issuer domain name ""`},
 		"an issuer in upper case":   {func(c *Config) { c.Issuers = []string{"CA.example"} }, `"CA.example"`},
@@ -83,6 +86,7 @@ func TestNewTakesTheCheckersOwnCheck(t *testing.T) {
 	require.Equal(t, DefaultDeadline, c.config.Deadline)
 	require.Equal(t, DefaultRefusalGrace, c.config.RefusalGrace)
 	require.Equal(t, DefaultMaxInFlight, cap(c.slots))
+	require.Equal(t, DefaultMaxWaiting, c.config.MaxWaiting)
 }
 
 // Holds: MPIC-02
@@ -301,6 +305,52 @@ func TestAttemptsBeyondTheLimitWaitForTheirTurn(t *testing.T) {
 	})
 }
 
+// TestTheQueueIsBounded: beyond it an attempt is refused at once, one that has waited 5 s is refused then, and nothing of either is begun. Those who
+// wait get their turns in the order in which they came.
+func TestTheQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, fiveRegions(), december)
+		s.config.MaxInFlight, s.config.MaxWaiting = 1, 3
+		registry := prometheus.NewRegistry()
+		m, err := NewMetrics(registry)
+		require.NoError(t, err)
+		s.config.Metrics = m
+		s.after(2 * time.Second)
+		c := s.coordinator()
+		began := time.Now()
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		ended := map[time.Duration]string{}
+		validate := func(caller string) {
+			all.Go(func() {
+				_, err := c.Validate(t.Context(), Issuance, "test:"+caller, request(va.HTTP01, december))
+				if errors.Is(err, ErrBusy) {
+					caller += ", busy"
+				} else {
+					require.NoError(t, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ended[time.Since(began)] = caller
+			})
+			synctest.Wait() // so that they come one after another
+		}
+		for _, caller := range []string{"1", "2", "3", "4"} {
+			validate(caller)
+		}
+		scrape.Require(t, registry, map[string]float64{"quorate_attempts_in_flight{}": 1, "quorate_attempts_waiting{}": 3})
+		_, err = c.Validate(t.Context(), Issuance, "test:5", request(va.HTTP01, december))
+		require.ErrorIs(t, err, ErrBusy)
+		require.Zero(t, time.Since(began), "at once")
+		all.Wait()
+		require.Equal(t, map[time.Duration]string{2 * time.Second: "1", 4 * time.Second: "2", 6 * time.Second: "3", 5 * time.Second: "4, busy"}, ended)
+		require.Len(t, s.ledger.opened, 3)
+		scrape.Require(t, registry, map[string]float64{"quorate_attempts_in_flight{}": 0, "quorate_attempts_waiting{}": 0})
+		require.True(t, s.validate(c).Decision.Granted(), "the places are free again")
+		s.close(c)
+	})
+}
+
 func TestCloseRefusesNewAttemptsAndWaitsForOldOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, fiveRegions(), december)
@@ -344,13 +394,43 @@ func TestNoGoroutineIsLeftBehind(t *testing.T) {
 	goleak.VerifyNone(t, leaks)
 }
 
-// Holds: MPIC-12
-func TestCertainWhereTheEvidenceAsAWholeIsRefused(t *testing.T) {
-	s := newScene(t, fiveRegions(), december)
-	e := unanimous(t, fiveRegions(), december)
-	e.Remotes[0].Perspective = "mallory"
-	q := &inquiry{c: s.coordinator(), e: e, open: make([]bool, 5)}
-	wait, certain := q.certain()
-	require.True(t, certain)
-	require.Equal(t, DefaultRefusalGrace, wait)
+// TestCertainIsWhatJudgeWouldSay: in each state of an attempt with five remotes, the outcome is certain exactly where Judge makes the same
+// of it whether all that are awaited corroborate or none answers.
+//
+// Holds: MPIC-03, MPIC-12
+func TestCertainIsWhatJudgeWouldSay(t *testing.T) {
+	r := ofRegions(ARIN, ARIN, ARIN, ARIN, RIPE) // without the last, one region is too few
+	c := newScene(t, r, december).coordinator()
+	for _, k := range []Kind{Issuance, DCVAlone, CAAAlone} {
+		a := attemptAt(december)
+		if k != Issuance {
+			a = alone(a, k)
+		}
+		for state := range 2 * 4 * 4 * 4 * 4 * 4 {
+			report := func(name string, dcv, caa bool) va.Report {
+				of := map[bool]va.Outcome{true: va.Pass, false: va.Fail}
+				return withOutcomes(t, a.Probe, name, of[dcv || k == CAAAlone], of[caa || k == DCVAlone])
+			}
+			full := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{report: report("zurich", state%2 == 0, true)}}
+			q := c.inquire(context.Background(), c.config.Logger, Evidence{Attempt: a, Roster: r}, december)
+			q.take(reply{primary: full.Primary})
+			none := full
+			for i, m := range r.Remotes {
+				what := state >> (1 + 2*i) & 3 // 0: awaited; otherwise what failed
+				all := answered(m.Name, report(m.Name, what != 1, what != 2))
+				full.Remotes, none.Remotes = append(full.Remotes, all), append(none.Remotes, all)
+				if what == 0 {
+					none.Remotes[i] = silent(m.Name)
+					continue
+				}
+				q.take(reply{remote: i, attestation: all})
+			}
+			at, least := Judge(full).Granted(), Judge(none).Granted()
+			wait, certain := q.certain()
+			require.Equal(t, at == least, certain, "%s, state %o", k, state)
+			if certain {
+				require.Equal(t, map[bool]time.Duration{true: c.config.GrantGrace, false: c.config.RefusalGrace}[least], wait)
+			}
+		}
+	}
 }

@@ -107,14 +107,27 @@ func (a Attempt) ID() string { return a.Probe.Attempt }
 
 // PrimaryReport is the report that the gate's own checker made in the gate's own process. Only the Coordinator makes one,
 // so that no remote's report can stand in for it (MPIC-12, F1).
-type PrimaryReport struct{ report va.Report }
+type PrimaryReport struct {
+	report va.Report
+	// text is the JSON form that report was read from: what is judged is what the record will give back. Nil where there is none yet.
+	text []byte
+}
 
 // Report gives a copy of the report.
 func (p PrimaryReport) Report() va.Report { return p.report }
 
 // MarshalJSON and UnmarshalJSON serve the record: the auditor judges stored evidence again.
-func (p PrimaryReport) MarshalJSON() ([]byte, error)  { return p.report.MarshalJSON() }
-func (p *PrimaryReport) UnmarshalJSON(b []byte) error { return p.report.UnmarshalJSON(b) }
+func (p PrimaryReport) MarshalJSON() ([]byte, error) {
+	if p.text != nil {
+		return p.text, nil
+	}
+	return p.report.MarshalJSON()
+}
+
+func (p *PrimaryReport) UnmarshalJSON(b []byte) error {
+	p.text = nil
+	return p.report.UnmarshalJSON(b)
+}
 
 // State is what became of the question to one remote. The zero value is none.
 type State uint8
@@ -240,12 +253,8 @@ func (e *Evidence) Sets() (dnssec.Sets, error) {
 	all := dnssec.Sets{}
 	reports, names := e.reports()
 	for i, r := range reports {
-		for _, sum := range r.Needs() {
-			octets, ok := r.Sets[sum]
-			if !ok {
-				return nil, fmt.Errorf("mpic: the report of %s rests on the records %s, which are missing", names[i], sum)
-			}
-			all[sum] = octets
+		if missing := r.Choose(all, r.Sets); missing != "" {
+			return nil, fmt.Errorf("mpic: the report of %s rests on the records %s, which are missing", names[i], missing)
 		}
 	}
 	return all, all.Check()
@@ -267,12 +276,9 @@ func (e *Evidence) Needs() []string {
 func (e *Evidence) Supply(sets dnssec.Sets) error {
 	reports, _ := e.reports()
 	for _, r := range reports {
-		r.Sets = dnssec.Sets{}
-		for _, sum := range r.Needs() {
-			if octets, ok := sets[sum]; ok {
-				r.Sets[sum] = octets
-			}
-		}
+		own := dnssec.Sets{}
+		r.Choose(own, sets)
+		r.Sets = own
 	}
 	_, err := e.Sets()
 	return err

@@ -185,7 +185,7 @@ func silent(name string) Attestation {
 func unanimous(t testing.TB, r Roster, at time.Time) Evidence {
 	t.Helper()
 	a := attemptAt(at)
-	e := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{passing(t, a.Probe, r.Primary.Name)}}
+	e := Evidence{Attempt: a, Roster: r, Primary: &PrimaryReport{report: passing(t, a.Probe, r.Primary.Name)}}
 	for _, m := range r.Remotes {
 		e.Remotes = append(e.Remotes, answered(m.Name, passing(t, a.Probe, m.Name)))
 	}

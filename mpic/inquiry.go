@@ -25,6 +25,11 @@ type inquiry struct {
 	// open tells which remotes have not replied; awaited counts them and the primary.
 	open    []bool
 	awaited int
+	// views are what those who have replied count for, the primary first: Judge's views, each worked out when its reply comes, so that it
+	// can be told early when the decision is certain. The decision itself is Judge's, of all the evidence.
+	asked  *asked
+	policy Policy
+	views  []View
 	// timedOut tells that those still open when the evidence was closed had had their full time.
 	timedOut bool
 	replies  chan reply
@@ -44,19 +49,31 @@ type reply struct {
 // ask starts the primary and all remotes side by side. All of the attempt's roster is asked, always: the quorum table counts those
 // attempted (MPIC-03), so a choice among them would choose the table's row. A cohort was chosen before.
 func (c *Coordinator) ask(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
-	n := len(e.Roster.Remotes)
 	work, cancel := context.WithDeadline(ctx, deadline)
+	q := c.inquire(ctx, log, e, deadline)
+	q.cancel = cancel
+	probe := e.Attempt.Probe
+	for i, m := range e.Roster.Remotes {
+		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, m, probe)} })
+	}
+	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
+	return q
+}
+
+// inquire makes an inquiry in which everybody is awaited.
+func (c *Coordinator) inquire(ctx context.Context, log *slog.Logger, e Evidence, deadline time.Time) *inquiry {
+	n := len(e.Roster.Remotes)
 	q := &inquiry{c: c, log: log, e: e, deadline: deadline, open: make([]bool, n), awaited: n + 1,
-		replies: make(chan reply, n+1), cancel: cancel, base: ctx} // room for all: no goroutine waits for a reader
+		replies: make(chan reply, n+1), // room for all: no goroutine waits for a reader
+		base:    ctx, asked: question(e.Attempt), views: make([]View, n+1)}
+	q.policy, _ = PolicyAt(e.Attempt.Started) // before has seen that there is one
 	q.e.Remotes = make([]Attestation, n)
-	probe, asked := e.Attempt.Probe, c.clock()
+	asked := c.clock()
 	for i, m := range e.Roster.Remotes {
 		q.open[i] = true
 		q.e.Remotes[i] = Attestation{Perspective: m.Name, State: Outstanding, Asked: asked,
 			Problem: perspectiveProblem("outstanding", "the decision did not need to wait for %s", m.Name)}
-		c.work.Go(func() { q.replies <- reply{remote: i, attestation: c.askRemote(work, m, probe)} })
 	}
-	c.work.Go(func() { q.replies <- reply{primary: c.askPrimary(work, e.Roster.Primary, probe)} })
 	return q
 }
 
@@ -93,10 +110,12 @@ func (q *inquiry) take(r reply) {
 	q.awaited--
 	if r.primary != nil {
 		q.e.Primary = r.primary
+		q.views[0] = q.asked.judgeReport(&r.primary.report, q.e.Roster.Primary.Name, Primary)
 		return
 	}
 	q.open[r.remote] = false
 	q.e.Remotes[r.remote] = r.attestation
+	q.views[r.remote+1] = q.asked.judgeAttestation(q.e.Roster.Remotes[r.remote], r.attestation)
 	if r.attestation.State == Rejected { // F9: an alarm, not a mere non-corroboration
 		q.log.Error("a reply was rejected", "perspective", r.attestation.Perspective, "code", r.attestation.Problem.Code,
 			"detail", r.attestation.Problem.Detail)
@@ -115,30 +134,36 @@ func (q *inquiry) takeArrived() {
 	}
 }
 
-// certain tells whether no reply still awaited can change the outcome, and how long to wait for them all the same.
+// certain tells whether no reply still awaited can change the outcome, and how long to wait for them all the same. The primary has
+// replied. The outcome is certain where it is one whether all that are awaited corroborate or none does.
 func (q *inquiry) certain() (wait time.Duration, certain bool) {
-	d := Judge(q.e)
-	if d.Granted() {
-		return q.c.config.GrantGrace, true
+	awaited := func(as va.Outcome) (granted bool) {
+		views := slices.Clone(q.views)
+		for i, open := range q.open {
+			if open {
+				views[i+1].DCV, views[i+1].CAA = as, as
+			}
+		}
+		return q.granted(views)
 	}
-	if len(d.views) == 0 { // the evidence as a whole is refused, whoever replies
+	switch {
+	case awaited(va.Error):
+		return q.c.config.GrantGrace, true
+	case awaited(va.Pass):
+		return 0, false
+	default:
 		return q.c.config.RefusalGrace, true
 	}
-	best := d.Views() // as if each remote that is awaited corroborated
-	for i, awaited := range q.open {
-		if awaited {
-			best[i+1].DCV, best[i+1].CAA = va.Pass, va.Pass
-		}
-	}
+}
+
+// granted tells whether Judge would grant, were these the views.
+func (q *inquiry) granted(views []View) bool {
 	a := q.e.Attempt
-	_, dcv := count("domain control", d.policy, a.Demand, q.e.Roster, best, View.dcv)
-	_, caa := count("CAA", d.policy, a.Demand, q.e.Roster, best, View.caa)
-	controlled := !a.Kind.dcv() || best[0].DCV == va.Pass && dcv == nil
-	permitted := !a.Kind.caa() || best[0].CAA == va.Pass && caa == nil
-	if controlled && permitted {
-		return 0, false
+	met := func(of func(View) va.Outcome) bool {
+		_, enough, spread := tally(q.policy, a.Demand, q.e.Roster, views, of)
+		return of(views[0]) == va.Pass && enough && spread
 	}
-	return q.c.config.RefusalGrace, true
+	return (!a.Kind.dcv() || met(View.dcv)) && (!a.Kind.caa() || met(View.caa))
 }
 
 // closed gives the evidence as it stands now. What still lacks a reply gets the state given: no perspective is without an
@@ -160,7 +185,7 @@ func (q *inquiry) closed(state State) Evidence {
 	}
 	if e.Primary == nil {
 		name := e.Roster.Primary.Name
-		e.Primary = &PrimaryReport{q.c.failedReport(e.Attempt.Probe, name,
+		e.Primary = &PrimaryReport{report: q.c.failedReport(e.Attempt.Probe, name,
 			perspectiveProblem("timeout", "%s, the primary, came to no result within %s", name, q.c.config.Deadline))}
 	}
 	return e
@@ -205,16 +230,16 @@ func (q *inquiry) late(a Attestation) (err error) {
 func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) (out *PrimaryReport) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = &PrimaryReport{c.failedReport(probe, m.Name,
+			out = &PrimaryReport{report: c.failedReport(probe, m.Name,
 				perspectiveProblem("panic", "the check at %s, the primary, broke down: %v", m.Name, r))}
 		}
 	}()
-	report, err := asRecorded(c.check(ctx, probe))
+	report, text, err := asRecorded(c.check(ctx, probe))
 	if err != nil {
-		report = c.failedReport(probe, m.Name,
-			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))
+		return &PrimaryReport{report: c.failedReport(probe, m.Name,
+			perspectiveProblem("unreadable", "the report of %s, the primary, cannot be recorded: %v", m.Name, err))}
 	}
-	return &PrimaryReport{report}
+	return &PrimaryReport{report, text}
 }
 
 // askRemote asks one remote and holds what it says to what was asked of it.
@@ -263,12 +288,12 @@ func vet(m Member, a Attestation) Attestation {
 		}
 		if a.Reply != nil {
 			a.Report, a.Signed = &a.Reply.report, a.Reply.signed
-			if err := supply(a.Report, a.Report.Sets); err != nil {
+			if err := a.Reply.complete(); err != nil {
 				return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
 			}
 			break
 		}
-		report, err := asRecorded(*a.Report)
+		report, _, err := asRecorded(*a.Report)
 		if err != nil {
 			return reject("unreadable", "the report of %s cannot be recorded: %v", m.Name, err)
 		}
@@ -289,24 +314,33 @@ func vet(m Member, a Attestation) Attestation {
 
 func cut(signed string) string { return signed[:min(len(signed), signedLimit)] }
 
-// asRecorded gives a report that nobody signed as it will be read back from the record, so that Judge now and the auditor later read
+// asRecorded gives a report that nobody signed as it will be read back from the record, and the text of it that it was read from, so that Judge now and the auditor later read
 // the same. A report with a value that has no form there (an outcome that is none) is an error, and so is one that comes without
 // the DNS records on which its proofs rest. One that was signed is what was read from its signed text: see Reply.
-func asRecorded(r va.Report) (out va.Report, err error) {
-	text, err := r.MarshalJSON()
+func asRecorded(r va.Report) (out va.Report, text []byte, err error) {
+	text, err = r.MarshalJSON()
 	if err == nil {
 		err = out.UnmarshalJSON(text)
 	}
 	if err != nil {
-		return va.Report{}, err
+		return va.Report{}, nil, err
 	}
-	return out, supply(&out, r.Sets)
+	return out, text, supply(&out, r.Sets)
 }
 
-// supply leaves a report with the records that its proofs rest on, and no others.
+// supply leaves a report with the records that its proofs rest on, and no others; or with none and an error, where one is missing or
+// has another digest.
 func supply(r *va.Report, sets dnssec.Sets) error {
-	alone := Evidence{Remotes: []Attestation{{Report: r}}}
-	return alone.Supply(sets)
+	r.Sets = nil
+	own := dnssec.Sets{}
+	if missing := r.Choose(own, sets); missing != "" {
+		return fmt.Errorf("mpic: the report rests on the records %s, which are missing", missing)
+	}
+	if err := own.Check(); err != nil {
+		return err
+	}
+	r.Sets = own
+	return nil
 }
 
 // failedReport is the report of a primary that could not make one: what was asked for is an error, never a pass.

@@ -58,18 +58,45 @@ func judge(e Evidence, at time.Time) Decision {
 		return d
 	}
 
-	digest := e.Attempt.Probe.Digest()
-	primary := judgeReport(e.Attempt, digest, e.Primary.report, e.Roster.Primary.Name, Primary)
-	d.views = []View{primary}
+	a := question(e.Attempt)
+	d.views = make([]View, 1, len(remotes)+1)
+	d.views[0] = a.judgeReport(&e.Primary.report, e.Roster.Primary.Name, Primary)
 	for i, m := range e.Roster.Remotes {
-		d.views = append(d.views, judgeAttestation(e.Attempt, digest, m, remotes[i]))
+		d.views = append(d.views, a.judgeAttestation(m, remotes[i]))
 	}
-	d.decide(e, at)
+	d.decide(e.Attempt, e.Roster, at)
 	return d
 }
 
+// asked is an attempt, and what is worked out of it alone: once, and not for each perspective that answered.
+type asked struct {
+	Attempt
+	// digest is the probe's, the others are the request's.
+	digest, fqdn, queried, expected string
+	// caa is what the CAA records that were judged last came to: perspectives see the same ones, as a rule.
+	caa struct {
+		records []string
+		permits string
+		problem *va.Problem
+	}
+}
+
+func question(a Attempt) *asked {
+	req := a.Probe.Request
+	return &asked{Attempt: a, digest: a.Probe.Digest(), fqdn: req.FQDN(), queried: req.Queried(), expected: req.Expected()}
+}
+
+// permits is va.EvaluateCAA, which is pure, for this request.
+func (a *asked) permits(records []string) (string, *va.Problem) {
+	if len(records) == 0 || !slices.Equal(records, a.caa.records) {
+		a.caa.records = slices.Clone(records)
+		a.caa.permits, a.caa.problem = va.EvaluateCAA(records, a.Probe.Request)
+	}
+	return a.caa.permits, a.caa.problem
+}
+
 // decide makes the decision of the views.
-func (d *Decision) decide(e Evidence, at time.Time) {
+func (d *Decision) decide(a Attempt, roster Roster, at time.Time) {
 	primary := d.views[0]
 	if primary.DCVProblem != nil {
 		d.reasons = append(d.reasons, primary.DCVProblem)
@@ -81,18 +108,18 @@ func (d *Decision) decide(e Evidence, at time.Time) {
 		if !asked {
 			return Quorum{Regions: []Region{}}, of(primary) == va.NotChecked
 		}
-		q, short := count(what, d.policy, e.Attempt.Demand, e.Roster, d.views, of)
+		q, short := count(what, d.policy, a.Demand, roster, d.views, of)
 		if short != nil {
 			d.reasons = append(d.reasons, short)
 		}
 		return q, of(primary) == va.Pass
 	}
 	var controlled, permitted bool
-	d.dcv, controlled = check("domain control", e.Attempt.Kind.dcv(), View.dcv)
-	d.caa, permitted = check("CAA", e.Attempt.Kind.caa(), View.caa)
+	d.dcv, controlled = check("domain control", a.Kind.dcv(), View.dcv)
+	d.caa, permitted = check("CAA", a.Kind.caa(), View.caa)
 	d.granted = len(d.reasons) == 0 && controlled && permitted
-	if d.granted && e.Attempt.Kind == Issuance {
-		d.subject.granted(e.Attempt, at)
+	if d.granted && a.Kind == Issuance {
+		d.subject.granted(a, at)
 	}
 }
 
@@ -164,7 +191,7 @@ func matchRemotes(e Evidence) ([]Attestation, *va.Problem) {
 	return out, nil
 }
 
-func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) View {
+func (q *asked) judgeAttestation(m Member, a Attestation) View {
 	if a.State != Answered || (a.Report == nil) == (a.Statement == nil) || a.Problem != nil ||
 		(a.Statement != nil) != (m.Protocol != Native) {
 		problem := a.Problem
@@ -172,19 +199,18 @@ func judgeAttestation(asked Attempt, digest string, m Member, a Attestation) Vie
 			problem = &va.Problem{Code: "perspective.silent", Rules: []string{"MPIC-03"},
 				Detail: fmt.Sprintf("%s gave no answer (%s)", m.Name, a.State)}
 		}
-		return unbelieved(asked.Kind, m.Name, RemoteRole, problem)
+		return unbelieved(q.Kind, m.Name, RemoteRole, problem)
 	}
 	if a.Statement != nil {
-		return judgeStatement(asked, digest, m, *a.Statement)
+		return judgeStatement(q.Attempt, q.digest, m, *a.Statement)
 	}
-	return judgeReport(asked, digest, *a.Report, m.Name, RemoteRole)
+	return q.judgeReport(a.Report, m.Name, RemoteRole)
 }
 
 // judgeReport says what one report counts for. It believes an outcome only together with what must have been seen for
 // it (F6: the absence of a problem is no pass).
-func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) View {
-	probe := a.Probe
-	if r.Attempt != probe.Attempt || r.Nonce != probe.Nonce || r.Digest == "" || r.Digest != digest {
+func (a *asked) judgeReport(r *va.Report, name string, role Role) View {
+	if r.Attempt != a.Probe.Attempt || r.Nonce != a.Probe.Nonce || r.Digest == "" || r.Digest != a.digest {
 		return unbelieved(a.Kind, name, role, unbound(name))
 	}
 	if has := otherShape(a.Kind.dcv(), r.DCV.NotChecked(), r.DCV.Outcome); has != "" {
@@ -195,12 +221,15 @@ func judgeReport(a Attempt, digest string, r va.Report, name string, role Role) 
 	}
 	v := View{Perspective: name, Role: role, DCV: va.NotChecked, CAA: va.NotChecked}
 	if a.Kind.dcv() {
-		v.DCV, v.DCVProblem = judgeDCV(probe.Request, r.DCV, name)
+		v.DCV, v.DCVProblem = a.judgeDCV(&r.DCV, name)
 	}
 	if a.Kind.caa() {
-		v.CAA, v.CAAExcused, v.CAAProblem = judgeCAA(a, r.CAA, name)
+		v.CAA, v.CAAExcused, v.CAAProblem = a.judgeCAA(&r.CAA, name)
 	}
-	if p := ownResolution(r); p != nil && role == Primary {
+	if role != Primary {
+		return v
+	}
+	if p := ownResolution(r); p != nil {
 		if v.DCV == va.Pass {
 			v.DCV, v.DCVProblem = va.Error, p
 		}
@@ -238,7 +267,7 @@ func otherShape(asked, unchecked bool, o va.Outcome) string {
 
 // judgeCAA: MPIC-11, the perspective's own answer must mean permission. It is worked out again from the records. With a
 // pass it gives the names whose failed lookups were excused (CAA-06).
-func judgeCAA(a Attempt, f va.CAAFinding, name string) (va.Outcome, []string, *va.Problem) {
+func (a *asked) judgeCAA(f *va.CAAFinding, name string) (va.Outcome, []string, *va.Problem) {
 	if f.Outcome != va.Pass {
 		o, p := notPassed(f.Outcome, f.Problem, name, "CAA")
 		return o, nil, p
@@ -249,10 +278,10 @@ func judgeCAA(a Attempt, f va.CAAFinding, name string) (va.Outcome, []string, *v
 	if f.Problem != nil {
 		return refuse("a pass that carries the problem " + f.Problem.Code)
 	}
-	if fqdn := a.Probe.Request.FQDN(); f.Name != fqdn { // C1
-		return refuse(fmt.Sprintf("a permission for %q, where %q was asked", f.Name, fqdn))
+	if f.Name != a.fqdn { // C1
+		return refuse(fmt.Sprintf("a permission for %q, where %q was asked", f.Name, a.fqdn))
 	}
-	permits, excused, problem := permission(a, f)
+	permits, excused, problem := a.permission(f)
 	if problem != nil {
 		return refuse("a permission that its own records do not give: " + problem.Detail)
 	}
@@ -286,34 +315,44 @@ func contradiction(name, what, has string) *va.Problem {
 		Detail: fmt.Sprintf("the %s finding of %s has %s", what, name, has)}
 }
 
-// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04). All remotes of the roster were
-// asked, so all count as used; one that timed out is a non-corroboration.
+// count applies the table and the regions to one kind of check (MPIC-01 to MPIC-04), and says what is missed.
 func count(what string, policy Policy, demand Demand, roster Roster, views []View, of func(View) va.Outcome) (Quorum, *va.Problem) {
-	q := Quorum{Attempted: len(roster.Remotes), Regions: []Region{}}
-	var missing []string
-	for i, m := range roster.Remotes {
+	q, enough, spread := tally(policy, demand, roster, views, of)
+	switch {
+	case !enough:
+		var missing []string
+		for i, m := range roster.Remotes {
+			if of(views[i+1]) != va.Pass {
+				missing = append(missing, m.Name)
+			}
+		}
+		return q, &va.Problem{Code: "quorum.missed", Rules: []string{"MPIC-01", "MPIC-03"},
+			Detail: fmt.Sprintf("%s: %s remote perspectives corroborate; %d of %d may fail to, but these did: %v",
+				what, q, q.Allowed, q.Attempted, missing)}
+	case !spread:
+		return q, &va.Problem{Code: "quorum.regions", Rules: []string{"MPIC-04"},
+			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required",
+				what, len(q.Regions), q.Regions, policy.MinRegions)}
+	default:
+		return q, nil
+	}
+}
+
+// tally counts. All remotes of the roster were asked, so all count as used; one that timed out is a non-corroboration. enough tells
+// whether no more failed to corroborate than may (MPIC-03), spread whether those that did lie in enough regions (MPIC-04).
+func tally(policy Policy, demand Demand, roster Roster, views []View, of func(View) va.Outcome) (q Quorum, enough, spread bool) {
+	q = Quorum{Attempted: len(roster.Remotes), Regions: make([]Region, 0, len(roster.Remotes))}
+	for i := range roster.Remotes {
 		if of(views[i+1]) != va.Pass {
-			missing = append(missing, m.Name)
 			continue
 		}
 		q.Corroborated++
-		if !slices.Contains(q.Regions, m.Place.Region) {
-			q.Regions = append(q.Regions, m.Place.Region)
+		if region := roster.Remotes[i].Place.Region; !slices.Contains(q.Regions, region) {
+			q.Regions = append(q.Regions, region)
 		}
 	}
 	slices.Sort(q.Regions)
 	allowed, ok := AllowedNonCorroborations(q.Attempted)
-	allowed = min(allowed, q.Attempted-demand.Quorum) // F7: a caller can ask for more, never for less
-	q.Allowed = allowed
-	if !ok || len(missing) > allowed {
-		return q, &va.Problem{Code: "quorum.missed", Rules: []string{"MPIC-01", "MPIC-03"},
-			Detail: fmt.Sprintf("%s: %s remote perspectives corroborate; %d of %d may fail to, but these did: %v",
-				what, q, allowed, q.Attempted, missing)}
-	}
-	if len(q.Regions) < policy.MinRegions {
-		return q, &va.Problem{Code: "quorum.regions", Rules: []string{"MPIC-04"},
-			Detail: fmt.Sprintf("%s: the corroborating remotes lie in %d region(s) %v; %d are required",
-				what, len(q.Regions), q.Regions, policy.MinRegions)}
-	}
-	return q, nil
+	q.Allowed = min(allowed, q.Attempted-demand.Quorum) // F7: a caller can ask for more, never for less
+	return q, ok && q.Attempted-q.Corroborated <= q.Allowed, len(q.Regions) >= policy.MinRegions
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
+// asking is an attempt of which nothing is known but its request.
+func asking(req va.Request) *asked { return question(Attempt{Probe: va.Probe{Request: req}}) }
+
 // judged gives what the judge makes of a DCV finding, changed from one that passes.
 func judged(t *testing.T, m va.Method, change func(*va.DCVFinding)) (va.Outcome, *va.Problem) {
 	t.Helper()
@@ -21,7 +24,7 @@ func judged(t *testing.T, m va.Method, change func(*va.DCVFinding)) (va.Outcome,
 	require.Nil(t, va.Admit(req, december))
 	f := controlled(req, december)
 	change(&f)
-	return judgeDCV(req, f, "tokyo")
+	return asking(req).judgeDCV(&f, "tokyo")
 }
 
 // redirected makes a finding of http-01 in which the host sends on to a URL of another host, which has the body.
@@ -212,7 +215,7 @@ func TestNoPassIsBelievedWithoutWhatShowsIt(t *testing.T) {
 			})
 		}
 	}
-	require.ErrorContains(t, control(va.Request{}, va.DCVFinding{}), "no method")
+	require.ErrorContains(t, question(Attempt{}).control(&va.DCVFinding{}), "no method")
 }
 
 // TestUnicodeCaseIsNoCase: U+212A, the Kelvin sign, folds to "k" and is none.
@@ -222,9 +225,9 @@ func TestUnicodeCaseIsNoCase(t *testing.T) {
 	req := request(va.TLSALPN01, december)
 	req.Identifier = "key.example.com"
 	f := controlled(req, december)
-	require.NoError(t, control(req, f))
+	require.NoError(t, asking(req).control(&f))
 	f.Handshakes[0].Names[0] = "DNS:\u212Aey.example.com"
-	require.ErrorContains(t, control(req, f), "the certificate is for")
+	require.ErrorContains(t, asking(req).control(&f), "the certificate is for")
 }
 
 // TestAPerspectiveCannotFillTheDecision: what a reply says at length stays in the reply.

@@ -83,7 +83,7 @@ func TestBR_3_2_2_8_AcceptableFailuresCorroborate(t *testing.T) {
 				e.Remotes[i] = answered(m.Name, passing(t, e.Attempt.Probe, m.Name))
 			}
 		},
-		"the remotes alone": func(e *Evidence) { e.Primary = &PrimaryReport{passing(t, e.Attempt.Probe, "zurich")} },
+		"the remotes alone": func(e *Evidence) { e.Primary = &PrimaryReport{report: passing(t, e.Attempt.Probe, "zurich")} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := excusing(t, va.PermitProvenFailure)

@@ -37,13 +37,13 @@ func FuzzReport(f *testing.F) {
 			return
 		}
 		e := evidence[int(method)%len(evidence)]
-		e.Primary = &PrimaryReport{r}
+		e.Primary = &PrimaryReport{report: r}
 		e.Remotes = slices.Clone(e.Remotes)
 		e.Remotes[0] = answered("ashburn", r)
 		d := Judge(e)
 		primary, remote := d.Views()[0], d.Views()[1]
 		want := said{remote.DCV == va.Pass, remote.CAA == va.Pass}
-		if ownResolution(r) != nil {
+		if ownResolution(&r) != nil {
 			want = said{}
 		}
 		require.Equal(t, want, said{primary.DCV == va.Pass, primary.CAA == va.Pass},

@@ -61,7 +61,7 @@ func TestEachPieceOfEvidenceIsRead(t *testing.T) {
 					require.NoError(t, err)
 					var r va.Report
 					if json.Unmarshal(changed, &r) == nil {
-						v := judgeReport(asked, probe.Digest(), r, "tokyo", RemoteRole)
+						v := question(asked).judgeReport(&r, "tokyo", RemoteRole)
 						require.NotEqual(t, said{true, true}, said{v.DCV == pass, v.CAA == va.Pass}, "%s as %v", path, c)
 						read++
 					}
@@ -69,7 +69,7 @@ func TestEachPieceOfEvidenceIsRead(t *testing.T) {
 				set(value)
 			})
 			require.Greater(t, read, least)
-			v := judgeReport(asked, probe.Digest(), report, "tokyo", RemoteRole)
+			v := question(asked).judgeReport(&report, "tokyo", RemoteRole)
 			require.Nil(t, v.DCVProblem)
 			require.Nil(t, v.CAAProblem)
 		})

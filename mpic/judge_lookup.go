@@ -13,12 +13,12 @@ import (
 
 // ownResolution tells why a report does not rest on resolution from the root by the perspective itself, as the primary's must
 // (DCV-04): an upstream resolver's answers are validated too, and yet it is the upstream that saw the name servers.
-func ownResolution(r va.Report) *va.Problem {
+func ownResolution(r *va.Report) *va.Problem {
 	upstream := r.Resolver.Mode
 	if upstream == resolver.Iterative {
 		upstream = ""
 	}
-	for _, l := range r.Lookups() {
+	for l := range r.EachLookup() {
 		if l.Upstream != "" {
 			upstream = l.Upstream
 		}
@@ -34,22 +34,25 @@ func ownResolution(r va.Report) *va.Problem {
 // was that there are none. It gives an error unless the account is of this very question (C1), may be relied upon
 // (DCV-04, CAA-07), and holds nothing but aliases that lead on from the name, and the records at their end. name has no
 // trailing dot.
-func answers(l resolver.Lookup, name, kind string) ([]string, error) {
-	name += "."
-	if l.Name != name || l.Type != kind {
-		return nil, fmt.Errorf("where the lookup of %s %s belongs, that of %s %s stands", name, kind, l.Name, l.Type)
+func answers(l *resolver.Lookup, name, kind string) ([]string, error) {
+	if asked, rooted := strings.CutSuffix(l.Name, "."); !rooted || asked != name || l.Type != kind {
+		return nil, fmt.Errorf("where the lookup of %s. %s belongs, that of %s %s stands", name, kind, l.Name, l.Type)
 	}
+	name = l.Name
 	if !l.Status.Usable() {
 		return nil, fmt.Errorf("the lookup of %s %s is %s", name, kind, l.Status)
 	}
 	var out []string
 	for _, text := range l.Answers {
 		// A tab in an owner name would be escaped: what stands before the fourth is the header.
-		fields := strings.SplitN(text, "\t", 5)
-		if len(fields) != 5 || fields[2] != "IN" {
+		owner, rest, _ := strings.Cut(text, "\t")
+		_, rest, _ = strings.Cut(rest, "\t")
+		class, rest, _ := strings.Cut(rest, "\t")
+		what, _, whole := strings.Cut(rest, "\t")
+		if !whole || class != "IN" {
 			return nil, fmt.Errorf("the lookup of %s %s holds what is no record: %q", l.Name, kind, text)
 		}
-		owner, what := dns.CanonicalName(fields[0]), fields[3]
+		owner = dns.CanonicalName(owner)
 		if owner == name && what == kind {
 			out = append(out, text)
 			continue

@@ -133,8 +133,8 @@ func agreeOnAll(t *testing.T, n int, date string) {
 		}
 		primaries := map[said]*PrimaryReport{{true, true}: e.Primary}
 		if n < 5 || date == "2026-12-15" { // with 5 remotes the whole product on one day, elsewhere a primary that passed
-			primaries[said{true, false}] = &PrimaryReport{withOutcomes(t, probe, "zurich", va.Pass, va.Fail)}
-			primaries[said{false, true}] = &PrimaryReport{withOutcomes(t, probe, "zurich", va.Error, va.Pass)}
+			primaries[said{true, false}] = &PrimaryReport{report: withOutcomes(t, probe, "zurich", va.Pass, va.Fail)}
+			primaries[said{false, true}] = &PrimaryReport{report: withOutcomes(t, probe, "zurich", va.Error, va.Pass)}
 			primaries[said{false, false}] = nil
 		}
 		remotes := make([]said, n)
@@ -196,7 +196,7 @@ func draw(t *rapid.T, fixture testing.TB) drawn {
 	if rapid.IntRange(0, 9).Draw(t, "primary") == 0 {
 		d.primary.dcv = rapid.Bool().Draw(t, "primary dcv")
 		d.primary.caa = rapid.Bool().Draw(t, "primary caa")
-		d.evidence.Primary = &PrimaryReport{withOutcomes(fixture, e.Attempt.Probe, "zurich",
+		d.evidence.Primary = &PrimaryReport{report: withOutcomes(fixture, e.Attempt.Probe, "zurich",
 			outcomeOf(d.primary.dcv), outcomeOf(d.primary.caa))}
 	}
 	ways := slices.Sorted(maps.Keys(spoilers))

@@ -259,7 +259,7 @@ func TestRFC8659_3_JudgeFollowsTheClimbOfTheRecordedLookups(t *testing.T) {
 
 // unanimousFor is unanimous for the request that e has by now.
 func unanimousFor(t testing.TB, e Evidence) Evidence {
-	e.Primary = &PrimaryReport{passing(t, e.Attempt.Probe, "zurich")}
+	e.Primary = &PrimaryReport{report: passing(t, e.Attempt.Probe, "zurich")}
 	e.Remotes = slices.Clone(e.Remotes)
 	for i, m := range e.Roster.Remotes {
 		e.Remotes[i] = answered(m.Name, passing(t, e.Attempt.Probe, m.Name))

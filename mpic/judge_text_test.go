@@ -60,7 +60,7 @@ func runTextCase(t *testing.T, lines []string) {
 			if primary[0] == "absent" {
 				e.Primary = nil
 			} else {
-				e.Primary = &PrimaryReport{withOutcomes(t, probe, "zurich", outcome(t, primary[0]), outcome(t, primary[1]))}
+				e.Primary = &PrimaryReport{report: withOutcomes(t, probe, "zurich", outcome(t, primary[0]), outcome(t, primary[1]))}
 			}
 			for i, r := range remotes {
 				e.Remotes[i] = textAttestation(t, probe, r.name, r.answers)

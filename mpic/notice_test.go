@@ -18,7 +18,7 @@ func TestCAA_09_NoticesFollowFromTheEvidence(t *testing.T) {
 	a := Attempt{Kind: Issuance, Probe: va.Probe{Attempt: "A", Request: va.Request{Identifier: "example.com"}}}
 	report := va.Report{CAA: va.CAAFinding{Outcome: va.Fail, Found: "example.com", Records: []string{
 		"example.com.\t300\tIN\tCAA\t0 issue \";\"", "example.com.\t300\tIN\tCAA\t0 iodef \"" + to + "\"", "example.com.\t300\tIN\tCAA\t0 iodef \"tel:+1\""}}}
-	e := Evidence{Attempt: a, Primary: &PrimaryReport{report}}
+	e := Evidence{Attempt: a, Primary: &PrimaryReport{report: report}}
 	refused := RecordedDecision{Outcome: "refused", Views: []View{{Role: RemoteRole, CAA: va.Pass},
 		{Role: Primary, CAA: va.Fail, CAAProblem: &va.Problem{Code: "caa.forbidden"}}}}
 	begun := Notice{Attempt: "A", Number: 7, Property: to, Outcome: NoticeBegun, Code: "notice.begun", Report: "x", At: time.Now()}
@@ -61,7 +61,7 @@ func TestCAA_09_NoticesFollowFromTheEvidence(t *testing.T) {
 	} {
 		other, d, r := e, refused, report
 		d.Views = append([]View(nil), refused.Views...)
-		primary := &PrimaryReport{r}
+		primary := &PrimaryReport{report: r}
 		other.Primary = primary
 		change(&other, &d, &primary.report)
 		_, _, ok := Forbidden(other, d)

@@ -72,7 +72,7 @@ func agreeOnShapes(t *testing.T, kind Kind, n int, date string) {
 		}
 		primaries := []*PrimaryReport{nil}
 		for _, r := range reports("zurich") {
-			primaries = append(primaries, &PrimaryReport{r})
+			primaries = append(primaries, &PrimaryReport{report: r})
 		}
 		said4 := []said{{true, true}, {true, false}, {}, {}}
 		remotes := make([]said, n)

@@ -2,7 +2,9 @@ package mpic
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,29 +14,113 @@ import (
 	"github.com/quorate/quorate/va/dnssec"
 )
 
-// Reply is a remote's signed reply, and the report that was read from its payload. Only ReadReply and the record make one, so that
-// the report is the one that was signed: what Judge reads now is what the record gives back later. Whose signature it is, and
+// Reply is a remote's signed reply, and the report that was read from its payload. Only ReadReply, Compact and the record make one, so
+// that the report is the one that was signed: what Judge reads now is what the record gives back later. Whose signature it is, and
 // whether it holds, is perspective.Verify's to say.
 type Reply struct {
-	signed string
-	report va.Report
+	signed  string
+	payload []byte
+	report  va.Report
 }
 
-// ReadReply reads the report in a compact JWS (RFC 7515 section 7.1), as va.Report.UnmarshalJSON does.
+// Compact is a compact JWS (RFC 7515 section 7.1) taken apart, once for all who read of it. Only CutCompact and a Reply make one.
+type Compact struct {
+	signed, header     string
+	payload, signature []byte
+}
+
+// CutCompact takes a compact JWS apart. It takes only base64url that would be written again in the same way, so that what was signed
+// is the text itself: no line feeds, padding or loose bits.
+func CutCompact(signed string) (Compact, error) {
+	c := Compact{signed: signed}
+	header, payload, signature, err := cutCompact(signed)
+	if err != nil {
+		return Compact{}, err
+	}
+	c.header = header
+	if err = onlyBase64URL("header", header); err == nil {
+		c.payload, err = fromBase64URL("payload", payload)
+	}
+	if err == nil {
+		c.signature, err = fromBase64URL("signature", signature)
+	}
+	if err != nil {
+		return Compact{}, err
+	}
+	return c, nil
+}
+
+func cutCompact(signed string) (header, payload, signature string, err error) {
+	header, rest, _ := strings.Cut(signed, ".")
+	payload, signature, found := strings.Cut(rest, ".")
+	if !found || strings.Contains(signature, ".") {
+		return "", "", "", fmt.Errorf("it is no compact JWS: it has %d dots instead of 2", strings.Count(signed, "."))
+	}
+	return header, payload, signature, nil
+}
+
+// strictURL refuses loose bits. What it does not refuse are line feeds.
+var strictURL = base64.RawURLEncoding.Strict()
+
+func fromBase64URL(what, text string) ([]byte, error) {
+	octets, err := strictURL.DecodeString(text)
+	if err != nil || strings.ContainsAny(text, "\r\n") {
+		return nil, fmt.Errorf("its %s is not base64url", what)
+	}
+	return octets, nil
+}
+
+func onlyBase64URL(what, text string) error {
+	_, err := fromBase64URL(what, text)
+	return err
+}
+
+// Header gives the protected header in base64url.
+func (c Compact) Header() string { return c.header }
+
+// Payload gives what was signed, to be read.
+func (c Compact) Payload() []byte { return c.payload }
+
+// Signature gives the signature's octets, to be read.
+func (c Compact) Signature() []byte { return c.signature }
+
+// Input gives the signing input (RFC 7515 section 5.1).
+func (c Compact) Input() string { return c.signed[:strings.LastIndexByte(c.signed, '.')] }
+
+// Read reads the report in the payload, as va.Report.UnmarshalJSON does.
+func (c Compact) Read() (*Reply, error) { return newReply(c.signed, c.payload) }
+
+// ReadReply reads the report in a compact JWS.
 func ReadReply(signed string) (*Reply, error) {
-	_, payload, _, err := parts(signed)
+	c, err := CutCompact(signed)
 	if err != nil {
 		return nil, err
 	}
-	return newReply(signed, payload)
+	return c.Read()
 }
 
 func newReply(signed string, payload []byte) (*Reply, error) {
-	r := &Reply{signed: signed}
+	r := &Reply{signed: signed, payload: payload}
 	if err := r.report.UnmarshalJSON(payload); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Compact takes the reply apart once more. Its payload is the one that was read.
+func (r *Reply) Compact() (Compact, error) {
+	header, _, signature, err := cutCompact(r.signed)
+	if err != nil {
+		return Compact{}, err
+	}
+	c := Compact{signed: r.signed, header: header, payload: r.payload}
+	if err = onlyBase64URL("header", header); err == nil {
+		c.signature, err = fromBase64URL("signature", signature)
+	}
+	if err != nil {
+		return Compact{}, err
+	}
+	return c, nil
 }
 
 // Signed gives the reply as it was received.
@@ -46,6 +132,35 @@ func (r *Reply) Report() va.Report { return r.report }
 // Supply gives the report the records that its proofs rest on, which are not part of what is signed. It is an error if one of them
 // is missing, or has another digest.
 func (r *Reply) Supply(sets dnssec.Sets) error { return supply(&r.report, sets) }
+
+// Bring does what Supply does with the records that came beside the reply. It refuses others than those that the proofs rest on, and
+// any that is there twice. The error completes "a report that ...".
+func (r *Reply) Bring(records [][]byte) error {
+	sets := make(dnssec.Sets, len(records))
+	for _, octets := range records {
+		sum := sha256.Sum256(octets)
+		sets[hex.EncodeToString(sum[:])] = octets
+	}
+	needs := r.report.Needs()
+	for _, sum := range needs {
+		if _, ok := sets[sum]; !ok {
+			return fmt.Errorf("comes without the records %s, on which it rests", sum)
+		}
+	}
+	if len(sets) != len(needs) || len(sets) != len(records) {
+		return errors.New("comes with records on which it does not rest")
+	}
+	r.report.Sets = sets
+	return nil
+}
+
+// complete is an error where they are not there. Nothing but Supply and Bring give a reply any, and they give all.
+func (r *Reply) complete() error {
+	if r.report.Sets != nil {
+		return nil
+	}
+	return r.Supply(nil)
+}
 
 // Answers tells whether the report of an attestation is the very one that was read from its signed reply.
 func (a Attestation) Answers() bool {
@@ -230,7 +345,7 @@ func (a *Attestation) readAnswer(b []byte) bool {
 		return false
 	}
 	signed := f.compact()
-	reply, err := newReply(signed, f.Payload)
+	reply, err := newReply(signed, bytes.Clone(f.Payload)) // b is the caller's
 	if err != nil {
 		return false
 	}
@@ -261,7 +376,7 @@ func (a *Attestation) readAny(b []byte) error {
 		if err != nil {
 			return err
 		}
-		a.Signed, payload = f.compact(), f.Payload
+		a.Signed, payload = f.compact(), bytes.Clone(f.Payload)
 	case len(k.Signed) > 0:
 		if err := json.Unmarshal(k.Signed, &a.Signed); err != nil {
 			return err

@@ -27,6 +27,10 @@ const (
 // Regions lists the five registries.
 func Regions() []Region { return []Region{AFRINIC, APNIC, ARIN, LACNIC, RIPE} }
 
+func registry(r Region) bool {
+	return r == AFRINIC || r == APNIC || r == ARIN || r == LACNIC || r == RIPE
+}
+
 // Place is where traffic is handed to the Internet: the definition that BR 3.2.2.9 gives for a perspective's location and
 // for its resolver's. Latitude and Longitude are WGS 84 degrees, -90 to 90 and -180 to 180.
 type Place struct {
@@ -47,17 +51,21 @@ const (
 // Distance gives the straight-line distance between two places in kilometres: the chord, which is never longer than the
 // way along the ground. A sphere would not do: near the equator, where a degree of latitude is shortest, one of the polar
 // radius gives a third of a percent too much.
-func Distance(a, b Place) float64 {
+func Distance(a, b Place) float64 { return a.point().distance(b.point()) }
+
+// point is a place in kilometres from the centre of the Earth.
+type point struct{ x, y, z float64 }
+
+func (p Place) point() point {
 	const degree = math.Pi / 180
-	point := func(p Place) (x, y, z float64) {
-		sinLat, cosLat := math.Sincos(p.Latitude * degree)
-		sinLon, cosLon := math.Sincos(p.Longitude * degree)
-		normal := equatorialRadius / math.Sqrt(1-eccentricitySquared*sinLat*sinLat)
-		return normal * cosLat * cosLon, normal * cosLat * sinLon, normal * (1 - eccentricitySquared) * sinLat
-	}
-	ax, ay, az := point(a)
-	bx, by, bz := point(b)
-	return math.Sqrt((ax-bx)*(ax-bx) + (ay-by)*(ay-by) + (az-bz)*(az-bz))
+	sinLat, cosLat := math.Sincos(p.Latitude * degree)
+	sinLon, cosLon := math.Sincos(p.Longitude * degree)
+	normal := equatorialRadius / math.Sqrt(1-eccentricitySquared*sinLat*sinLat)
+	return point{normal * cosLat * cosLon, normal * cosLat * sinLon, normal * (1 - eccentricitySquared) * sinLat}
+}
+
+func (a point) distance(b point) float64 {
+	return math.Sqrt((a.x-b.x)*(a.x-b.x) + (a.y-b.y)*(a.y-b.y) + (a.z-b.z)*(a.z-b.z))
 }
 
 // Member is what the CA knows of one Network Perspective. It comes from the CA's configuration, never from the
@@ -102,19 +110,22 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 		f.add("roster.too-few", "MPIC-02", "%d remote perspectives are configured; since %s at least %d are required (%s)",
 			n, policy.MinRemotesSince.Format(time.DateOnly), policy.MinRemotes, policy.Section("MPIC-02"))
 	}
-	all := append([]Member{r.Primary}, r.Remotes...)
-	names := map[string]bool{}
-	for _, m := range all {
+	all := make([]standing, len(r.Remotes)+1)
+	for i := range all {
+		m := r.member(i)
 		f.member(m)
-		if names[m.Name] {
+		all[i] = m.standing()
+		if slices.ContainsFunc(all[:i], func(other standing) bool { return other.name == m.Name }) {
 			f.add("roster.duplicate", "MPIC-05", "perspective %s is listed twice", m.Name)
 		}
-		names[m.Name] = true
 	}
-	keys, regions := map[string]string{}, map[Region]bool{}
-	for _, m := range r.Remotes {
+	keys, regions := make(map[string]string, 2*len(r.Remotes)), make([]Region, 0, len(r.Remotes))
+	for i := range r.Remotes {
+		m := &r.Remotes[i]
 		f.channel(m, keys)
-		regions[m.Place.Region] = true
+		if !slices.Contains(regions, m.Place.Region) {
+			regions = append(regions, m.Place.Region)
+		}
 	}
 	if len(regions) < policy.MinRegions {
 		f.add("roster.regions", "MPIC-04", "the remotes stand in %d region(s); corroboration needs %d",
@@ -128,6 +139,22 @@ func (r Roster) Check(at time.Time) []*va.Problem {
 	return f
 }
 
+// member gives the primary for 0, and the remotes from 1 on.
+func (r *Roster) member(i int) *Member {
+	if i == 0 {
+		return &r.Primary
+	}
+	return &r.Remotes[i-1]
+}
+
+// standing is where a perspective and its resolver are, worked out once for all pairs.
+type standing struct {
+	name            string
+	place, resolver point
+}
+
+func (m *Member) standing() standing { return standing{m.Name, m.Place.point(), m.Resolver.point()} }
+
 // faults are what Check finds.
 type faults []*va.Problem
 
@@ -136,13 +163,13 @@ func (f *faults) add(code, rule, format string, args ...any) {
 }
 
 // member looks at one perspective's name and places.
-func (f *faults) member(m Member) {
+func (f *faults) member(m *Member) {
 	if !validMemberName(m.Name) {
 		f.add("roster.name", "REC-01", "perspective %q: a name is 1 to 63 lower case letters, digits and hyphens", m.Name)
 	}
-	for k, p := range []Place{m.Place, m.Resolver} {
+	for k, p := range [...]Place{m.Place, m.Resolver} {
 		what := [...]string{"perspective", "resolver"}[k]
-		if !slices.Contains(Regions(), p.Region) {
+		if !registry(p.Region) {
 			f.add("roster.region", "MPIC-04", "%s: the %s's region %q is none of AFRINIC, APNIC, ARIN, LACNIC, RIPE NCC",
 				m.Name, what, p.Region)
 		}
@@ -158,7 +185,7 @@ func (f *faults) member(m Member) {
 }
 
 // channel looks at how a remote is reached (MPIC-08). keys has the keys of those before it, and whose they are.
-func (f *faults) channel(m Member, keys map[string]string) {
+func (f *faults) channel(m *Member, keys map[string]string) {
 	if !strings.HasPrefix(m.URL, "https://") {
 		f.add("roster.plain-text", "MPIC-08", "%s: %q is no https URL; a remote is reached over an encrypted channel only", m.Name, m.URL)
 	}
@@ -169,7 +196,7 @@ func (f *faults) channel(m Member, keys map[string]string) {
 	if m.Code != "" {
 		f.add("roster.code", "MPIC-08", "%s speaks our own protocol, in which it is called by its name and not %q", m.Name, m.Code)
 	}
-	for _, key := range []string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
+	for _, key := range [...]string{strings.ToLower(m.TLSKey), m.SigningKey} { // hexadecimal has two spellings
 		if key == "" {
 			f.add("roster.unauthenticated", "MPIC-08", "%s has no pinned TLS key or no signing key", m.Name)
 			return
@@ -188,7 +215,7 @@ func (f *faults) channel(m Member, keys map[string]string) {
 // foreign looks at a remote of another protocol: it has a channel and, where one is pinned, a key of its own. Those that one service
 // stands for share both, and differ by their codes; none of them shares them with a remote that stands alone. Where an answer does not say
 // whose it is, a code tells nobody apart.
-func (f *faults) foreign(m Member, keys map[string]string) {
+func (f *faults) foreign(m *Member, keys map[string]string) {
 	traits, known := protocols[m.Protocol]
 	if !known {
 		f.add("roster.protocol", "MPIC-08", "%s: %q is no protocol", m.Name, m.Protocol)
@@ -242,14 +269,14 @@ func (m Member) code() string {
 }
 
 // pair measures two perspectives, and their resolvers. A distance that is no number is too short.
-func (f *faults) pair(a, b Member) {
-	if d := Distance(a.Place, b.Place); !(d >= MinimumDistance) {
+func (f *faults) pair(a, b standing) {
+	if d := a.place.distance(b.place); !(d >= MinimumDistance) {
 		f.add("roster.distance", "MPIC-05", "%s and %s are %.0f km apart; perspectives are distinct from %d km on",
-			a.Name, b.Name, d, MinimumDistance)
+			a.name, b.name, d, MinimumDistance)
 	}
-	if d := Distance(a.Resolver, b.Resolver); !(d >= MinimumDistance) {
+	if d := a.resolver.distance(b.resolver); !(d >= MinimumDistance) {
 		f.add("roster.resolver-distance", "MPIC-06", "the resolvers of %s and %s are %.0f km apart; %d km are required",
-			a.Name, b.Name, d, MinimumDistance)
+			a.name, b.name, d, MinimumDistance)
 	}
 }
 

@@ -1,7 +1,7 @@
 package va
 
 import (
-	"maps"
+	"iter"
 	"slices"
 	"time"
 
@@ -33,17 +33,26 @@ type Report struct {
 
 // Lookups gives all lookups of a report, to be read.
 func (r *Report) Lookups() []*resolver.Lookup {
-	var all []*resolver.Lookup
-	for _, lookups := range [][]resolver.Lookup{r.DCV.Lookups, r.CAA.Lookups} {
-		for i := range lookups {
-			all = append(all, &lookups[i])
+	return slices.Collect(r.EachLookup())
+}
+
+// EachLookup visits them.
+func (r *Report) EachLookup() iter.Seq[*resolver.Lookup] {
+	return func(yield func(*resolver.Lookup) bool) {
+		for _, lookups := range [...][]resolver.Lookup{r.DCV.Lookups, r.CAA.Lookups} {
+			for i := range lookups {
+				if !yield(&lookups[i]) {
+					return
+				}
+			}
+		}
+		for i := range r.CAA.Failures {
+			f := &r.CAA.Failures[i]
+			if !yield(&f.Retry) || !yield(&f.DS) || !yield(&f.Control) {
+				return
+			}
 		}
 	}
-	for i := range r.CAA.Failures {
-		f := &r.CAA.Failures[i]
-		all = append(all, &f.Retry, &f.DS, &f.Control)
-	}
-	return all
 }
 
 // WithoutOctets gives a copy of a report whose lookups are without octets and proofs.
@@ -56,17 +65,39 @@ func (r Report) WithoutOctets() Report {
 	return r
 }
 
+// lately is how far back Needs looks for what it has: the lookups of a report rest on much the same records.
+const lately = 16
+
 // Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
 func (r *Report) Needs() []string {
-	needs := map[string]bool{}
-	for _, l := range r.Lookups() {
-		for _, s := range l.Proof {
-			if s.Records != "" {
-				needs[s.Records] = true
+	var needs []string
+	for l := range r.EachLookup() {
+		for i := range l.Proof {
+			if sum := l.Proof[i].Records; sum != "" && !slices.Contains(needs[max(0, len(needs)-lately):], sum) {
+				needs = append(needs, sum)
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(needs))
+	slices.Sort(needs)
+	return slices.Compact(needs)
+}
+
+// Choose puts what the proofs of a report rest on from one collection into another, and names what is missing there, if anything is.
+func (r *Report) Choose(into, from dnssec.Sets) (missing string) {
+	for l := range r.EachLookup() {
+		for i := range l.Proof {
+			sum := l.Proof[i].Records
+			if sum == "" {
+				continue
+			}
+			if octets, ok := from[sum]; ok {
+				into[sum] = octets
+			} else if missing == "" {
+				missing = sum
+			}
+		}
+	}
+	return missing
 }
 
 // DCVFinding is what one perspective found of the applicant's control.

@@ -67,15 +67,34 @@ type Perspective struct {
 	Asked      *time.Time `json:"asked,omitempty"`
 	Closed     *time.Time `json:"closed,omitempty"`
 	// DCVFinding and CAAFinding are the perspective's own account, but for the octets of DNS messages and the proofs, which the
-	// record has.
+	// record has. The answer to a request that is granted is without them.
 	DCVFinding *va.DCVFinding `json:"dcv_finding,omitempty"`
 	CAAFinding *va.CAAFinding `json:"caa_finding,omitempty"`
 }
 
-// describe tells a record. Who is who comes from the roster and the role, never from the order or from a report (F2).
+// describe tells a record, with what each perspective found.
 func describe(r Record) *Validation {
-	a := r.Evidence.Attempt
-	req := a.Probe.Request
+	v := summarize(r)
+	if r.Evidence.Primary != nil {
+		report := r.Evidence.Primary.Report()
+		v.Perspectives[0].add(&report)
+	}
+	for i := range r.Evidence.Roster.Remotes {
+		p := &v.Perspectives[i+1]
+		for _, x := range r.Evidence.Remotes {
+			if x.Perspective == p.Name {
+				p.add(x.Report)
+			}
+		}
+	}
+	return v
+}
+
+// summarize tells a record without the findings: who was asked, what came of it, and what it counted for. Who is who comes from the
+// roster and the role, never from the order or from a report (F2).
+func summarize(r Record) *Validation {
+	a := &r.Evidence.Attempt
+	req := &a.Probe.Request
 	v := &Validation{Attempt: a.ID(), Number: r.Number, Kind: a.Kind.String(), Outcome: "open",
 		Identifier: Identifier{Type: "dns", Value: req.Identifier}, Method: req.Method, Section: req.Method.Section(),
 		AccountURI: req.AccountURI, Started: a.Started, Caller: a.Caller, Software: a.Software, Reasons: []*va.Problem{}, Late: r.Late}
@@ -89,25 +108,24 @@ func describe(r Record) *Validation {
 			v.DCV, v.CAA = &Quorum{d.DCV.String(), d.DCV}, &Quorum{d.CAA.String(), d.CAA}
 		}
 	}
-	primary := newPerspective(r.Evidence.Roster.Primary, mpic.Primary, views, silent)
+	v.Perspectives = make([]Perspective, 1, len(r.Evidence.Roster.Remotes)+1)
+	v.Perspectives[0] = newPerspective(&r.Evidence.Roster.Primary, mpic.Primary, views, silent)
 	if r.Evidence.Primary != nil {
 		report := r.Evidence.Primary.Report()
-		primary.State = mpic.Answered.String()
-		primary.add(&report)
-		primary.Asked, primary.Closed = &report.Started, &report.Finished
+		primary := &v.Perspectives[0]
+		primary.State, primary.Asked, primary.Closed = mpic.Answered.String(), &report.Started, &report.Finished
 	}
-	v.Perspectives = append(v.Perspectives, primary)
-	for _, m := range r.Evidence.Roster.Remotes {
-		p := newPerspective(m, mpic.RemoteRole, views, silent)
-		for _, x := range r.Evidence.Remotes {
-			if x.Perspective != m.Name {
+	for i := range r.Evidence.Roster.Remotes {
+		p := newPerspective(&r.Evidence.Roster.Remotes[i], mpic.RemoteRole, views, silent)
+		for j := range r.Evidence.Remotes {
+			x := &r.Evidence.Remotes[j]
+			if x.Perspective != p.Name {
 				continue
 			}
 			p.State = x.State.String()
 			if !x.Asked.IsZero() {
 				p.Asked, p.Closed = &x.Asked, &x.Closed
 			}
-			p.add(x.Report)
 		}
 		v.Perspectives = append(v.Perspectives, p)
 	}
@@ -115,9 +133,10 @@ func describe(r Record) *Validation {
 }
 
 // newPerspective begins with the state of one of which nothing is known yet.
-func newPerspective(m mpic.Member, role mpic.Role, views []mpic.View, silent string) Perspective {
+func newPerspective(m *mpic.Member, role mpic.Role, views []mpic.View, silent string) Perspective {
 	p := Perspective{Name: m.Name, Title: m.Title, Role: role, Region: m.Place.Region, State: silent}
-	for _, view := range views {
+	for i := range views {
+		view := &views[i]
 		if view.Role == role && view.Perspective == m.Name {
 			p.DCV, p.CAA, p.DCVProblem, p.CAAProblem = &view.DCV, &view.CAA, view.DCVProblem, view.CAAProblem
 			p.CAAExcused = view.CAAExcused
