@@ -152,7 +152,7 @@ func unguard(t *testing.T, g dbtest.Engine, statement string) {
 	t.Helper()
 	hand := g.Hands["as the shell"]
 	if hand != nil {
-		_, err := hand.Exec(`DROP TRIGGER decisions_no_update`)
+		_, err := hand.Exec(`DROP TRIGGER decisions_before_update`)
 		require.NoError(t, err)
 	} else {
 		hand = g.Hands["as the owner"]
@@ -300,7 +300,7 @@ func TestAffectedListsWhatIsDamagedToo(t *testing.T) {
 	g := engine(t)
 	population(t, g)
 	hand := g.Hands["as the shell"]
-	for _, statement := range []string{`DROP TRIGGER certificates_no_update`, `UPDATE certificates SET document = x'00' WHERE number = 3`} {
+	for _, statement := range []string{`DROP TRIGGER certificates_before_update`, `UPDATE certificates SET document = x'00' WHERE number = 3`} {
 		_, err := hand.Exec(statement)
 		require.NoError(t, err)
 	}
@@ -322,7 +322,7 @@ func TestPopulationsOfImpossibleNumbersAreRefused(t *testing.T) {
 	g := engine(t)
 	population(t, g)
 	hand := g.Hands["as the shell"]
-	for _, statement := range []string{`DROP TRIGGER permit_names_no_update`, `UPDATE permit_names SET caa_attempt = 9000000000000000000 WHERE permit = 5`} {
+	for _, statement := range []string{`DROP TRIGGER permit_names_before_update`, `UPDATE permit_names SET caa_attempt = 9000000000000000000 WHERE permit = 5`} {
 		_, err := hand.Exec(statement)
 		require.NoError(t, err)
 	}
@@ -477,7 +477,7 @@ func TestPopulationOfPermitsAndCertificates(t *testing.T) {
 		// A permit whose CAA was too old is told, with its number; the column says what its document cannot.
 		hand := cmp.Or(g.Hands["as the owner"], g.Hands["as the shell"])
 		if g.Hands["as the shell"] != nil {
-			_, err = hand.Exec(`DROP TRIGGER reliances_no_update`)
+			_, err = hand.Exec(`DROP TRIGGER reliances_before_update`)
 			require.NoError(t, err)
 		}
 		_, err = hand.Exec(`UPDATE reliances SET caa_fresh_until = checked_at WHERE attempt = 12`)

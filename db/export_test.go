@@ -3,7 +3,33 @@ package db
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/quorate/quorate/mpic"
 )
+
+// Texts gives the texts of the documents that stand for evidence with its decision and for a late reply, as they are written, and as
+// encoding/json writes them.
+func Texts(e mpic.Evidence, d mpic.Decision, late mpic.Attestation) (written, marshalled []string, err error) {
+	decision, err := json.Marshal(d)
+	at := time.Date(2026, 12, 20, 12, 0, 0, 120, time.UTC)
+	for _, v := range []texter{closing{Number: 7, Intent: reference{12, "<&>"}, Gate: "a\"b", Primary: e.Primary, Remotes: e.Remotes, Decided: at, Decision: decision},
+		lateReply{e.Attempt.ID(), late}} {
+		text, failed := v.appendText([]byte("before"))
+		again, failedToo := json.Marshal(v)
+		written, marshalled, err = append(written, string(text)), append(marshalled, "before"+string(again)), errors.Join(err, failed, failedToo)
+	}
+	return written, marshalled, err
+}
+
+// ForgetOpened makes the store read from the database what it opened itself.
+func (s *Store) ForgetOpened() {
+	s.opened.mu.Lock()
+	defer s.opened.mu.Unlock()
+	s.opened.newer, s.opened.before = nil, nil
+}
 
 // OnWriter asks the writer's own connection for one value.
 func (s *Store) OnWriter(ctx context.Context, query string) (value string, err error) {

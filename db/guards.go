@@ -7,7 +7,7 @@ import (
 )
 
 // The guards hold what a CHECK or a foreign key cannot say, against SQL written by hand too. Each is one condition that both
-// engines understand; SQLite gets a trigger for each, Postgres a function for each table and operation. On SQLite they also hold
+// engines understand, and stands in a trigger for its table and operation. On SQLite they also hold
 // what a CHECK or a foreign key says, on a connection that has foreign_keys or recursive_triggers off, as the sqlite3 shell has; a
 // guard runs before REPLACE takes an old row away. Whoever drops the guards, or ignores checks, can still write what is false:
 // `quorate audit verify` finds it out by the log.
@@ -30,8 +30,10 @@ type guard struct {
 // recordTable is a table of records: rows are appended, and removed only in segments whose time is over.
 type recordTable struct {
 	name string
-	// keys are its unique keys, which REPLACE must not be able to use. SQLite's row number is one too.
-	keys [][]string
+	// keys are its unique keys, which REPLACE must not be able to use. numbered tells that on SQLite a row number stands beside them, which
+	// is one too: elsewhere the key is the row number, or there is none.
+	keys     [][]string
+	numbered bool
 	// removable is the condition, over OLD, under which a row lies in a segment that was removed; empty for never.
 	removable string
 	// document tells that it has a document and a digest.
@@ -49,28 +51,28 @@ const child = "EXISTS (SELECT 1 FROM decisions AS d WHERE d.attempt = OLD.attemp
 func recordTables() []recordTable {
 	k := func(columns ...string) []string { return columns }
 	return []recordTable{
-		{"log", [][]string{k("leaf")}, "", false},
-		{"checkpoints", [][]string{k("size")}, "", false},
-		{"attempts", [][]string{k("number"), k("leaf"), k("id")},
+		{"log", [][]string{k("leaf")}, false, "", false},
+		{"checkpoints", [][]string{k("size")}, true, "", false},
+		{"attempts", [][]string{k("number"), k("leaf"), k("id")}, false,
 			removed("OLD.leaf") + " AND NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = OLD.number)" +
 				" AND NOT EXISTS (SELECT 1 FROM perspectives WHERE attempt = OLD.number)", true},
-		{"perspectives", [][]string{k("attempt", "name"), k("attempt", "position")},
+		{"perspectives", [][]string{k("attempt", "name"), k("attempt", "position")}, false,
 			"NOT EXISTS (SELECT 1 FROM reports WHERE attempt = OLD.attempt) AND EXISTS (SELECT 1 FROM attempts AS a WHERE a.number = OLD.attempt AND " +
 				removed("a.leaf") + ")", false},
-		{"reports", [][]string{k("attempt", "perspective")},
+		{"reports", [][]string{k("attempt", "perspective")}, false,
 			"NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = OLD.attempt) AND EXISTS (SELECT 1 FROM attempts AS a WHERE a.number = OLD.attempt AND " +
 				removed("a.leaf") + ")", false},
-		{"decisions", [][]string{k("attempt"), k("leaf")}, removed("OLD.leaf"), true},
-		{"authorizations", [][]string{k("attempt")}, child, false},
-		{"reliances", [][]string{k("attempt")}, child, false},
-		{"late_reports", [][]string{k("attempt", "perspective"), k("leaf")}, removed("OLD.leaf"), true},
-		{"notices", [][]string{k("attempt", "position", "stage"), k("leaf")}, removed("OLD.leaf"), true},
-		{"rrsets", [][]string{k("sha256")}, "", false},
-		{"permits", [][]string{k("number"), k("leaf"), k("id")}, removed("OLD.leaf"), true},
-		{"permit_names", [][]string{k("permit", "name")},
+		{"decisions", [][]string{k("attempt"), k("leaf")}, false, removed("OLD.leaf"), true},
+		{"authorizations", [][]string{k("attempt")}, false, child, false},
+		{"reliances", [][]string{k("attempt")}, false, child, false},
+		{"late_reports", [][]string{k("attempt", "perspective"), k("leaf")}, true, removed("OLD.leaf"), true},
+		{"notices", [][]string{k("attempt", "position", "stage"), k("leaf")}, true, removed("OLD.leaf"), true},
+		{"rrsets", [][]string{k("sha256")}, true, "", false},
+		{"permits", [][]string{k("number"), k("leaf"), k("id")}, false, removed("OLD.leaf"), true},
+		{"permit_names", [][]string{k("permit", "name")}, true,
 			"EXISTS (SELECT 1 FROM permits AS p WHERE p.number = OLD.permit AND " + removed("p.leaf") + ")", false},
-		{"certificates", [][]string{k("number"), k("leaf"), k("permit", "fingerprint", "outcome")}, removed("OLD.leaf"), true},
-		{"removals", [][]string{k("number"), k("leaf"), k("first_leaf")}, "", true},
+		{"certificates", [][]string{k("number"), k("leaf"), k("permit", "fingerprint", "outcome")}, false, removed("OLD.leaf"), true},
+		{"removals", [][]string{k("number"), k("leaf"), k("first_leaf")}, false, "", true},
 	}
 }
 
@@ -108,7 +110,10 @@ func guards() []guard {
 
 // exists is the condition that a row with one of the keys of NEW is there.
 func (t recordTable) exists() string {
-	terms := []string{"rowid = NEW.rowid"}
+	var terms []string
+	if t.numbered {
+		terms = append(terms, "rowid = NEW.rowid")
+	}
 	for _, key := range t.keys {
 		var equal []string
 		for _, column := range key {
@@ -147,10 +152,10 @@ OR (NEW.%[1]s_attempted IS DISTINCT FROM (SELECT count(*) FROM perspectives WHER
 		{"attempts", "gapless", "INSERT", "NEW.number <> " + next("attempts"), "the number is not the next one (F4)", ""},
 		{"attempts", "leased", "INSERT", "NOT EXISTS (SELECT 1 FROM gates WHERE id = NEW.gate AND settled = 0)",
 			"the lease of this gate is over, and its open attempts were closed", ""},
-		{"perspectives", "known", "INSERT", `NOT EXISTS (SELECT 1 FROM attempts WHERE number = NEW.attempt)
-	OR EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt)`, "the attempt is unknown or already closing", ""},
-		{"reports", "known", "INSERT", `EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt)
-	OR NOT EXISTS (SELECT 1 FROM perspectives WHERE attempt = NEW.attempt AND name = NEW.perspective AND role = NEW.role)`,
+		{"perspectives", "known", "INSERT", `(SELECT 1 FROM attempts WHERE number = NEW.attempt) IS NULL
+	OR (SELECT 1 FROM reports WHERE attempt = NEW.attempt LIMIT 1) IS NOT NULL`, "the attempt is unknown or already closing", ""},
+		{"reports", "known", "INSERT", `(SELECT 1 FROM decisions WHERE attempt = NEW.attempt) IS NOT NULL
+	OR (SELECT 1 FROM perspectives WHERE attempt = NEW.attempt AND name = NEW.perspective AND role = NEW.role) IS NULL`,
 			"the attempt is decided, or has no such perspective in this role (F2)", ""},
 		{"decisions", "known", "INSERT", `NOT EXISTS (SELECT 1 FROM attempts WHERE number = NEW.attempt AND kind = NEW.kind
 	AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
@@ -175,7 +180,7 @@ OR (NEW.outcome <> 'refused' AND NOT EXISTS (SELECT 1 FROM reports WHERE attempt
 		{"reliances", "granted", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'granted'
 	AND kind = NEW.kind AND identifier = NEW.identifier AND account_uri = NEW.account_uri AND method = NEW.method)`,
 			"no granted decision for this attempt, name, account and method (MPIC-12)", ""},
-		{"late_reports", "late", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt)
+		{"late_reports", "late", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND leaf < NEW.leaf)
 	OR NOT EXISTS (SELECT 1 FROM reports WHERE attempt = NEW.attempt AND perspective = NEW.perspective AND role = 'remote'
 		AND state <> 'answered')`, "the attempt is still open, or this remote is none of its or had answered", ""},
 		{"notices", "refused", "INSERT", `NOT EXISTS (SELECT 1 FROM decisions WHERE attempt = NEW.attempt AND outcome = 'refused' AND kind <> 'dry-run'
@@ -211,30 +216,14 @@ func issuanceGuards() []guard {
 	}
 }
 
-// sqliteGuards renders the guards as triggers of SQLite.
-func sqliteGuards() string {
-	var b strings.Builder
-	b.WriteString("-- +goose Up\n")
-	for _, g := range guards() {
-		if g.only != "" && g.only != "sqlite3" {
-			continue
-		}
-		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE TRIGGER %s_%s BEFORE %s ON %s\nWHEN %s\nBEGIN\n    SELECT RAISE(ABORT, '%s: %s');\nEND;\n"+
-			"-- +goose StatementEnd\n", g.table, g.name, g.on, g.table, g.refuse, g.table, quoted(g.why))
-	}
-	return b.String()
-}
+// place is where guards stand: before an operation on the rows of a table.
+type place struct{ table, on string }
 
-// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows. Their
-// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
-func postgresGuards() string {
-	var b strings.Builder
-	b.WriteString("-- +goose Up\n")
-	type place struct{ table, on string }
-	var order []place
-	conditions := map[place][]guard{}
+// placed gives the guards of an engine by their places, and these in order.
+func placed(engine string) (order []place, conditions map[place][]guard) {
+	conditions = map[place][]guard{}
 	for _, g := range guards() {
-		if g.only != "" && g.only != "postgres" {
+		if g.only != "" && g.only != engine {
 			continue
 		}
 		p := place{g.table, g.on}
@@ -243,10 +232,47 @@ func postgresGuards() string {
 		}
 		conditions[p] = append(conditions[p], g)
 	}
+	return order, conditions
+}
+
+// sqliteGuards renders the guards as triggers of SQLite, one for each place: to enter one costs as much as a condition in it.
+func sqliteGuards() string {
+	var b strings.Builder
+	b.WriteString("-- +goose Up\n")
+	order, conditions := placed("sqlite3")
 	for _, p := range order {
-		name := p.table + "_before_" + strings.ToLower(p.on)
+		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE TRIGGER %s_before_%s BEFORE %s ON %s\nBEGIN\n    SELECT CASE\n",
+			p.table, strings.ToLower(p.on), p.on, p.table)
+		for _, g := range conditions[p] {
+			fmt.Fprintf(&b, "    WHEN %s\n        THEN RAISE(ABORT, '%s: %s')\n", g.refuse, g.table, quoted(g.why))
+		}
+		b.WriteString("    END;\nEND;\n-- +goose StatementEnd\n")
+	}
+	return b.String()
+}
+
+// together are the tables of which an attempt has a row for each perspective. On Postgres their new rows are looked at together, behind
+// the statement that inserts them: to call a function for each would cost more than all else. Their conditions ask other tables
+// alone, so that it makes no difference; and they ask by a subquery with one value, which is looked up for each row, where Postgres may
+// read a whole table for EXISTS.
+var together = []string{"perspectives", "reports"}
+
+// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows. Their
+// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
+func postgresGuards() string {
+	var b strings.Builder
+	b.WriteString("-- +goose Up\n")
+	order, conditions := placed("postgres")
+	for _, p := range order {
+		name, set := p.table+"_before_"+strings.ToLower(p.on), p.on == "INSERT" && slices.Contains(together, p.table)
+		if set {
+			name = p.table + "_after_insert"
+		}
 		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $guard$\nBEGIN\n", name)
 		for _, g := range conditions[p] {
+			if set {
+				g.refuse = "EXISTS (SELECT 1 FROM added WHERE " + strings.ReplaceAll(g.refuse, "NEW.", "added.") + ")"
+			}
 			fmt.Fprintf(&b, "    IF %s THEN\n        RAISE EXCEPTION '%s: %s' USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = '%s_%s';\n    END IF;\n",
 				g.refuse, g.table, quoted(g.why), g.table, g.name)
 		}
@@ -254,8 +280,12 @@ func postgresGuards() string {
 		if p.on == "DELETE" {
 			row = "OLD"
 		}
+		when, each := "BEFORE", "ROW"
+		if set {
+			row, when, each, p.table = "NULL", "AFTER", "STATEMENT", p.table+" REFERENCING NEW TABLE AS added"
+		}
 		fmt.Fprintf(&b, "    RETURN %s;\nEND;\n$guard$;\n-- +goose StatementEnd\n", row)
-		fmt.Fprintf(&b, "CREATE TRIGGER %s BEFORE %s ON %s FOR EACH ROW EXECUTE FUNCTION %s();\n", name, p.on, p.table, name)
+		fmt.Fprintf(&b, "CREATE TRIGGER %s %s %s ON %s FOR EACH %s EXECUTE FUNCTION %s();\n", name, when, p.on, p.table, each, name)
 	}
 	b.WriteString("\n-- +goose StatementBegin\nCREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $guard$\nBEGIN\n" +
 		"    RAISE EXCEPTION '%: records are never removed (REC-06)', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';\nEND;\n" +

@@ -309,24 +309,20 @@ func undecided(ctx context.Context, tx *session, number int64) error {
 // findOpen gives the number of an attempt that is open, and its document's line. The attempt and roster must be those that were
 // opened: the same text, its tokens included.
 func (s *Store) findOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (int64, reference, error) {
-	opened, ok := s.opened.find(column(a.ID()))
-	if !ok {
-		return s.readOpen(ctx, a, r)
+	if opened, ok := s.opened.find(column(a.ID())); ok {
+		text, err := json.Marshal(opening{opened.gate, a, r})
+		if err != nil {
+			return 0, reference{}, err
+		}
+		if sha256.Sum256(text) == opened.text {
+			return opened.number, opened.intent, nil
+		}
 	}
-	text, err := json.Marshal(opening{opened.gate, a, r})
-	if err != nil {
-		return 0, reference{}, err
-	}
-	if sha256.Sum256(text) != opened.text {
-		return 0, reference{}, errNotOpened
-	}
-	return opened.number, opened.intent, nil
+	return s.readOpen(ctx, a, r)
 }
 
-// errNotOpened: what is closed must be what was opened.
-var errNotOpened = fmt.Errorf("%w: the evidence's attempt or roster is not the one that was opened", ErrMismatch)
-
-// readOpen is findOpen for an attempt that another process opened, or this one long ago.
+// readOpen is findOpen for an attempt that another process opened, or this one long ago, or that comes out of the record itself, where its
+// token may be a commitment.
 func (s *Store) readOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (int64, reference, error) {
 	var number int64
 	var gate string
@@ -355,7 +351,7 @@ func (s *Store) readOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (in
 		return 0, reference{}, err
 	}
 	if masked, err := doc.masked(text, a.Probe.Request.Token); err != nil || !bytes.Equal(masked, opened) {
-		return 0, reference{}, errors.Join(errNotOpened, err)
+		return 0, reference{}, errors.Join(fmt.Errorf("%w: the evidence's attempt or roster is not the one that was opened", ErrMismatch), err)
 	}
 	return number, reference{doc.Leaf, doc.SHA256}, nil
 }
@@ -399,11 +395,7 @@ func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mp
 // lateFor gives the number of an attempt, whose token must be the one given: REC-04, where tokens are kept as digests, the record does
 // not tell what must not stand in the reply; but it tells this token's digest.
 func (j *Journal) lateFor(ctx context.Context, id, token string) (number int64, err error) {
-	errToken := fmt.Errorf("%w: the token is not that of the attempt that was opened", ErrMismatch)
-	if opened, ok := j.store.opened.find(column(id)); ok {
-		if opened.token != token {
-			return 0, errToken
-		}
+	if opened, ok := j.store.opened.find(column(id)); ok && opened.token == token {
 		return opened.number, nil
 	}
 	var intent Document
@@ -419,7 +411,7 @@ func (j *Journal) lateFor(ctx context.Context, id, token string) (number int64, 
 		return 0, err
 	}
 	if kept := opened.Attempt.Probe.Request.Token; kept != token && !intent.commits(token, kept) {
-		return 0, errToken
+		return 0, fmt.Errorf("%w: the token is not that of the attempt that was opened", ErrMismatch)
 	}
 	return number, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // link is the connection that the writer writes on, in the way that is cheapest on an engine.
 type link interface {
-	// begin begins a transaction and asks a first query in it, which gives one row.
+	// begin begins a transaction and asks a first query in it, for one row that stays locked until its end: whoever else wants it waits.
 	begin(ctx context.Context, query string, into ...any) error
 	exec(ctx context.Context, query string, args ...any) (sql.Result, error)
 	// scan reads the one row of a query; sql.ErrNoRows when there is none.
@@ -65,6 +65,7 @@ func newSQLiteLink(conn *sql.Conn) link {
 	return &sqliteLink{conn: conn, statements: map[string]*sql.Stmt{}, inserts: map[insertKey]*sql.Stmt{}}
 }
 
+// begin: a transaction has SQLite's one write lock from its beginning (dataSource).
 func (l *sqliteLink) begin(ctx context.Context, query string, into ...any) (err error) {
 	if l.tx, err = l.conn.BeginTx(ctx, nil); err != nil {
 		l.tx = nil

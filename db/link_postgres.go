@@ -30,7 +30,7 @@ func (l *postgresLink) begin(ctx context.Context, query string, into ...any) err
 	return l.raw(func(c *pgx.Conn) error {
 		batch := &pgx.Batch{}
 		batch.Queue("BEGIN")
-		batch.Queue(query).QueryRow(func(row pgx.Row) error { return row.Scan(into...) })
+		batch.Queue(query + " FOR UPDATE").QueryRow(func(row pgx.Row) error { return row.Scan(into...) })
 		return c.SendBatch(ctx, batch).Close()
 	})
 }

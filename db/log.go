@@ -50,8 +50,7 @@ func (a *appender) back(to appender) { *a = to }
 func (s *session) begin(ctx context.Context, now time.Time, acknowledged *merkle.Tree) error {
 	h := &s.head
 	s.waiting, s.alone = waiting{}, false
-	err := s.link.begin(ctx, `UPDATE log_head SET size = size WHERE id = 1
-		RETURNING size, attempts, permits, certificates, removals, recorded_at`,
+	err := s.link.begin(ctx, `SELECT size, attempts, permits, certificates, removals, recorded_at FROM log_head WHERE id = 1`,
 		&h.size, &h.attempts, &h.permits, &h.certificates, &h.removals, &h.recorded)
 	if err != nil {
 		return fmt.Errorf("taking the log's head: %w", err)

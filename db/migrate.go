@@ -18,9 +18,11 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrationFiles shows the migrations that are the same for both engines and the rendered guards as one directory: goose runs
-// them by number.
-func migrationFiles(guards string) fs.FS {
+// forSQLite says in SQLite's words what a table's key is: a number that is the row number, or what the table is sorted by.
+var forSQLite = strings.NewReplacer("BIGINT NOT NULL PRIMARY KEY", "INTEGER NOT NULL PRIMARY KEY", "/* WITHOUT ROWID */", "WITHOUT ROWID")
+
+// migrationFiles shows the migrations, in an engine's words, and the rendered guards as one directory: goose runs them by number.
+func migrationFiles(guards string, words *strings.Replacer) fs.FS {
 	files := fstest.MapFS{"00002_guards.sql": {Data: []byte(guards)}}
 	entries, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil { // the pattern is a constant
@@ -31,7 +33,7 @@ func migrationFiles(guards string) fs.FS {
 		if err != nil { // the directory is embedded; without a file the schema's version shows it
 			continue
 		}
-		files[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: text}
+		files[strings.TrimPrefix(name, "migrations/")] = &fstest.MapFile{Data: []byte(words.Replace(string(text)))}
 	}
 	return files
 }

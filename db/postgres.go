@@ -58,7 +58,7 @@ func (e postgres) String() string {
 }
 
 func (e postgres) dialect() goose.Dialect { return goose.DialectPostgres }
-func (e postgres) migrations() fs.FS      { return migrationFiles(postgresGuards()) }
+func (e postgres) migrations() fs.FS      { return migrationFiles(postgresGuards(), strings.NewReplacer()) }
 func (e postgres) migrates() bool         { return e.owner }
 
 // conflict: serialization_failure, deadlock_detected (class 40), lock_not_available.

@@ -38,7 +38,7 @@ func openSQLite(path string, readOnly bool) (engine, error) {
 
 func (e sqlite) String() string         { return e.path }
 func (e sqlite) dialect() goose.Dialect { return goose.DialectSQLite3 }
-func (e sqlite) migrations() fs.FS      { return migrationFiles(sqliteGuards()) }
+func (e sqlite) migrations() fs.FS      { return migrationFiles(sqliteGuards(), forSQLite) }
 func (e sqlite) migrates() bool         { return true }
 
 // conflict: a transaction takes SQLite's one write lock at its beginning, for which busy_timeout has waited already.

@@ -105,33 +105,56 @@ func TestREC_06_SQLiteReplacesNoRow(t *testing.T) {
 		}
 		// A row with a new key would be in order; with the row number of an old one, REPLACE would take that away.
 		t.Run(name+", by row number", func(t *testing.T) {
-			before := dump(t, pool, "attempts")
-			const next = `INSERT OR REPLACE INTO attempts (%s number, leaf, id, gate, kind, shadow, started_at, caller, software, identifier,
-				fqdn, wildcard, method, section, account_uri, document, sha256) SELECT %s 6, 99, 'NEXT', gate, kind, shadow, started_at,
-				caller, software, identifier, fqdn, wildcard, method, section, account_uri, document, sha256
-				FROM attempts WHERE number = 4`
+			before := dump(t, pool, "rrsets")
+			const next = `INSERT OR REPLACE INTO rrsets (%s sha256, octets) SELECT %s '` + other + `', octets FROM rrsets LIMIT 1`
 			_, err := pool.Exec(fmt.Sprintf(next, "rowid,", "rowid,"))
 			require.ErrorContains(t, err, "REC-06")
-			require.Equal(t, before, dump(t, pool, "attempts"))
+			require.Equal(t, before, dump(t, pool, "rrsets"))
 			tx, err := pool.Begin()
 			require.NoError(t, err)
 			_, err = tx.Exec(fmt.Sprintf(next, "", ""))
 			require.NoError(t, err, "it is the row number that is refused")
 			require.NoError(t, tx.Rollback())
 		})
+		// An attempt's number is its row number: whichever name says so, and whichever stands last, no old row goes.
+		t.Run(name+", by row number and number", func(t *testing.T) {
+			before := dump(t, pool, "attempts")
+			for _, columns := range [][2]string{{"rowid, number", "number, 6"}, {"number, rowid", "6, number"}, {"number, rowid", "number, 6"}, {"rowid, number", "6, number"}} {
+				tx, err := pool.Begin()
+				require.NoError(t, err)
+				_, err = tx.Exec(fmt.Sprintf(`INSERT OR REPLACE INTO attempts (%s, leaf, id, gate, kind, shadow, started_at, caller, software, identifier,
+					fqdn, wildcard, method, section, account_uri, document, sha256) SELECT %s, 99, 'NEXT', gate, kind, shadow, started_at,
+					caller, software, identifier, fqdn, wildcard, method, section, account_uri, document, sha256
+					FROM attempts WHERE number = 4`, columns[0], columns[1]))
+				if err == nil {
+					var old, all int
+					require.NoError(t, tx.QueryRow(`SELECT count(*) FILTER (WHERE id <> 'NEXT'), count(*) FROM attempts`).Scan(&old, &all))
+					require.Equal(t, len(before), old, "%v", columns)
+					require.Equal(t, old+1, all, "%v", columns)
+				}
+				require.NoError(t, tx.Rollback())
+			}
+		})
 	}
 }
 
+// other is a digest of nothing on record.
+const other = "0123456789012345678901234567890123456789012345678901234567890123"
+
 func dump(t testing.TB, pool *sql.DB, table string) []string {
 	t.Helper()
-	column := "sha256"
+	column, number := "sha256", "rowid"
 	switch table {
-	case "perspectives", "authorizations", "reports", "reliances":
+	case "authorizations", "reliances":
 		column = "attempt"
+	case "perspectives": // they have no row number
+		column, number = "name", "attempt"
+	case "reports":
+		column, number = "perspective", "attempt"
 	case "permit_names":
 		column = "permit"
 	}
-	rows, err := pool.Query(`SELECT rowid || ' ' || ` + column + ` FROM ` + table)
+	rows, err := pool.Query(`SELECT ` + number + ` || ' ' || ` + column + ` FROM ` + table)
 	require.NoError(t, err)
 	defer rows.Close()
 	var out []string
@@ -150,12 +173,12 @@ func dump(t testing.TB, pool *sql.DB, table string) []string {
 // Holds: REC-06
 func TestREC_06_ChangedBytesAreNoRecord(t *testing.T) {
 	for name, change := range map[string]string{
-		"the attempt":         `DROP TRIGGER attempts_no_update; UPDATE attempts SET document = document || x'20'`,
-		"the decision":        `DROP TRIGGER decisions_no_update; UPDATE decisions SET document = document || x'20'`,
-		"a late reply":        `DROP TRIGGER late_reports_no_update; UPDATE late_reports SET document = document || x'20'`,
-		"DNS records":         `DROP TRIGGER rrsets_no_update; UPDATE rrsets SET octets = octets || x'20'`,
-		"DNS records removed": `DROP TRIGGER rrsets_no_delete; DELETE FROM rrsets`,
-		"another attempt's": `DROP TRIGGER decisions_no_update; UPDATE decisions SET (document, sha256) =
+		"the attempt":         `DROP TRIGGER attempts_before_update; UPDATE attempts SET document = document || x'20'`,
+		"the decision":        `DROP TRIGGER decisions_before_update; UPDATE decisions SET document = document || x'20'`,
+		"a late reply":        `DROP TRIGGER late_reports_before_update; UPDATE late_reports SET document = document || x'20'`,
+		"DNS records":         `DROP TRIGGER rrsets_before_update; UPDATE rrsets SET octets = octets || x'20'`,
+		"DNS records removed": `DROP TRIGGER rrsets_before_delete; DELETE FROM rrsets`,
+		"another attempt's": `DROP TRIGGER decisions_before_update; UPDATE decisions SET (document, sha256) =
 			(SELECT document, sha256 FROM decisions WHERE attempt = 3) WHERE attempt = 1`,
 	} {
 		t.Run(name, func(t *testing.T) {

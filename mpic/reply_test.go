@@ -34,6 +34,10 @@ func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
 		"with < as itself":      {strings.Replace(string(text), `\u003c`, "<", 1), quoted},
 		"with a line separator": {strings.Replace(string(text), `\u2028`, "\u2028", 1), quoted},
 		"with / escaped":        {strings.Replace(string(text), "http://", `http:\/\/`, 1), plainly},
+		"with a blank between":  {strings.Replace(string(text), `":`, `": `, 1), quoted},
+		"with a blank in front": {strings.Replace(string(text), `"tokyo"`, `" tokyo"`, 1), plainly},
+		"like punctuation":      {strings.Replace(string(text), `"tokyo"`, `", tokyo: \\\\\", \" "`, 1), plainly},
+		"with a blank after \"": {strings.Replace(string(text), `"tokyo"`, `"\" tokyo \\"`, 1), plainly},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reply, err := ReadReply(jws(c.payload))
@@ -44,6 +48,9 @@ func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
 			kept, err := json.Marshal(a)
 			require.NoError(t, err)
 			require.Contains(t, string(kept), c.form)
+			slowly, err := a.marshal()
+			require.NoError(t, err)
+			require.Equal(t, string(slowly), string(kept), "in one pass as in several")
 			within, err := json.Marshal(map[string]any{"late": []Attestation{a}})
 			require.NoError(t, err)
 			require.Contains(t, string(within), string(kept), "also within another document")
@@ -163,4 +170,20 @@ func TestAnswersAreReadTheSameInOnePass(t *testing.T) {
 	for _, tail := range []string{`,"x":1}}`, `"},"x":1}`, `"} }`} {
 		require.False(t, check(t, append(bytes.TrimSuffix(bytes.Clone(good), []byte(`"}}`)), tail...)), tail)
 	}
+}
+
+// What settled takes is what encoding/json leaves as it is.
+func FuzzSettled(f *testing.F) {
+	for _, text := range []string{`{}`, `{"a":" b"}`, `{"a": 1}`, `{"a":"\" b"}`, `{"a":"\\\\" }`, `{"a":"\\\\","b":", \\" c"}`, `["a", "b"]`, "[\"\u2028\"]", `[1 ,2]`, `["<"]`,
+		`{"a":[1,2.5e3,true,null,"x y z"]}`, ` {}`, `{"a b":"c d"}`, `["\\\\\\" ",1]`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if !json.Valid(text) || !settled(text) {
+			return
+		}
+		again, err := json.Marshal(json.RawMessage(text))
+		require.NoError(t, err)
+		require.Equal(t, string(text), string(again))
+	})
 }

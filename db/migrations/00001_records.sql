@@ -1,7 +1,11 @@
 -- +goose Up
 
 -- The records of attempts and of what was issued upon them, for SQLite and Postgres alike: only types and expressions that
--- mean the same on both.
+-- mean the same on both. On SQLite a key of one number is the table's row number, and the tables marked WITHOUT ROWID have none, so
+-- that neither needs a second tree (db/migrate.go).
+--
+-- A foreign key says that the row is there; that it says the same in other columns is the guards' to find out (db/guards.go), whose
+-- conditions name all of these columns: no second index on each table is needed for it.
 --
 -- The bytes in a column "document" are the record; "sha256" is their digest, and the line of the log with the number "leaf"
 -- holds it. All other columns are copies to query by, which `quorate audit verify` makes again from the documents. Times are
@@ -35,8 +39,9 @@ INSERT INTO log_head (id, size, attempts, permits, certificates, removals, recor
 
 -- checkpoints: what was signed of the log, and published.
 CREATE TABLE checkpoints (
-    size BIGINT NOT NULL PRIMARY KEY CHECK (size >= 0),
-    note BYTEA NOT NULL
+    size BIGINT NOT NULL CHECK (size >= 0),
+    note BYTEA NOT NULL,
+    PRIMARY KEY (size)
 );
 
 -- gates: the leases of running gates. The open attempts of a gate whose lease is over are closed by another one, or by its
@@ -70,8 +75,7 @@ CREATE TABLE attempts (
     account_uri TEXT NOT NULL,
     document    BYTEA NOT NULL,
     secrets     BYTEA,
-    sha256      TEXT NOT NULL CHECK (length(sha256) = 64),
-    UNIQUE (number, kind, identifier, account_uri, method)
+    sha256      TEXT NOT NULL CHECK (length(sha256) = 64)
 );
 CREATE INDEX attempts_identifier ON attempts (identifier, number);
 CREATE INDEX attempts_fqdn ON attempts (fqdn, number);
@@ -90,9 +94,8 @@ CREATE TABLE perspectives (
     position SMALLINT NOT NULL CHECK ((position = 0) = (role = 'primary')),
     region   TEXT NOT NULL,
     PRIMARY KEY (attempt, name),
-    UNIQUE (attempt, position),
-    UNIQUE (attempt, name, role)
-);
+    UNIQUE (attempt, position)
+) /* WITHOUT ROWID */;
 
 -- reports: the closing row of each perspective (REC-01). dcv and caa are what the decision made of the report, and
 -- 'none' where it was not judged; what the perspective itself claimed is in the decision's document, with its reply as it
@@ -110,15 +113,14 @@ CREATE TABLE reports (
     asked_at    TEXT CHECK (asked_at LIKE '____-__-__T__:__:__._________Z'),
     closed_at   TEXT NOT NULL CHECK (closed_at LIKE '____-__-__T__:__:__._________Z'),
     PRIMARY KEY (attempt, perspective),
-    UNIQUE (attempt, perspective, role, dcv, caa),
-    FOREIGN KEY (attempt, perspective, role) REFERENCES perspectives (attempt, name, role),
+    FOREIGN KEY (attempt, perspective) REFERENCES perspectives (attempt, name),
     CHECK (state = 'answered' OR (dcv <> 'pass' AND caa <> 'pass'))
-);
+) /* WITHOUT ROWID */;
 
 -- decisions: MPIC-12 in SQL. A granted one needs the primary's own closing row with both passes, and rows that make up
 -- each quorum: the guards count them. A recheck of CAA has no DCV, and nothing but permits rests on it.
 CREATE TABLE decisions (
-    attempt          BIGINT NOT NULL PRIMARY KEY,
+    attempt          BIGINT NOT NULL PRIMARY KEY REFERENCES attempts (number),
     leaf             BIGINT NOT NULL UNIQUE REFERENCES log (leaf) DEFERRABLE INITIALLY DEFERRED,
     gate             TEXT NOT NULL REFERENCES gates (id),
     outcome          TEXT NOT NULL CHECK (outcome IN ('granted', 'refused')),
@@ -147,11 +149,7 @@ CREATE TABLE decisions (
     document         BYTEA NOT NULL,
     secrets          BYTEA,
     sha256           TEXT NOT NULL CHECK (length(sha256) = 64),
-    UNIQUE (attempt, outcome, kind, identifier, account_uri, method),
-    FOREIGN KEY (attempt, kind, identifier, account_uri, method)
-        REFERENCES attempts (number, kind, identifier, account_uri, method),
-    FOREIGN KEY (attempt, primary_name, primary_role, primary_dcv, primary_caa)
-        REFERENCES reports (attempt, perspective, role, dcv, caa),
+    FOREIGN KEY (attempt, primary_name) REFERENCES reports (attempt, perspective),
     CONSTRAINT granted_needs_primary CHECK (outcome = 'refused' OR (
         (primary_caa = 'pass' OR (kind = 'dcv' AND primary_caa = 'not-checked'))
         AND (primary_dcv = 'pass' OR (kind IN ('caa-recheck', 'caa') AND primary_dcv = 'not-checked')))),
@@ -172,17 +170,14 @@ CREATE INDEX decisions_figures ON decisions (attempt, outcome, policy, dcv_quoru
 
 -- authorizations: only ever beside a granted decision of the same attempt, for the same name, account and method.
 CREATE TABLE authorizations (
-    attempt        BIGINT NOT NULL PRIMARY KEY,
+    attempt        BIGINT NOT NULL PRIMARY KEY REFERENCES decisions (attempt),
     outcome        TEXT NOT NULL CHECK (outcome = 'granted'),
     kind           TEXT NOT NULL CHECK (kind = 'issuance'),
     identifier     TEXT NOT NULL,
     account_uri    TEXT NOT NULL,
     method         TEXT NOT NULL,
-    granted_at     TEXT NOT NULL CHECK (granted_at LIKE '____-__-__T__:__:__._________Z'),
-    FOREIGN KEY (attempt, outcome, kind, identifier, account_uri, method)
-        REFERENCES decisions (attempt, outcome, kind, identifier, account_uri, method)
+    granted_at     TEXT NOT NULL CHECK (granted_at LIKE '____-__-__T__:__:__._________Z')
 );
-CREATE INDEX authorizations_identifier ON authorizations (identifier, account_uri);
 
 -- reliances: what granted attempts may be relied upon for, for permits to find: of attempts for issuance, DCV and CAA; of rechecks,
 -- CAA. facts is the JSON of mpic.Relied, which the decision's document gives again.
@@ -211,7 +206,7 @@ CREATE TABLE late_reports (
     secrets     BYTEA,
     sha256      TEXT NOT NULL CHECK (length(sha256) = 64),
     PRIMARY KEY (attempt, perspective),
-    FOREIGN KEY (attempt, perspective, role) REFERENCES perspectives (attempt, name, role)
+    FOREIGN KEY (attempt, perspective) REFERENCES reports (attempt, perspective)
 );
 
 -- notices: the steps of reports of refused requests to those whom the CAA records name (CAA-09). 'begun' stands before the first packet,
