@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench benchmarks compliance differential speed badnetwork crash population scale clean
+.PHONY: help build demo up test race lint fuzz bench benchmarks benchstat compliance differential speed badnetwork crash population scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,11 +42,25 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	    echo 'the time was up, and no input failed: once more'; $$once; \
 	  done; done
 
-bench: ## whole validations beside Boulder's, in one world and one run: docs/performance.md (root)
-	$(GO) run ./test/bench -write docs/performance.md
+PARTS ?= near,upstream,failing,above,soak,growth,lookups,far
+SOAK ?= 2m
+RECORDS ?= 1000,10000,100000
+bench: ## whole validations beside Boulder's, in one world and one run, PARTS of it: docs/performance.md (root)
+	$(GO) run ./test/bench -write docs/performance.md -parts $(PARTS) -soak $(SOAK) -records $(RECORDS)
 
-benchmarks: ## Go benchmarks of the hot paths, in benchstat's form
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+BENCH ?= .
+COUNT ?= 6
+PKGS ?= $$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+benchmarks: ## Go benchmarks of the hot paths, in benchstat's form: those of BENCH, in PKGS
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+benchstat: ## the same, COUNT times in turns, at the revision OLD and here, compared
+	@test -n '$(OLD)' || { echo 'make benchstat OLD=revision [BENCH=regexp] [PKGS=./mpic] [COUNT=6]'; exit 2; }
+	@mkdir -p .cache; rm -f .cache/bench.*.txt; d=$$(mktemp -d); trap "git worktree remove --force $$d/old; rm -rf $$d" EXIT; \
+	  git worktree add -q --detach "$$d/old" '$(OLD)'; for i in $$(seq $(COUNT)); do for at in "$$d/old" .; do for p in $(PKGS); do \
+	  ! test -d "$$at/$$p" || (cd "$$at" && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem "$$p") >> .cache/bench.$$(basename "$$at" | tr . n).txt || exit 1; \
+	  done; done; done; \
+	  $(GO) tool -modfile=.ci/tools.mod benchstat old=.cache/bench.old.txt new=.cache/bench.n.txt
 
 compliance: ## write docs/compliance.md from the tests that ran
 	@mkdir -p .cache

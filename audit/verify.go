@@ -29,10 +29,16 @@ type Auditor struct {
 	// Memory, if set, spares work that the records have in common; it changes no verdict. Where Algorithms is nil, those that it was
 	// made for hold.
 	Memory *dnssec.Memory
+	// Replies, if set, does so for the keys of those who signed.
+	Replies *perspective.Verifier
 }
 
-// ForRun gives the auditor for a run over many records: with a memory, unless it has one or proves nothing.
+// ForRun gives the auditor for a run over many records: with a memory, unless it has one or proves nothing, and a
+// verifier of replies.
 func (a Auditor) ForRun() Auditor {
+	if a.Replies == nil {
+		a.Replies = new(perspective.Verifier)
+	}
 	if a.SkipProofs {
 		return a
 	}
@@ -193,10 +199,14 @@ func (v *verification) attestation(x mpic.Attestation) {
 // signature verifies the signed reply, which was read when the record was.
 func (v *verification) signature(x mpic.Attestation, m mpic.Member) *va.Problem {
 	remotes, probe := v.evidence.Roster.Remotes, v.evidence.Attempt.Probe
-	if x.Reply != nil && x.Reply.Signed() == x.Signed {
-		return perspective.VerifyReply(x.Reply, m, remotes, probe)
+	verifier := v.auditor.Replies
+	if verifier == nil {
+		verifier = new(perspective.Verifier)
 	}
-	_, problem := perspective.Verify(x.Signed, m, remotes, probe)
+	if x.Reply != nil && x.Reply.Signed() == x.Signed {
+		return verifier.VerifyReply(x.Reply, m, remotes, probe)
+	}
+	_, problem := verifier.Verify(x.Signed, m, remotes, probe)
 	return problem
 }
 

@@ -1,13 +1,13 @@
 package db
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -47,16 +47,36 @@ func (s secrets) commitment(value string) string {
 	return "[sha256:" + hex.EncodeToString(sum[:]) + "]"
 }
 
-// maskable is a token as RFC 8555 has it: its text in JSON is its own. A request with another is refused, and nothing is secret
+// maskable tells a token as RFC 8555 has it: its text in JSON is its own. A request with another is refused, and nothing is secret
 // about it.
-var maskable = regexp.MustCompile(`^[A-Za-z0-9_-]{16,}$`)
-
-// mask puts commitments in the place of values.
-func (s secrets) mask(text string, values []string) string {
-	for _, v := range values {
-		text = strings.ReplaceAll(text, v, s.commitment(v))
+func maskable(token string) bool {
+	for _, c := range []byte(token) {
+		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
 	}
-	return text
+	return len(token) >= 16
+}
+
+// mask appends a text to b, with commitments in the place of the values.
+func (s secrets) mask(b, text []byte) []byte {
+	if len(s.Values) != 1 {
+		out := string(text)
+		for _, v := range s.Values {
+			out = strings.ReplaceAll(out, v, s.commitment(v))
+		}
+		return append(b, out...)
+	}
+	value := []byte(s.Values[0])
+	commitment := s.commitment(s.Values[0])
+	for {
+		i := bytes.Index(text, value)
+		if i < 0 {
+			return append(b, text...)
+		}
+		b = append(append(b, text[:i]...), commitment...)
+		text = text[i+len(value):]
+	}
 }
 
 // reveal is the inverse of mask, for the values that are kept.
@@ -73,23 +93,56 @@ type sealer struct {
 	digestsOnly bool
 }
 
+// texter is a value that writes its own JSON text: that of json.Marshal, in one pass.
+type texter interface {
+	appendText(b []byte) ([]byte, error)
+}
+
 // seal makes the document of a value, in whose text each of the tokens is a commitment, and so is each string that holds one in
 // another form. It refuses a text that would still show one.
 func (s sealer) seal(v any, tokens ...string) (document, error) {
+	if t, ok := v.(texter); ok {
+		b := takeBuffer()
+		defer giveBuffer(b)
+		text, err := t.appendText(*b)
+		*b = text[:0]
+		if err != nil {
+			return document{}, fmt.Errorf("db: the record cannot be written as JSON: %w", err)
+		}
+		return s.sealText(text, tokens)
+	}
 	text, err := json.Marshal(v)
 	if err != nil {
 		return document{}, fmt.Errorf("db: the record cannot be written as JSON: %w", err)
 	}
-	values := concealed(string(text), tokens)
-	if len(values) == 0 {
+	return s.sealText(text, tokens)
+}
+
+func (s sealer) sealText(text []byte, tokens []string) (document, error) {
+	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !maskable(t) })
+	if len(tokens) == 0 {
 		return pack(text, nil), nil
 	}
-	hidden := secrets{Salt: newSalt(), Values: values}
-	masked := hidden.mask(string(text), values)
-	if slices.ContainsFunc(tokens, func(t string) bool { return maskable.MatchString(t) && exposes(masked, t) }) {
+	look := newLook(tokens)
+	plain, otherwise := look.at(text)
+	if !plain && !otherwise {
+		return pack(text, nil), nil
+	}
+	hidden := secrets{Salt: newSalt(), Values: tokens}
+	if otherwise || len(tokens) > 1 {
+		if hidden.Values = concealed(string(text), tokens); len(hidden.Values) == 0 {
+			return pack(text, nil), nil
+		}
+	}
+	b := takeBuffer()
+	defer giveBuffer(b)
+	masked := hidden.mask(*b, text)
+	*b = masked[:0]
+	if plain, otherwise := look.at(masked); (plain || otherwise) && slices.ContainsFunc(tokens, func(t string) bool { return exposes(string(masked), t) }) {
 		return document{}, errors.New("db: the record's text holds a token in a form that cannot be taken out")
 	}
-	if hidden.reveal(masked) != string(text) { // only a text that guessed the salt
+	// Only a text that guessed the salt does not come back. Without the beginning of a commitment in it, all that there are were put in.
+	if (len(hidden.Values) > 1 || bytes.Contains(text, []byte("[sha256:"))) && hidden.reveal(string(masked)) != string(text) {
 		return document{}, errors.New("db: the record's text holds its own commitments")
 	}
 	if s.digestsOnly {
@@ -99,12 +152,30 @@ func (s sealer) seal(v any, tokens ...string) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	return pack([]byte(masked), beside), nil
+	return pack(masked, beside), nil
 }
 
 func pack(text, beside []byte) document {
-	packed := encoder().EncodeAll(text, nil)
+	b := takeBuffer()
+	defer giveBuffer(b)
+	packed := encoder().EncodeAll(text, *b)
+	*b = packed[:0]
+	packed = bytes.Clone(packed)
 	return document{bytes: packed, sha256: digest(packed), secrets: beside}
+}
+
+// Texts are of tens of kilobytes, and gone when they are packed: their memory is used again.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func takeBuffer() *[]byte { return buffers.Get().(*[]byte) }
+
+// giveBuffer keeps no memory of a record that was much longer than the others.
+func giveBuffer(b *[]byte) {
+	const most = 1 << 20
+	if cap(*b) <= most {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
 }
 
 // One encoder and one decoder serve all: EncodeAll and DecodeAll may be called concurrently, and each keeps its tables.
@@ -178,7 +249,8 @@ func (d Document) masked(text []byte, tokens ...string) ([]byte, error) {
 	if err := json.Unmarshal(d.Secrets, &s); err != nil {
 		return nil, fmt.Errorf("%w: what was taken out of the document cannot be read: %w", ErrDamaged, err)
 	}
-	return []byte(s.mask(string(text), concealed(string(text), tokens))), nil
+	s.Values = concealed(string(text), tokens)
+	return s.mask(nil, text), nil
 }
 
 // commits tells whether a text is what stands in the document in the place of a value.

@@ -25,8 +25,8 @@ type engine interface {
 	// claim makes sure that this gate may write here, and refuses one that could change records. alone tells that no other gate was
 	// running; release gives back what was taken.
 	claim(ctx context.Context, writes *sql.DB) (alone bool, release func() error, err error)
-	// prepares tells that the driver keeps prepared statements by their text, so that nobody else has to.
-	prepares() bool
+	// link is how the writer uses its connection.
+	link(conn *sql.Conn) link
 	// afterCommit tells why a commit that returned does not count; nil where it does.
 	afterCommit() error
 	// conflict tells whether a transaction failed only because of others beside it, and may be tried again.

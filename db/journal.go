@@ -3,6 +3,7 @@ package db
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -53,10 +54,71 @@ type reference struct {
 	SHA256 string `json:"sha256"`
 }
 
+// appendText writes what json.Marshal does, with the parts that are JSON already as they are. Decision must be from json.Marshal.
+func (c closing) appendText(b []byte) ([]byte, error) {
+	head, err := json.Marshal(struct {
+		Number int64     `json:"number"`
+		Intent reference `json:"intent"`
+		Gate   string    `json:"gate"`
+	}{c.Number, c.Intent, c.Gate})
+	if err != nil {
+		return b, err
+	}
+	b = append(b, head[:len(head)-1]...)
+	if c.Primary != nil {
+		text, err := c.Primary.MarshalJSON()
+		if err != nil {
+			return b, err
+		}
+		b = append(append(b, `,"primary":`...), text...)
+	}
+	b = append(b, `,"remotes":`...)
+	if b, err = appendAttestations(b, c.Remotes); err != nil {
+		return b, err
+	}
+	decided, err := c.Decided.MarshalJSON()
+	if err != nil {
+		return b, err
+	}
+	b = append(append(b, `,"decided":`...), decided...)
+	b = append(append(b, `,"decision":`...), c.Decision...)
+	return append(b, '}'), nil
+}
+
+func appendAttestations(b []byte, all []mpic.Attestation) ([]byte, error) {
+	if all == nil {
+		return append(b, "null"...), nil
+	}
+	b = append(b, '[')
+	for i, a := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = a.AppendJSON(b); err != nil {
+			return b, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
 // lateReply is the document of a reply that came after the decision.
 type lateReply struct {
 	Attempt string           `json:"attempt"`
 	Reply   mpic.Attestation `json:"reply"`
+}
+
+// appendText writes what json.Marshal does.
+func (l lateReply) appendText(b []byte) ([]byte, error) {
+	attempt, err := json.Marshal(l.Attempt)
+	if err != nil {
+		return b, err
+	}
+	b = append(append(b, `{"attempt":`...), attempt...)
+	if b, err = l.Reply.AppendJSON(append(b, `,"reply":`...)); err != nil {
+		return b, err
+	}
+	return append(b, '}'), nil
 }
 
 // Open writes the attempt and one pending row for each perspective of the roster (REC-01, F3), and returns the record's
@@ -65,27 +127,41 @@ func (j *Journal) Open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 	if j.store.writer == nil {
 		return 0, ErrReadOnly
 	}
-	gate := j.store.lease.gate()
-	doc, err := j.store.sealer.seal(opening{gate, attempt, roster}, attempt.Probe.Request.Token)
-	var number int64
-	if err == nil {
-		err = j.store.submit(ctx, func(ctx context.Context, tx *session) error {
-			number = tx.head.attempts + 1
-			leaf, err := tx.append(merkle.Intent, number, doc.sha256)
-			if err != nil {
-				return err
-			}
-			if err := tx.insert(ctx, attemptRow(number, leaf, gate, attempt, doc)); err != nil {
-				return err
-			}
-			tx.head.attempts = number
-			return tx.insert(ctx, perspectiveRows(number, roster)...)
-		})
-	}
+	number, err := j.open(ctx, attempt, roster)
 	if err != nil {
 		return 0, fmt.Errorf("db: opening attempt %s: %w", attempt.ID(), err)
 	}
 	return number, nil
+}
+
+func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Roster) (int64, error) {
+	gate, token := j.store.lease.gate(), attempt.Probe.Request.Token
+	text, err := json.Marshal(opening{gate, attempt, roster})
+	if err != nil {
+		return 0, fmt.Errorf("the record cannot be written as JSON: %w", err)
+	}
+	doc, err := j.store.sealer.sealText(text, []string{token})
+	if err != nil {
+		return 0, err
+	}
+	opened := openedAttempt{gate: gate, text: sha256.Sum256(text), token: token}
+	err = j.store.submit(ctx, func(ctx context.Context, tx *session) error {
+		number := tx.head.attempts + 1
+		leaf, err := tx.append(merkle.Intent, number, doc.sha256)
+		if err != nil {
+			return err
+		}
+		tx.head.attempts = number
+		opened.number, opened.intent = number, reference{leaf, doc.sha256}
+		if err := tx.insert(ctx, attemptRow(number, leaf, gate, attempt, doc)); err != nil {
+			return err
+		}
+		return tx.insert(ctx, perspectiveRows(number, roster)...)
+	})
+	if err == nil {
+		j.store.opened.add(column(attempt.ID()), opened)
+	}
+	return opened.number, err
 }
 
 // submit writes through the store's writer.
@@ -181,8 +257,11 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 	}
 	fresh := s.known.missing(c.sets)
 	err = s.submit(ctx, func(ctx context.Context, tx *session) error {
-		if err := undecided(ctx, tx, number); err != nil {
-			return err
+		// Otherwise the guards find it out, and all is tried once more.
+		if tx.alone {
+			if err := undecided(ctx, tx, number); err != nil {
+				return err
+			}
 		}
 		if err := insertSets(ctx, tx, c.sets, fresh); err != nil {
 			return err
@@ -230,6 +309,25 @@ func undecided(ctx context.Context, tx *session, number int64) error {
 // findOpen gives the number of an attempt that is open, and its document's line. The attempt and roster must be those that were
 // opened: the same text, its tokens included.
 func (s *Store) findOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (int64, reference, error) {
+	opened, ok := s.opened.find(column(a.ID()))
+	if !ok {
+		return s.readOpen(ctx, a, r)
+	}
+	text, err := json.Marshal(opening{opened.gate, a, r})
+	if err != nil {
+		return 0, reference{}, err
+	}
+	if sha256.Sum256(text) != opened.text {
+		return 0, reference{}, errNotOpened
+	}
+	return opened.number, opened.intent, nil
+}
+
+// errNotOpened: what is closed must be what was opened.
+var errNotOpened = fmt.Errorf("%w: the evidence's attempt or roster is not the one that was opened", ErrMismatch)
+
+// readOpen is findOpen for an attempt that another process opened, or this one long ago.
+func (s *Store) readOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (int64, reference, error) {
 	var number int64
 	var gate string
 	var doc Document
@@ -257,7 +355,7 @@ func (s *Store) findOpen(ctx context.Context, a mpic.Attempt, r mpic.Roster) (in
 		return 0, reference{}, err
 	}
 	if masked, err := doc.masked(text, a.Probe.Request.Token); err != nil || !bytes.Equal(masked, opened) {
-		return 0, reference{}, errors.Join(fmt.Errorf("%w: the evidence's attempt or roster is not the one that was opened", ErrMismatch), err)
+		return 0, reference{}, errors.Join(errNotOpened, err)
 	}
 	return number, reference{doc.Leaf, doc.SHA256}, nil
 }
@@ -277,23 +375,10 @@ func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mp
 	if err != nil {
 		return err
 	}
-	var number int64
-	var intent Document
-	err = j.store.reads.QueryRowContext(ctx, `SELECT number, document, secrets FROM attempts WHERE id = $1`, column(attempt.ID())).
-		Scan(&number, &intent.Bytes, &intent.Secrets)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrNotFound
-	} else if err != nil {
-		return err
-	}
-	var opened opening
-	if err := intent.decode(&opened, "attempt"); err != nil {
-		return err
-	}
-	// REC-04: where tokens are kept as digests, the record does not tell what must not stand in the reply; but it tells this token's digest.
 	token := attempt.Probe.Request.Token
-	if kept := opened.Attempt.Probe.Request.Token; kept != token && !intent.commits(token, kept) {
-		return fmt.Errorf("%w: the token is not that of the attempt that was opened", ErrMismatch)
+	number, err := j.lateFor(ctx, attempt.ID(), token)
+	if err != nil {
+		return err
 	}
 	doc, err := j.store.sealer.seal(lateReply{attempt.ID(), attestation}, token)
 	if err != nil {
@@ -309,4 +394,32 @@ func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mp
 		}
 		return tx.insert(ctx, lateRow(number, leaf, attestation, tx.at, doc))
 	})
+}
+
+// lateFor gives the number of an attempt, whose token must be the one given: REC-04, where tokens are kept as digests, the record does
+// not tell what must not stand in the reply; but it tells this token's digest.
+func (j *Journal) lateFor(ctx context.Context, id, token string) (number int64, err error) {
+	errToken := fmt.Errorf("%w: the token is not that of the attempt that was opened", ErrMismatch)
+	if opened, ok := j.store.opened.find(column(id)); ok {
+		if opened.token != token {
+			return 0, errToken
+		}
+		return opened.number, nil
+	}
+	var intent Document
+	err = j.store.reads.QueryRowContext(ctx, `SELECT number, document, secrets FROM attempts WHERE id = $1`, column(id)).
+		Scan(&number, &intent.Bytes, &intent.Secrets)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, ErrNotFound
+	} else if err != nil {
+		return 0, err
+	}
+	var opened opening
+	if err := intent.decode(&opened, "attempt"); err != nil {
+		return 0, err
+	}
+	if kept := opened.Attempt.Probe.Request.Token; kept != token && !intent.commits(token, kept) {
+		return 0, errToken
+	}
+	return number, nil
 }

@@ -49,8 +49,9 @@ func (a *appender) back(to appender) { *a = to }
 // begin takes the log's head for the transaction: whoever else writes waits until its end.
 func (s *session) begin(ctx context.Context, now time.Time, acknowledged *merkle.Tree) error {
 	h := &s.head
-	err := s.scan(ctx, `UPDATE log_head SET size = size WHERE id = 1
-		RETURNING size, attempts, permits, certificates, removals, recorded_at`, nil,
+	s.waiting, s.alone = waiting{}, false
+	err := s.link.begin(ctx, `UPDATE log_head SET size = size WHERE id = 1
+		RETURNING size, attempts, permits, certificates, removals, recorded_at`,
 		&h.size, &h.attempts, &h.permits, &h.certificates, &h.removals, &h.recorded)
 	if err != nil {
 		return fmt.Errorf("taking the log's head: %w", err)
@@ -118,22 +119,21 @@ func (s *session) append(kind merkle.Kind, subject int64, sha256 string) (int64,
 	return e.Leaf, nil
 }
 
-// finish writes the lines and the head.
-func (s *session) finish(ctx context.Context) error {
+// finish writes what waits, the lines and the head, and commits. over tells that an error is the commit's.
+func (s *session) finish(ctx context.Context) (over bool, err error) {
 	if len(s.lines) == 0 {
-		return nil
+		return s.link.finish(ctx, s.take(), "")
 	}
 	rows := make([]row, len(s.lines))
 	for i, l := range s.lines {
 		rows[i] = logRow(l)
 	}
 	if err := s.insert(ctx, rows...); err != nil {
-		return err
+		return false, err
 	}
 	h := s.head
-	_, err := s.exec(ctx, `UPDATE log_head SET size = $1, attempts = $2, permits = $3, certificates = $4, removals = $5, recorded_at = $6
+	return s.link.finish(ctx, s.take(), `UPDATE log_head SET size = $1, attempts = $2, permits = $3, certificates = $4, removals = $5, recorded_at = $6
 		WHERE id = 1`, s.tree.Size(), h.attempts, h.permits, h.certificates, h.removals, formatTime(s.at))
-	return err
 }
 
 func joinHashes(hashes []tlog.Hash) []byte {

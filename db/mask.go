@@ -10,11 +10,73 @@ import (
 	"strings"
 )
 
+// look is how a text is searched for tokens at first: nearly all hold none, or hold them as they are.
+type look struct {
+	tokens []string
+	forms  [][]string
+	// search is for the tokens and then their forms.
+	search *search
+}
+
+func newLook(tokens []string) look {
+	l := look{tokens: tokens}
+	needles := slices.Clone(tokens)
+	for _, t := range tokens {
+		l.forms = append(l.forms, forms(t))
+		needles = append(needles, forms(t)...)
+	}
+	l.search = newSearch(needles)
+	return l
+}
+
+// at tells whether a token stands in a JSON text as it is, and whether there may be something in it that only concealed and exposes can
+// tell. Where it says no to the latter they find no token in another form: such a form stands as it is in the text, or in a
+// string that holds an escape by number or a percent sign, or that begins as a JWS does. What the other escapes of JSON stand for is
+// no part of a token, nor of any of its forms.
+func (l look) at(text []byte) (plain, otherwise bool) {
+	for from := 0; ; {
+		at, which := l.search.next(text, from)
+		if at < 0 {
+			break
+		}
+		if which >= len(l.tokens) {
+			return plain, true
+		}
+		plain, from = true, at+1
+	}
+	if bytes.IndexByte(text, '%') >= 0 || bytes.Contains(text, []byte(`\u`)) {
+		return plain, true
+	}
+	const jws = `"eyJ`
+	for {
+		start := bytes.Index(text, []byte(jws))
+		if start < 0 {
+			return plain, false
+		}
+		text = text[start+1:]
+		end := bytes.IndexByte(text, '"')
+		if end < 0 {
+			return plain, true
+		}
+		literal := string(text[:end])
+		if strings.Contains(literal, `\`) {
+			return plain, true
+		}
+		for i, t := range l.tokens {
+			// What stands there as it is, was seen.
+			if holds(strings.ReplaceAll(literal, t, " "), t, l.forms[i], 3) {
+				return plain, true
+			}
+		}
+		text = text[end:]
+	}
+}
+
 // concealed gives the values that are taken out of a JSON text so that none of the tokens is left in it in any form: whole strings
 // that hold one in another form than its own (base64, hexadecimal, percent-encoding, escapes of JSON), and then the tokens that still
 // stand there as they are. The text is that of json.Marshal; the values are parts of it.
 func concealed(text string, tokens []string) []string {
-	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !maskable.MatchString(t) })
+	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !maskable(t) })
 	if len(tokens) == 0 {
 		return nil
 	}

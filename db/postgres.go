@@ -84,7 +84,7 @@ func (e postgres) openWrites() (*sql.DB, error) {
 	return e.openPool(c, 1), nil
 }
 
-func (e postgres) prepares() bool { return true }
+func (e postgres) link(conn *sql.Conn) link { return newPostgresLink(conn) }
 
 // afterCommit: when somebody cancels a commit that waits for the synchronous standby (pg_cancel_backend), the server answers that it
 // is committed, with a warning; a standby that is promoted then does not have it.

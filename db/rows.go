@@ -1,7 +1,6 @@
 package db
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -21,31 +20,12 @@ type row struct {
 
 // newRow takes columns and values in turn.
 func newRow(table string, pairs ...any) row {
-	r := row{table: table}
+	r := row{table, make([]string, 0, len(pairs)/2), make([]any, 0, len(pairs)/2)}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		r.columns = append(r.columns, pairs[i].(string))
 		r.values = append(r.values, pairs[i+1])
 	}
 	return r
-}
-
-// insert writes rows of one table and of the same columns in one statement.
-func (s *session) insert(ctx context.Context, rows ...row) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES ", rows[0].table, strings.Join(rows[0].columns, ", "))
-	var args []any
-	for i, r := range rows {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		for j, v := range r.values {
-			args = append(args, v)
-			fmt.Fprintf(&b, "%s$%d", map[bool]string{true: "(", false: ", "}[j == 0], len(args))
-		}
-		b.WriteString(")")
-	}
-	_, err := s.exec(ctx, b.String(), args...)
-	return err
 }
 
 func logRow(l line) row {

@@ -50,9 +50,11 @@ func (k *known) add(sums []string) {
 // insertSets stores records that are not stored yet, each once.
 func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []string) error {
 	for _, sum := range sums {
-		var stored bool
-		if err := tx.scan(ctx, `SELECT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, []any{sum}, &stored); err != nil {
-			return err
+		stored := tx.holds("rrsets", sum)
+		if !stored {
+			if err := tx.link.scan(ctx, `SELECT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, []any{sum}, &stored); err != nil {
+				return err
+			}
 		}
 		if stored {
 			continue

@@ -44,7 +44,7 @@ func (e sqlite) migrates() bool         { return true }
 // conflict: a transaction takes SQLite's one write lock at its beginning, for which busy_timeout has waited already.
 func (e sqlite) conflict(error) bool { return false }
 
-func (e sqlite) prepares() bool { return false }
+func (e sqlite) link(conn *sql.Conn) link { return newSQLiteLink(conn) }
 
 // afterCommit finds out that the file was replaced or removed: what is written to the old one is lost when it is closed.
 func (e sqlite) afterCommit() error {

@@ -83,6 +83,7 @@ type Store struct {
 	writer  *writer // nil when the store is open for reading only
 	lease   *lease  // likewise
 	known   known
+	opened  openedAttempts
 	// halted is set once the log was found to be another one than was signed.
 	halted atomic.Pointer[error]
 }

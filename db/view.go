@@ -373,7 +373,7 @@ func (f Filed) Concealed(r *Record) error {
 		return nil
 	}
 	token := r.Evidence.Attempt.Probe.Request.Token
-	if !maskable.MatchString(token) {
+	if !maskable(token) {
 		return nil
 	}
 	for _, s := range slices.Concat([]Sheet{f.Intent, f.Decision}, f.Late, f.Notices) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,7 +140,10 @@ func (w *writer) commit(batch []write) {
 		return nil
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrLog) {
-		again := w.transact(ctx, func(ctx context.Context, tx *session) error { return eachAlone(ctx, tx, batch, results) })
+		again := w.transact(ctx, func(ctx context.Context, tx *session) error {
+			tx.alone = true
+			return eachAlone(ctx, tx, batch, results)
+		})
 		if again != nil && ctx.Err() != nil { // the time was over, and the first error says what took it
 			again = fmt.Errorf("%w (after: %w)", again, err)
 		}
@@ -167,8 +171,12 @@ func eachAlone(ctx context.Context, tx *session, batch []write, results []error)
 			return err
 		}
 		before := tx.mark()
-		if results[i] = one.do(ctx, tx); results[i] != nil {
+		if results[i] = one.do(ctx, tx); results[i] == nil {
+			results[i] = tx.flush(ctx)
+		}
+		if results[i] != nil {
 			tx.back(before)
+			tx.waiting = waiting{}
 			// A full disk can end the whole transaction; then this fails, and with it the batch.
 			if _, err := tx.exec(ctx, "ROLLBACK TO SAVEPOINT one"); err != nil {
 				return fmt.Errorf("%w (after: %w)", err, results[i])
@@ -205,31 +213,25 @@ func (w *writer) attempt(ctx context.Context, do func(context.Context, *session)
 		if err != nil {
 			return err
 		}
-		w.open = &session{conn: conn, prepares: w.engine.prepares(), statements: map[string]*sql.Stmt{}}
+		w.open = &session{link: w.engine.link(conn)}
 	}
-	tx, err := w.open.conn.BeginTx(ctx, nil)
-	if err != nil {
-		w.forget(driver.ErrBadConn)
-		return err
-	}
-	w.open.tx = tx
 	if err = w.open.begin(ctx, w.now(), &w.acknowledged); err == nil {
 		err = do(ctx, w.open)
 	}
+	over := false
 	if err == nil {
-		err = w.open.finish(ctx)
+		over, err = w.open.finish(ctx)
 	}
 	if err != nil {
 		w.open.tree = merkle.Tree{} // what it has beyond the table must not be taken for written
-		if undone := tx.Rollback(); undone != nil || ctx.Err() != nil {
+		if over {
+			w.forget(driver.ErrBadConn)
+		} else if undone := w.open.link.rollback(ctx); undone != nil || ctx.Err() != nil {
 			w.forget(driver.ErrBadConn)
 		}
 		return err
 	}
-	if err = tx.Commit(); err == nil {
-		err = w.engine.afterCommit()
-	}
-	if err != nil {
+	if err = w.engine.afterCommit(); err != nil {
 		w.forget(driver.ErrBadConn)
 		return err
 	}
@@ -242,72 +244,93 @@ func (w *writer) forget(reason error) {
 	if w.open == nil {
 		return
 	}
-	if err := w.open.close(reason); err != nil {
+	if err := w.open.link.close(reason); err != nil {
 		w.log.Warn("closing the database connection", "error", err)
 	}
 	w.open = nil
 }
 
-// session is the writer's connection with the statements that it has prepared: to prepare them costs more than to run
-// them, since each carries the guards' text. Inside transact all of it runs in the transaction, which holds the log's head.
+// session is the writer's connection. Inside transact all of it runs in the transaction, which holds the log's head.
 type session struct {
-	conn *sql.Conn
-	// tx is the transaction that goes on.
-	tx *sql.Tx
-	// prepares: the driver prepares. Then statements run on tx: one that runs on conn beside it and finds the connection broken waits
-	// until tx is over before it says so (database/sql), which is until the time is up.
-	prepares   bool
-	statements map[string]*sql.Stmt
+	link link
 	// continued: the log was found to be the one that this gate had committed to before.
 	continued bool
+	// alone tells that each call of the batch has a savepoint of its own, after one was refused.
+	alone bool
+	waiting
 	appender
 }
 
-// prepare is for the queries of this package, which are few: the map does not grow.
-func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
-	if st, ok := s.statements[query]; ok {
-		return st, nil
+// tableOrder gives the tables' places in the order in which they are written.
+var tableOrder = sync.OnceValue(func() map[string]int {
+	order := map[string]int{}
+	for i, name := range append([]string{"gates"}, tableNames()...) {
+		order[name] = i
 	}
-	st, err := s.conn.PrepareContext(ctx, query)
-	if err == nil {
-		s.statements[query] = st
-	}
-	return st, err
+	return order
+})
+
+// waiting are rows to be written: those of all calls of a batch together, one table after the other. Each of the tables is written after
+// those that its guards ask.
+type waiting struct {
+	tables [][]row
 }
 
-func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if s.prepares {
-		return s.tx.ExecContext(ctx, query, args...)
+// insert notes rows of one table. They are written before anything else that a call does in the database, and at the end.
+func (s *session) insert(_ context.Context, rows ...row) error {
+	order := tableOrder()
+	if s.tables == nil {
+		s.tables = make([][]row, len(order))
 	}
-	st, err := s.prepare(ctx, query)
-	if err != nil {
+	i, ok := order[rows[0].table]
+	if !ok {
+		return fmt.Errorf("there is no table %q to insert into", rows[0].table)
+	}
+	s.tables[i] = append(s.tables[i], rows...)
+	return nil
+}
+
+// take gives the rows that wait, which then wait no more.
+func (w *waiting) take() []tableRows {
+	var all []tableRows
+	for i, rows := range w.tables {
+		if len(rows) == 0 {
+			continue
+		}
+		t := tableRows{table: rows[0].table, columns: rows[0].columns}
+		for _, r := range rows {
+			t.values = append(t.values, r.values)
+		}
+		all = append(all, t)
+		clear(rows)
+		w.tables[i] = rows[:0]
+	}
+	return all
+}
+
+// holds tells whether such a row waits.
+func (w *waiting) holds(table string, value any) bool {
+	for _, rows := range w.tables {
+		if len(rows) > 0 && rows[0].table == table {
+			return slices.ContainsFunc(rows, func(r row) bool { return r.values[0] == value })
+		}
+	}
+	return false
+}
+
+func (s *session) flush(ctx context.Context) error { return s.link.insert(ctx, s.take()) }
+
+func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := s.flush(ctx); err != nil {
 		return nil, err
 	}
-	return st.ExecContext(ctx, args...)
+	return s.link.exec(ctx, query, args...)
 }
 
 // scan reads the one row of a query; sql.ErrNoRows when there is none.
 func (s *session) scan(ctx context.Context, query string, args []any, into ...any) error {
-	if s.prepares {
-		return s.tx.QueryRowContext(ctx, query, args...).Scan(into...)
-	}
-	st, err := s.prepare(ctx, query)
-	if err != nil {
+	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	return st.QueryRowContext(ctx, args...).Scan(into...)
-}
-
-func (s *session) close(reason error) error {
-	var errs []error
-	for _, st := range s.statements {
-		errs = append(errs, st.Close())
-	}
-	if reason == nil {
-		return errors.Join(append(errs, s.conn.Close())...)
-	}
-	if err := s.conn.Raw(func(any) error { return reason }); !errors.Is(err, reason) {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return s.link.scan(ctx, query, args, into...)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -21,6 +22,7 @@ const (
 	DefaultDeadline     = 20 * time.Second
 	DefaultRefusalGrace = 2 * time.Second
 	DefaultMaxInFlight  = 256
+	DefaultMaxWaiting   = 256
 
 	minDeadline = time.Second
 	maxDeadline = 5 * time.Minute
@@ -28,6 +30,8 @@ const (
 	maxTrace = 256
 	// recordTime bounds one call of the Journal. It starts anew when the attempt's own deadline is over.
 	recordTime = 10 * time.Second
+	// mostWait bounds how long an attempt waits for its turn: who asks has a deadline, too, and one that is near helps nobody.
+	mostWait = 5 * time.Second
 )
 
 var (
@@ -38,6 +42,8 @@ var (
 	ErrRequest = errors.New("mpic: not a request for a validation")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("mpic: the coordinator is closed")
+	// ErrBusy: as many attempts run and wait as may, or this one waited for its turn in vain. Nothing was begun; the caller may come again.
+	ErrBusy = errors.New("mpic: too many attempts are under way")
 	// ErrShadow: the gate runs in the shadow of another system, and answers for no issuance.
 	ErrShadow = errors.New("mpic: the gate runs in the shadow of another system, which answers in its place")
 )
@@ -87,6 +93,8 @@ type Config struct {
 	RefusalGrace time.Duration
 	// MaxInFlight is how many attempts run at once; more wait for their turn. Default (0): 256.
 	MaxInFlight int
+	// MaxWaiting is how many wait, in the order in which they came and for 5 s at most; what is more gets ErrBusy at once. Default (0): 256.
+	MaxWaiting int
 }
 
 // Coordinator carries out attempts: it asks the primary and the remotes, has Judge decide, and has the Journal keep.
@@ -96,7 +104,9 @@ type Coordinator struct {
 	// check is the primary's Check. Tests of this package put another function here; nobody else can.
 	check func(context.Context, va.Probe) va.Report
 	slots chan struct{}
-	rules string
+	// waiting is how many wait for one of the slots.
+	waiting atomic.Int64
+	rules   string
 	// remotes has Config.Remotes by their names.
 	remotes map[string]Remote
 
@@ -138,6 +148,9 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = DefaultMaxInFlight
+	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = DefaultMaxWaiting
 	}
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -181,6 +194,9 @@ func (c Config) validate() error {
 	}
 	if c.MaxInFlight < 0 {
 		refuse("%d attempts in flight: at least 1 is needed", c.MaxInFlight)
+	}
+	if c.MaxWaiting < 0 {
+		refuse("%d attempts that wait: at least 1 is needed", c.MaxWaiting)
 	}
 	if len(c.Issuers) == 0 {
 		refuse("no issuer domain name is configured; without one no CAA record could permit")
@@ -243,7 +259,7 @@ func (c *Coordinator) Validate(ctx context.Context, kind Kind, caller string, re
 }
 
 // Carry carries out one attempt and returns when its record is durable. The decision in Result is the only answer that
-// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrShadow, ErrClosed, or ctx's error while it waited for its turn).
+// counts; an error means no (ErrRecord, ErrAuditLog, ErrRequest, ErrShadow, ErrClosed, ErrBusy, or ctx's error while it waited for its turn).
 //
 // The caller gives who it is and what it asks for; the issuer domain names are the configuration's, whatever the request has. A
 // caller that goes away does not end an attempt that has begun: it is decided and recorded all the same. Each call is an
@@ -389,8 +405,10 @@ func (c *Coordinator) begin(ctx context.Context) error {
 	}
 	select {
 	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("mpic: %d attempts are in flight, and the caller went away: %w", c.config.MaxInFlight, ctx.Err())
+	default:
+		if err := c.queue(ctx); err != nil {
+			return err
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -400,6 +418,27 @@ func (c *Coordinator) begin(ctx context.Context) error {
 	}
 	c.work.Add(1)
 	return nil
+}
+
+// queue waits for a slot. Those who wait get theirs in order, since a channel serves its senders so, and nobody overtakes them: while one waits
+// the channel is full.
+func (c *Coordinator) queue(ctx context.Context) error {
+	defer func() { c.config.Metrics.waiting(c.waiting.Add(-1)) }()
+	n := c.waiting.Add(1)
+	c.config.Metrics.waiting(n)
+	if n > int64(c.config.MaxWaiting) {
+		return fmt.Errorf("%w: %d in flight, and %d that wait", ErrBusy, c.config.MaxInFlight, c.config.MaxWaiting)
+	}
+	enough := time.NewTimer(mostWait)
+	defer enough.Stop()
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-enough.C:
+		return fmt.Errorf("%w: %d in flight, and none ended within %s", ErrBusy, c.config.MaxInFlight, mostWait)
+	case <-ctx.Done():
+		return fmt.Errorf("mpic: %d attempts are in flight, and the caller went away: %w", c.config.MaxInFlight, ctx.Err())
+	}
 }
 
 func (c *Coordinator) end() {

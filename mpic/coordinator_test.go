@@ -11,9 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/quorate/quorate/test/scrape"
 	"github.com/quorate/quorate/va"
 )
 
@@ -33,6 +35,7 @@ func TestNewRefusesWhatCannotMeetTheRules(t *testing.T) {
 		"a negative refusal grace":  {func(c *Config) { c.RefusalGrace = -1 }, "refusal grace"},
 		"a refusal grace too long":  {func(c *Config) { c.RefusalGrace = 21 * time.Second }, "refusal grace"},
 		"less than nothing at once": {func(c *Config) { c.MaxInFlight = -1 }, "in flight"},
+		"less than nobody waits":    {func(c *Config) { c.MaxWaiting = -1 }, "that wait"},
 		"no issuer":                 {func(c *Config) { c.Issuers = nil }, "no issuer domain name"},
 		"an empty issuer":           {func(c *Config) { c.Issuers = []string{""} }, `issuer domain name ""`},
 		"an issuer in upper case":   {func(c *Config) { c.Issuers = []string{"CA.example"} }, `"CA.example"`},
@@ -83,6 +86,7 @@ func TestNewTakesTheCheckersOwnCheck(t *testing.T) {
 	require.Equal(t, DefaultDeadline, c.config.Deadline)
 	require.Equal(t, DefaultRefusalGrace, c.config.RefusalGrace)
 	require.Equal(t, DefaultMaxInFlight, cap(c.slots))
+	require.Equal(t, DefaultMaxWaiting, c.config.MaxWaiting)
 }
 
 // Holds: MPIC-02
@@ -297,6 +301,52 @@ func TestAttemptsBeyondTheLimitWaitForTheirTurn(t *testing.T) {
 		all.Wait()
 		require.Equal(t, 3*time.Second, time.Since(began))
 		require.Len(t, s.ledger.opened, 6)
+		s.close(c)
+	})
+}
+
+// TestTheQueueIsBounded: beyond it an attempt is refused at once, one that has waited 5 s is refused then, and nothing of either is begun. Those who
+// wait get their turns in the order in which they came.
+func TestTheQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, fiveRegions(), december)
+		s.config.MaxInFlight, s.config.MaxWaiting = 1, 3
+		registry := prometheus.NewRegistry()
+		m, err := NewMetrics(registry)
+		require.NoError(t, err)
+		s.config.Metrics = m
+		s.after(2 * time.Second)
+		c := s.coordinator()
+		began := time.Now()
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		ended := map[time.Duration]string{}
+		validate := func(caller string) {
+			all.Go(func() {
+				_, err := c.Validate(t.Context(), Issuance, "test:"+caller, request(va.HTTP01, december))
+				if errors.Is(err, ErrBusy) {
+					caller += ", busy"
+				} else {
+					require.NoError(t, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ended[time.Since(began)] = caller
+			})
+			synctest.Wait() // so that they come one after another
+		}
+		for _, caller := range []string{"1", "2", "3", "4"} {
+			validate(caller)
+		}
+		scrape.Require(t, registry, map[string]float64{"quorate_attempts_in_flight{}": 1, "quorate_attempts_waiting{}": 3})
+		_, err = c.Validate(t.Context(), Issuance, "test:5", request(va.HTTP01, december))
+		require.ErrorIs(t, err, ErrBusy)
+		require.Zero(t, time.Since(began), "at once")
+		all.Wait()
+		require.Equal(t, map[time.Duration]string{2 * time.Second: "1", 4 * time.Second: "2", 6 * time.Second: "3", 5 * time.Second: "4, busy"}, ended)
+		require.Len(t, s.ledger.opened, 3)
+		scrape.Require(t, registry, map[string]float64{"quorate_attempts_in_flight{}": 0, "quorate_attempts_waiting{}": 0})
+		require.True(t, s.validate(c).Decision.Granted(), "the places are free again")
 		s.close(c)
 	})
 }

@@ -15,6 +15,7 @@ type Metrics struct {
 	attempts  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	inFlight  prometheus.Gauge
+	queued    prometheus.Gauge
 	findings  *prometheus.CounterVec
 	replies   *prometheus.CounterVec
 	waits     *prometheus.HistogramVec
@@ -36,6 +37,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			"code of the weightiest reason.", "kind", "method", "outcome", "reason"),
 		durations: seconds("attempt_duration_seconds", "How long attempts took, records included.", "outcome"),
 		inFlight:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "quorate_attempts_in_flight", Help: "Attempts under way."}),
+		queued:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "quorate_attempts_waiting", Help: "Attempts that wait for their turn."}),
 		findings: counter("findings_total", "What the primary, and each remote that answered in time, counted for in a decision.",
 			"perspective", "role", "check", "outcome"),
 		replies: counter("remote_replies_total", "What became of the questions to each remote, replies after the decision included.",
@@ -54,7 +56,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			m.quorums.WithLabelValues(check, result)
 		}
 	}
-	for _, c := range []prometheus.Collector{m.attempts, m.durations, m.inFlight, m.findings, m.replies, m.waits, m.quorums, m.excused} {
+	for _, c := range []prometheus.Collector{m.attempts, m.durations, m.inFlight, m.queued, m.findings, m.replies, m.waits, m.quorums, m.excused} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("mpic: metrics: %w", err)
 		}
@@ -65,6 +67,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) begun() {
 	if m != nil {
 		m.inFlight.Inc()
+	}
+}
+
+func (m *Metrics) waiting(n int64) {
+	if m != nil {
+		m.queued.Set(float64(n))
 	}
 }
 

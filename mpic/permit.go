@@ -101,7 +101,7 @@ func (p *Permits) clock() time.Time { return p.config.Now().UTC().Round(0) }
 // lower case; the set asked for is the set decided on (C1). A refusal is no error: it has OutcomeRefused, and a problem for each
 // name concerned.
 //
-// An error means no: ErrShadow, ErrRequest (no caller, or a number of names that no permit has), ErrUnread, ErrRecord, ErrAuditLog, ErrClosed, or ctx's.
+// An error means no: ErrShadow, ErrRequest (no caller, or a number of names that no permit has), ErrUnread, ErrRecord, ErrAuditLog, ErrClosed, ErrBusy, or ctx's.
 func (p *Permits) Permit(ctx context.Context, caller, account string, names []string) (Permit, error) {
 	if p.config.Coordinator.config.Shadow { // also where there is evidence of a time at which the gate was no shadow
 		return Permit{}, ErrShadow

@@ -2,40 +2,125 @@ package mpic
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
 )
 
-// Reply is a remote's signed reply, and the report that was read from its payload. Only ReadReply and the record make one, so that
-// the report is the one that was signed: what Judge reads now is what the record gives back later. Whose signature it is, and
+// Reply is a remote's signed reply, and the report that was read from its payload. Only ReadReply, Compact and the record make one, so
+// that the report is the one that was signed: what Judge reads now is what the record gives back later. Whose signature it is, and
 // whether it holds, is perspective.Verify's to say.
 type Reply struct {
-	signed string
-	report va.Report
+	signed  string
+	payload []byte
+	report  va.Report
 }
 
-// ReadReply reads the report in a compact JWS (RFC 7515 section 7.1), as va.Report.UnmarshalJSON does.
+// Compact is a compact JWS (RFC 7515 section 7.1) taken apart, once for all who read of it. Only CutCompact and a Reply make one.
+type Compact struct {
+	signed, header     string
+	payload, signature []byte
+}
+
+// CutCompact takes a compact JWS apart. It takes only base64url that would be written again in the same way, so that what was signed
+// is the text itself: no line feeds, padding or loose bits.
+func CutCompact(signed string) (Compact, error) {
+	c := Compact{signed: signed}
+	header, payload, signature, err := cutCompact(signed)
+	if err != nil {
+		return Compact{}, err
+	}
+	c.header = header
+	if err = onlyBase64URL("header", header); err == nil {
+		c.payload, err = fromBase64URL("payload", payload)
+	}
+	if err == nil {
+		c.signature, err = fromBase64URL("signature", signature)
+	}
+	if err != nil {
+		return Compact{}, err
+	}
+	return c, nil
+}
+
+func cutCompact(signed string) (header, payload, signature string, err error) {
+	header, rest, _ := strings.Cut(signed, ".")
+	payload, signature, found := strings.Cut(rest, ".")
+	if !found || strings.Contains(signature, ".") {
+		return "", "", "", fmt.Errorf("it is no compact JWS: it has %d dots instead of 2", strings.Count(signed, "."))
+	}
+	return header, payload, signature, nil
+}
+
+// strictURL refuses loose bits. What it does not refuse are line feeds.
+var strictURL = base64.RawURLEncoding.Strict()
+
+func fromBase64URL(what, text string) ([]byte, error) {
+	octets, err := strictURL.DecodeString(text)
+	if err != nil || strings.ContainsAny(text, "\r\n") {
+		return nil, fmt.Errorf("its %s is not base64url", what)
+	}
+	return octets, nil
+}
+
+func onlyBase64URL(what, text string) error {
+	_, err := fromBase64URL(what, text)
+	return err
+}
+
+// Header gives the protected header in base64url.
+func (c Compact) Header() string { return c.header }
+
+// Payload gives what was signed, to be read.
+func (c Compact) Payload() []byte { return c.payload }
+
+// Signature gives the signature's octets, to be read.
+func (c Compact) Signature() []byte { return c.signature }
+
+// Input gives the signing input (RFC 7515 section 5.1).
+func (c Compact) Input() string { return c.signed[:strings.LastIndexByte(c.signed, '.')] }
+
+// Read reads the report in the payload, as va.Report.UnmarshalJSON does.
+func (c Compact) Read() (*Reply, error) { return newReply(c.signed, c.payload) }
+
+// ReadReply reads the report in a compact JWS.
 func ReadReply(signed string) (*Reply, error) {
-	_, payload, _, err := parts(signed)
+	c, err := CutCompact(signed)
 	if err != nil {
 		return nil, err
 	}
-	return newReply(signed, payload)
+	return c.Read()
 }
 
 func newReply(signed string, payload []byte) (*Reply, error) {
-	r := &Reply{signed: signed}
+	r := &Reply{signed: signed, payload: payload}
 	if err := r.report.UnmarshalJSON(payload); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Compact takes the reply apart once more. Its payload is the one that was read.
+func (r *Reply) Compact() (Compact, error) {
+	header, _, signature, err := cutCompact(r.signed)
+	if err != nil {
+		return Compact{}, err
+	}
+	c := Compact{signed: r.signed, header: header, payload: r.payload}
+	if err = onlyBase64URL("header", header); err == nil {
+		c.signature, err = fromBase64URL("signature", signature)
+	}
+	if err != nil {
+		return Compact{}, err
+	}
+	return c, nil
 }
 
 // Signed gives the reply as it was received.
@@ -48,7 +133,28 @@ func (r *Reply) Report() va.Report { return r.report }
 // is missing, or has another digest.
 func (r *Reply) Supply(sets dnssec.Sets) error { return supply(&r.report, sets) }
 
-// complete is an error where they are not there. Nothing but Supply gives a reply any, and it gives all.
+// Bring does what Supply does with the records that came beside the reply. It refuses others than those that the proofs rest on, and
+// any that is there twice. The error completes "a report that ...".
+func (r *Reply) Bring(records [][]byte) error {
+	sets := make(dnssec.Sets, len(records))
+	for _, octets := range records {
+		sum := sha256.Sum256(octets)
+		sets[hex.EncodeToString(sum[:])] = octets
+	}
+	needs := r.report.Needs()
+	for _, sum := range needs {
+		if _, ok := sets[sum]; !ok {
+			return fmt.Errorf("comes without the records %s, on which it rests", sum)
+		}
+	}
+	if len(sets) != len(needs) || len(sets) != len(records) {
+		return errors.New("comes with records on which it does not rest")
+	}
+	r.report.Sets = sets
+	return nil
+}
+
+// complete is an error where they are not there. Nothing but Supply and Bring give a reply any, and they give all.
 func (r *Reply) complete() error {
 	if r.report.Sets != nil {
 		return nil
@@ -103,11 +209,18 @@ func cutFlattened(text []byte) (flattened, bool) {
 		return flattened{}, false
 	}
 	f := flattened{string(text[len(first):start]), text[start+len(second) : end], string(text[end+len(third) : len(text)-2])}
-	return f, plain.MatchString(f.Protected) && plain.MatchString(f.Signature)
+	return f, plain(f.Protected) && plain(f.Signature)
 }
 
-// plain is base64url.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
+// plain tells base64url.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
 
 // compact gives the JWS as it was received.
 func (f flattened) compact() string {
@@ -125,7 +238,18 @@ type keptAttestation[S any] struct {
 
 // MarshalJSON and UnmarshalJSON serve the record: a report that was signed is kept once, as it was signed. It stands there as JSON
 // where its octets survive that, and otherwise in the string that was received.
-func (a Attestation) MarshalJSON() ([]byte, error) {
+func (a Attestation) MarshalJSON() ([]byte, error) { return a.AppendJSON(nil) }
+
+// AppendJSON appends to b what MarshalJSON gives, an answer without going over the report as JSON again.
+func (a Attestation) AppendJSON(b []byte) ([]byte, error) {
+	if out, ok := a.appendAnswer(b); ok {
+		return out, nil
+	}
+	text, err := a.marshal()
+	return append(b, text...), err
+}
+
+func (a Attestation) marshal() ([]byte, error) {
 	k := keptAttestation[any]{attestation: attestation(a), Report: a.Report}
 	if a.Signed == "" {
 		return json.Marshal(k)
@@ -142,6 +266,65 @@ func (a Attestation) MarshalJSON() ([]byte, error) {
 	}
 	k.Signed = a.Signed
 	return json.Marshal(k)
+}
+
+// appendAnswer writes an answer whose report was read from its signed reply, so that the payload is known to be one JSON value. False is
+// for everything else, and where the payload may be a text that encoding/json would write otherwise.
+func (a Attestation) appendAnswer(b []byte) ([]byte, bool) {
+	if a.State != Answered || !a.Answers() {
+		return nil, false
+	}
+	protected, rest, _ := strings.Cut(a.Signed, ".")
+	encoded, signature, found := strings.Cut(rest, ".")
+	if !found || !plain(protected) || !plain(signature) {
+		return nil, false
+	}
+	head := attestation(a)
+	head.Report, head.Signed = nil, ""
+	text, err := json.Marshal(head)
+	if err != nil {
+		return nil, false
+	}
+	b = append(append(b, text[:len(text)-1]...), `,"signed":{"protected":"`...)
+	b = append(append(b, protected...), `","payload":`...)
+	start := len(b)
+	if b, err = base64.RawURLEncoding.Strict().AppendDecode(b, []byte(encoded)); err != nil || strings.ContainsAny(encoded, "\r\n") {
+		return nil, false
+	}
+	if payload := b[start:]; !bytes.HasPrefix(payload, []byte("{")) || !settled(payload) {
+		return nil, false
+	}
+	b = append(append(b, `,"signature":"`...), signature...)
+	return append(b, `"}}`...), true
+}
+
+// settled tells that encoding/json writes a JSON text again as it is: nothing in it has to be escaped, and no white space stands between
+// its tokens. It may say no to a text where a blank in a string looks as if it stood between tokens.
+func settled(text []byte) bool {
+	for _, c := range []byte("<>&\t\n\r") {
+		if bytes.IndexByte(text, c) >= 0 {
+			return false
+		}
+	}
+	if bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029")) {
+		return false
+	}
+	for at := 0; ; at++ {
+		next := bytes.IndexByte(text[at:], ' ')
+		if next < 0 {
+			return true
+		}
+		at += next
+		// In a string the last quotation mark begins it or is escaped. One that ends a string has a sign of punctuation behind it.
+		quote := bytes.LastIndexByte(text[:at], '"')
+		if quote < 1 {
+			return false
+		}
+		escaped := text[quote-1] == '\\' && text[max(quote-2, 0)] != '\\'
+		if c := text[quote+1]; !escaped && (c == ':' || c == ',' || c == '}' || c == ']' || c == ' ' || text[quote-1] == '\\') {
+			return false
+		}
+	}
 }
 
 // readAnswer reads an answer in the form that MarshalJSON writes, without going over the report more than once. False is for
@@ -162,7 +345,7 @@ func (a *Attestation) readAnswer(b []byte) bool {
 		return false
 	}
 	signed := f.compact()
-	reply, err := newReply(signed, f.Payload)
+	reply, err := newReply(signed, bytes.Clone(f.Payload)) // b is the caller's
 	if err != nil {
 		return false
 	}
@@ -193,7 +376,7 @@ func (a *Attestation) readAny(b []byte) error {
 		if err != nil {
 			return err
 		}
-		a.Signed, payload = f.compact(), f.Payload
+		a.Signed, payload = f.compact(), bytes.Clone(f.Payload)
 	case len(k.Signed) > 0:
 		if err := json.Unmarshal(k.Signed, &a.Signed); err != nil {
 			return err

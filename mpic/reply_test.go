@@ -34,7 +34,6 @@ func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
 		"with < as itself":      {strings.Replace(string(text), `\u003c`, "<", 1), quoted},
 		"with a line separator": {strings.Replace(string(text), `\u2028`, "\u2028", 1), quoted},
 		"with / escaped":        {strings.Replace(string(text), "http://", `http:\/\/`, 1), plainly},
-		"with broken UTF-8":     {strings.Replace(string(text), `"tokyo"`, "\"\xfftokyo\"", 1), plainly},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reply, err := ReadReply(jws(c.payload))
@@ -61,6 +60,15 @@ func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
 		})
 	}
 	for name, signed := range map[string]string{
+		"a padded header":   "e30=." + part(text) + ".c2ln",
+		"a folded header":   "e3\n0." + part(text) + ".c2ln",
+		"a loose signature": "e30." + part(text) + ".c2lo1",
+		"a folded one":      "e30." + part(text) + ".c2l\nn",
+	} {
+		_, err := ReadReply(signed)
+		require.Error(t, err, name)
+	}
+	for name, signed := range map[string]string{
 		"no JWS":            "a.b",
 		"four parts":        jws(string(text)) + ".x",
 		"no base64url":      "e30.+++.c2ln",
@@ -69,6 +77,9 @@ func TestASignedReplyComesBackOctetForOctet(t *testing.T) {
 		"loose bits":        "e30.e31.c2ln",
 		"no report":         jws("{}"),
 		"two reports":       jws(string(text) + string(text)),
+		"broken UTF-8":      jws(strings.Replace(string(text), `"tokyo"`, "\"\xfftokyo\"", 1)),
+		"a member twice":    jws(strings.Replace(string(text), `"nonce"`, `"nonce":"","nonce"`, 1)),
+		"one in capitals":   jws(strings.Replace(string(text), `"nonce"`, `"Nonce"`, 1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ReadReply(signed)

@@ -21,7 +21,7 @@ func (c *Checker) addresses(ctx context.Context, host string, f *DCVFinding) ([]
 	var six, four *resolver.Answer
 	var both sync.WaitGroup
 	both.Go(func() { six = c.ask(ctx, host, dns.TypeAAAA) })
-	both.Go(func() { four = c.ask(ctx, host, dns.TypeA) })
+	four = c.ask(ctx, host, dns.TypeA)
 	both.Wait()
 	f.Lookups = append(f.Lookups, six.Lookup, four.Lookup)
 	for _, a := range []*resolver.Answer{six, four} {

@@ -3,6 +3,7 @@ package va
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,8 +23,8 @@ const (
 
 // caa finds the relevant RRset by RFC 8659 section 3 and decides on it (CAA-01 to CAA-04).
 //
-// Each name from the FQDN to its top-level domain is a complete validated lookup of its own. They run side by side and
-// are taken in order; the first that has CAA records ends the climb. One that is bogus or failed before that means no
+// Each name from the FQDN to its top-level domain is a complete validated lookup of its own. They run side by side, as far as records
+// are expected at none of them, and are taken in order; the first that has CAA records ends the climb. One that is bogus or failed before that means no
 // (CAA-07): what it hides could forbid. Aliases are followed by the resolver at each step, and the tree above an alias's
 // target is not climbed. A name that does not exist does not end the climb.
 //
@@ -33,13 +34,11 @@ const (
 // no records of its own, must not act against it because the name below keeps silent.
 func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAAFinding) (Outcome, *Problem) {
 	f.FreshUntil = f.Started.Add(minFresh)
-	ctx, cancel := context.WithCancel(ctx)
 	names := climb(req.FQDN())
-	steps, wait := c.askAll(ctx, names, rule)
-	defer wait()
-	defer cancel()
+	l := &climbing{c: c, names: names, rule: rule}
+	defer l.end()
 	for i, name := range names {
-		s := <-steps[i]
+		s := l.take(ctx, i)
 		answer := s.answer
 		f.Lookups = append(f.Lookups, answer.Lookup)
 		if i == 0 { // C1: the finding is for the name that was looked up
@@ -63,6 +62,7 @@ func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAA
 			return Error, p
 		}
 		records, unclear := caaRecords(answer, req.CertificateType)
+		c.found.note(name, len(records) > 0)
 		if len(records) == 0 {
 			continue
 		}
@@ -102,25 +102,92 @@ type step struct {
 	fault error
 }
 
-// askAll looks up the names' CAA records, in order and a few at a time. Each channel gives its name's step once. wait
-// returns when all lookups have ended; after ctx has ended that is soon.
-func (c *Checker) askAll(ctx context.Context, names []string, rule FailureRule) (steps []chan step, wait func()) {
-	steps = make([]chan step, len(names))
-	for i := range steps {
-		steps[i] = make(chan step, 1)
+// climbing is one climb's lookups: those of several names run side by side, and are taken in order.
+type climbing struct {
+	c     *Checker
+	names []string
+	rule  FailureRule
+	// steps has a channel for each name whose lookup has begun beside others.
+	steps   []chan step
+	running sync.WaitGroup
+	// beside is the context of lookups beside others, and cancel ends it; nil as long as there was none.
+	beside context.Context
+	cancel context.CancelFunc
+}
+
+// end calls off what is still running, and waits for it.
+func (l *climbing) end() {
+	if l.cancel != nil {
+		l.cancel()
+		l.running.Wait()
 	}
-	var work sync.WaitGroup
-	slots := make(chan struct{}, climbers)
-	work.Go(func() {
-		for i, name := range names {
-			slots <- struct{}{}
-			work.Go(func() {
-				defer func() { <-slots }()
-				steps[i] <- c.askCAA(ctx, name, rule)
-			})
-		}
-	})
-	return steps, work.Wait
+}
+
+// take gives the step of the name in a place; places are taken from 0. The lookups of further names begin with it: as far as records
+// are expected to stand, and otherwise a few names.
+func (l *climbing) take(ctx context.Context, i int) step {
+	last := min(i+climbers, len(l.names))
+	if found := l.c.found.first(l.names[i:last]); found >= 0 {
+		last = i + found + 1
+	}
+	own := len(l.steps) == i
+	if own {
+		l.steps = append(l.steps, nil)
+	}
+	if l.cancel == nil && len(l.steps) < last {
+		l.beside, l.cancel = context.WithCancel(ctx)
+	}
+	for n := len(l.steps); n < last; n++ {
+		came := make(chan step, 1)
+		l.steps = append(l.steps, came)
+		l.running.Go(func() { came <- l.c.askCAA(l.beside, l.names[n], l.rule) })
+	}
+	if own {
+		return l.c.askCAA(ctx, l.names[i], l.rule)
+	}
+	return <-l.steps[i]
+}
+
+// found remembers names at which CAA records were found lately, so that the lookups of names above them are not begun in vain. It is
+// a hint: where no records stand there any more, the climb goes on as ever, and whatever it says each name is looked up anew.
+type found struct {
+	mu sync.Mutex
+	// When the young generation is full it becomes the old one, and that is forgotten.
+	young, old map[string]struct{}
+}
+
+// mostFound bounds each generation. One name takes about 100 octets.
+const mostFound = 1 << 13
+
+// first gives the place of the first name that is remembered, -1 where none is.
+func (f *found) first(names []string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.IndexFunc(names, f.has)
+}
+
+func (f *found) has(name string) bool {
+	_, ok := f.young[name]
+	if !ok {
+		_, ok = f.old[name]
+	}
+	return ok
+}
+
+// note remembers whether records were found at a name.
+func (f *found) note(name string, there bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch _, known := f.young[name]; {
+	case !there:
+		delete(f.young, name)
+		delete(f.old, name)
+	case known:
+	case len(f.young) >= mostFound || f.young == nil:
+		f.young, f.old = map[string]struct{}{name: {}}, f.young
+	default:
+		f.young[name] = struct{}{}
+	}
 }
 
 // askCAA asks for one name's CAA records. Under PermitProvenFailure no lookup takes all of the time that is left, and after

@@ -16,5 +16,5 @@ func (c *Checker) CAA(ctx context.Context, req Request, rule FailureRule) CAAFin
 	if refusal == nil {
 		refusal = checkName(req.FQDN())
 	}
-	return c.checkCAA(ctx, c.config.Logger, req, rule, refusal)
+	return c.checkCAA(ctx, probeLog{Logger: c.config.Logger}, req, rule, refusal)
 }

@@ -105,7 +105,7 @@ func TestTheDigestTellsWhatWasAskedFor(t *testing.T) {
 func TestNotCheckedIsNoResultOfACheck(t *testing.T) {
 	c := checker(t, &table{})
 	for _, p := range []*Problem{nil, {Code: "x.y", Detail: "z"}} {
-		o, problem := c.guarded(c.config.Logger, "CAA", func() (Outcome, *Problem) { return NotChecked, p })
+		o, problem := c.guarded(t.Context(), probeLog{Logger: c.config.Logger}, "CAA", func() (Outcome, *Problem) { return NotChecked, p })
 		require.Equal(t, Error, o)
 		require.Equal(t, "perspective.panic", code(problem))
 	}

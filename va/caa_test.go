@@ -2,6 +2,8 @@ package va
 
 import (
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,4 +176,62 @@ func TestCAAAloneIsHeldToTheSameRules(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) { require.Equal(t, r.want, code(c.CAA(t.Context(), r.req, DenyFailure).Problem)) })
 	}
+}
+
+// A climb that found records at a name lately begins no lookup above it, and goes on as ever where they are gone: the finding is that
+// of a perspective which remembers nothing.
+//
+// Holds: CAA-01, CAA-07
+func TestRFC8659_3_WhereRecordsStoodLatelyIsAHint(t *testing.T) {
+	const ours, theirs = `CAA 0 issue "ca.example"`, `CAA 0 issue "other.example"`
+	at := func(name, record string) map[string][]string { return map[string][]string{name + " CAA": {record}} }
+	for what, c := range map[string]struct {
+		before, after map[string][]string
+		status        map[string]dnssec.Status // after
+		want, found   string
+		asked         []string // and no other
+	}{
+		"still there":         {before: at("shop.example.com", ours), after: at("shop.example.com", ours), want: "ok", found: "shop.example.com", asked: []string{"shop.example.com"}},
+		"still at the parent": {before: at("example.com", ours), after: at("example.com", ours), want: "ok", found: "example.com", asked: []string{"shop.example.com", "example.com"}},
+		"now against us":      {before: at("shop.example.com", ours), after: at("shop.example.com", theirs), want: "caa.forbidden", found: "shop.example.com", asked: []string{"shop.example.com"}},
+		"gone":                {before: at("shop.example.com", ours), want: "ok", asked: []string{"shop.example.com", "example.com", "com"}},
+		"gone, and the parent is against us": {before: at("shop.example.com", ours), after: at("example.com", theirs), want: "caa.forbidden",
+			found: "example.com", asked: []string{"shop.example.com", "example.com", "com"}},
+		"gone, and the parent is bogus": {before: at("shop.example.com", ours), status: map[string]dnssec.Status{"example.com CAA": dnssec.Bogus},
+			want: "caa.bogus", asked: []string{"shop.example.com", "example.com", "com"}},
+		"now lower": {before: at("example.com", ours), after: at("shop.example.com", theirs), want: "caa.forbidden", found: "shop.example.com",
+			asked: []string{"shop.example.com", "example.com"}},
+		"bogus now": {before: at("shop.example.com", ours), after: at("shop.example.com", ours), status: map[string]dnssec.Status{"shop.example.com CAA": dnssec.Bogus},
+			want: "caa.bogus", asked: []string{"shop.example.com"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := &table{records: c.before}
+			one := checker(t, s)
+			check := func(c *Checker) CAAFinding { return c.Check(t.Context(), probe(request(HTTP01))).CAA }
+			require.Equal(t, Pass, check(one).Outcome)
+			s.records, s.status, s.asked = c.after, c.status, nil
+			f := check(one)
+			require.Equal(t, c.want, code(f.Problem), "%v", f.Problem)
+			require.Equal(t, c.found, f.Found)
+			for question := range s.asked {
+				if name, ok := strings.CutSuffix(question, " CAA"); ok {
+					require.Contains(t, c.asked, name)
+				}
+			}
+			require.Equal(t, check(checker(t, s)), f)
+		})
+	}
+}
+
+func TestWhereRecordsStoodIsBounded(t *testing.T) {
+	var f found
+	for i := range 5 * mostFound {
+		f.note(fmt.Sprintf("n%d.example.com", i), true)
+		require.LessOrEqual(t, len(f.young)+len(f.old), 2*mostFound)
+	}
+	last := fmt.Sprintf("n%d.example.com", 5*mostFound-1)
+	require.Equal(t, 1, f.first([]string{"example.com", last}))
+	require.Equal(t, -1, f.first([]string{"n0.example.com"}))
+	f.note(last, false)
+	require.Equal(t, -1, f.first([]string{last}))
 }

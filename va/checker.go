@@ -76,14 +76,16 @@ func (w World) port(authorized uint16) uint16 {
 	return authorized
 }
 
-// Checker does the checks of one Network Perspective. It keeps nothing between probes (MPIC-07, MPIC-09) and is safe
-// for concurrent use.
+// Checker does the checks of one Network Perspective. It keeps no result between probes (MPIC-07, MPIC-09) and is safe for concurrent
+// use.
 type Checker struct {
 	config Config
 	// lookup is the resolver's Lookup. Tests of this package put another function here; nobody else can.
 	lookup func(ctx context.Context, name string, qtype uint16) *resolver.Answer
 	// patience is MinPatience. Tests of this package are less patient; nobody else can be.
 	patience time.Duration
+	// found says where CAA records stood, which decides nothing.
+	found *found
 }
 
 // New refuses a Config without resolver, name or software, and times outside their range.
@@ -123,7 +125,7 @@ func New(c Config) (*Checker, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Checker{config: c, lookup: c.Resolver.Lookup, patience: MinPatience}, nil
+	return &Checker{config: c, lookup: c.Resolver.Lookup, patience: MinPatience, found: new(found)}, nil
 }
 
 // Check carries out one probe, DCV and CAA side by side or CAA alone, and gives a complete report: each finding has an outcome, and
@@ -136,7 +138,7 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	defer cancel()
 	var sets proofSets
 	c = c.collecting(&sets)
-	log := c.config.Logger.With("attempt", probe.Attempt, "identifier", probe.Request.Identifier)
+	log := probeLog{c.config.Logger, probe.Attempt, probe.Request.Identifier}
 	var both sync.WaitGroup
 	if probe.CAAAlone {
 		r.DCV = DCVFinding{Outcome: NotChecked, Started: r.Started, Finished: r.Started}
@@ -146,7 +148,7 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	if probe.DCVAlone {
 		r.CAA = CAAFinding{Outcome: NotChecked, Started: r.Started, Finished: r.Started}
 	} else {
-		both.Go(func() { r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal) })
+		r.CAA = c.checkCAA(ctx, log, probe.Request, probe.CAALookupFailure, refusal)
 	}
 	both.Wait()
 	if c.config.Resolver != nil {
@@ -199,9 +201,25 @@ func (c *Checker) begin(
 	return ctx, cancel, nil
 }
 
-func (c *Checker) checkDCV(ctx context.Context, log *slog.Logger, req Request, refusal *Problem) (f DCVFinding) {
+// probeLog tells operators of one probe. The attempt and the identifier, where there are any, are on every line.
+type probeLog struct {
+	*slog.Logger
+	attempt, identifier string
+}
+
+func (l probeLog) tell(ctx context.Context, level slog.Level, message string, args ...slog.Attr) {
+	if !l.Enabled(ctx, level) {
+		return
+	}
+	if l.attempt != "" {
+		args = append([]slog.Attr{slog.String("attempt", l.attempt), slog.String("identifier", l.identifier)}, args...)
+	}
+	l.LogAttrs(ctx, level, message, args...)
+}
+
+func (c *Checker) checkDCV(ctx context.Context, log probeLog, req Request, refusal *Problem) (f DCVFinding) {
 	f = DCVFinding{Queried: req.Queried(), Started: c.clock()}
-	f.Outcome, f.Problem = c.guarded(log, "DCV", func() (Outcome, *Problem) {
+	f.Outcome, f.Problem = c.guarded(ctx, log, "DCV", func() (Outcome, *Problem) {
 		switch {
 		case refusal != nil:
 			return Fail, refusal
@@ -220,10 +238,10 @@ func (c *Checker) checkDCV(ctx context.Context, log *slog.Logger, req Request, r
 }
 
 func (c *Checker) checkCAA(
-	ctx context.Context, log *slog.Logger, req Request, rule FailureRule, refusal *Problem,
+	ctx context.Context, log probeLog, req Request, rule FailureRule, refusal *Problem,
 ) (f CAAFinding) {
 	f = CAAFinding{Name: req.FQDN(), Started: c.clock()}
-	f.Outcome, f.Problem = c.guarded(log, "CAA", func() (Outcome, *Problem) {
+	f.Outcome, f.Problem = c.guarded(ctx, log, "CAA", func() (Outcome, *Problem) {
 		if refusal != nil {
 			return Fail, refusal
 		}
@@ -235,9 +253,9 @@ func (c *Checker) checkCAA(
 
 // guarded carries out a check. A panic becomes the check's Error, and so does a result that says nothing: a report is never
 // lost (F3), and the absence of a problem is no pass (F6).
-func (c *Checker) guarded(log *slog.Logger, what string, check func() (Outcome, *Problem)) (o Outcome, p *Problem) {
+func (c *Checker) guarded(ctx context.Context, log probeLog, what string, check func() (Outcome, *Problem)) (o Outcome, p *Problem) {
 	fault := func(why any, stack []byte) {
-		log.Error("a fault in the program", "check", what, "why", why, "stack", string(stack))
+		log.tell(ctx, slog.LevelError, "a fault in the program", slog.String("check", what), slog.Any("why", why), slog.String("stack", string(stack)))
 		o, p = Error, refuse("perspective.panic", "the %s check of %s came to a halt by a fault in the program",
 			what, c.config.Name)
 	}
@@ -247,13 +265,13 @@ func (c *Checker) guarded(log *slog.Logger, what string, check func() (Outcome, 
 		}
 	}()
 	o, p = check()
-	switch _, known := outcomeNames[o]; {
-	case !known || o == NotChecked || (o == Pass) != (p == nil):
+	switch {
+	case o.name() == "" || o == NotChecked || (o == Pass) != (p == nil):
 		fault("an outcome that does not go with its problem", nil)
 	case p != nil:
-		log.Info("checked", "check", what, "outcome", o.String(), "code", p.Code)
+		log.tell(ctx, slog.LevelInfo, "checked", slog.String("check", what), slog.String("outcome", o.String()), slog.String("code", p.Code))
 	default:
-		log.Info("checked", "check", what, "outcome", o.String())
+		log.tell(ctx, slog.LevelInfo, "checked", slog.String("check", what), slog.String("outcome", o.String()))
 	}
 	return o, p
 }

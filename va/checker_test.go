@@ -231,12 +231,12 @@ func TestAResultThatSaysNothingIsAnError(t *testing.T) {
 		"a pass with a problem": {Pass, some}, "a fail without": {Fail, nil}, "an error without": {Error, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
-			o, p := c.guarded(c.config.Logger, "DCV", func() (Outcome, *Problem) { return r.outcome, r.problem })
+			o, p := c.guarded(t.Context(), probeLog{Logger: c.config.Logger}, "DCV", func() (Outcome, *Problem) { return r.outcome, r.problem })
 			require.Equal(t, Error, o)
 			require.Equal(t, "perspective.panic", code(p))
 		})
 	}
-	f := c.checkDCV(t.Context(), c.config.Logger, Request{Method: 99}, nil)
+	f := c.checkDCV(t.Context(), probeLog{Logger: c.config.Logger}, Request{Method: 99}, nil)
 	require.Equal(t, Error, f.Outcome)
 	require.Equal(t, "request.method", code(f.Problem))
 }

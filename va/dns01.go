@@ -31,6 +31,7 @@ func (c *Checker) dns01(ctx context.Context, req Request, f *DCVFinding) (Outcom
 			values = append(values, strings.Join(txt.Txt, ""))
 		}
 	}
+	expected := req.Expected()
 	at := func(p *Problem) *Problem {
 		p.Name, p.Type = name, "TXT"
 		return p
@@ -38,11 +39,11 @@ func (c *Checker) dns01(ctx context.Context, req Request, f *DCVFinding) (Outcom
 	switch {
 	case len(values) == 0:
 		return Fail, at(refuse("txt.missing", "there is no TXT record at %s (%s)", name, answer.Lookup.Rcode))
-	case slices.Contains(values, req.Expected()):
-		f.Observed = req.Expected()
+	case slices.Contains(values, expected):
+		f.Observed = expected
 		return Pass, nil
 	}
 	f.Observed = cut(strings.Join(values, "\n"), maxObserved)
 	return Fail, at(refuse("txt.mismatch", "none of the %d TXT records at %s has the value %s; the first is %q",
-		len(values), name, req.Expected(), cut(values[0], 100)))
+		len(values), name, expected, cut(values[0], 100)))
 }

@@ -1,11 +1,10 @@
 package va
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -47,35 +46,13 @@ type keptFailure struct {
 	Control resolver.Kept `json:"control"`
 }
 
-// MarshalJSON gives the form that is signed and kept: compact, and with an outcome and a status wherever one belongs; one that is
-// none is an error.
-func (r Report) MarshalJSON() ([]byte, error) {
-	k := keptReport{plainReport: plainReport(r), DCV: keptDCV{plainDCV: plainDCV(r.DCV)}, CAA: keptCAA{plainCAA: plainCAA(r.CAA)},
-		Shared: resolver.Shared{Start: r.Started}}
-	keep := func(lookups []resolver.Lookup) (kept []resolver.Kept) {
-		for _, l := range lookups {
-			kept = append(kept, k.Keep(l))
-		}
-		return kept
-	}
-	k.DCV.Lookups, k.CAA.Lookups = keep(r.DCV.Lookups), keep(r.CAA.Lookups)
-	for _, f := range r.CAA.Failures {
-		k.CAA.Failures = append(k.CAA.Failures, keptFailure{plainFailure(f), k.Keep(f.Retry), k.Keep(f.DS), k.Keep(f.Control)})
-	}
-	return json.Marshal(k)
-}
-
-// UnmarshalJSON takes that form and no other: it refuses unknown members, places that are none, an outcome or status that is
-// missing, and anything behind the report. Given the text itself and not through encoding/json, it reads it once.
+// UnmarshalJSON takes that form and no other: it refuses unknown members, members named twice or in other case, places that are none,
+// an outcome or status that is missing, and anything behind the report. Given the text itself and not through encoding/json, it reads
+// it once.
 func (r *Report) UnmarshalJSON(text []byte) error {
 	var k keptReport
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&k); err != nil {
+	if err := jsonv2.Unmarshal(text, &k, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON text")
 	}
 	out, err := k.restore()
 	if err == nil {

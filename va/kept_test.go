@@ -91,9 +91,9 @@ func TestTheKeptReportIsTheReport(t *testing.T) {
 	text, err = json.Marshal(&r)
 	require.NoError(t, err)
 	for name, c := range map[string]struct{ from, to, say string }{
-		"an unknown member":          {`"nonce":`, `"is_valid":true,"nonce":`, "unknown field"},
-		"an unknown one of a lookup": {`"queries":`, `"is_valid":true,"queries":`, "unknown field"},
-		"something behind it":        {"", "{}", "something follows"},
+		"an unknown member":          {`"nonce":`, `"is_valid":true,"nonce":`, "unknown object member"},
+		"an unknown one of a lookup": {`"queries":`, `"is_valid":true,"queries":`, "unknown object member"},
+		"something behind it":        {"", "{}", "after top-level value"},
 		"a place that is none":       {`"proof":[`, `"proof":[999,`, "names the stage 999"},
 	} {
 		changed := strings.Replace(string(text), c.from, c.to, 1)

@@ -13,10 +13,10 @@ const maxName = 253
 
 // specialUse are the domains that the IANA registry of Special-Use Domain Names takes out of the public DNS, with their
 // source. Names for documentation that are delegated (example.com) are not here: they resolve like any other.
-var specialUse = map[string]string{
-	"alt": "RFC 9476", "example": "RFC 6761", "invalid": "RFC 6761", "local": "RFC 6762", "localhost": "RFC 6761",
-	"test": "RFC 6761", "home.arpa": "RFC 8375", "ipv4only.arpa": "RFC 8880", "resolver.arpa": "RFC 9462",
-	"service.arpa": "RFC 9665",
+var specialUse = []struct{ domain, source string }{
+	{"alt", "RFC 9476"}, {"example", "RFC 6761"}, {"invalid", "RFC 6761"}, {"local", "RFC 6762"}, {"localhost", "RFC 6761"},
+	{"test", "RFC 6761"}, {"home.arpa", "RFC 8375"}, {"ipv4only.arpa", "RFC 8880"}, {"resolver.arpa", "RFC 9462"},
+	{"service.arpa", "RFC 9665"},
 }
 
 // checkName tells why name is not a DNS name that the public DNS can hold; nil when it is one. It does no I/O.
@@ -30,9 +30,9 @@ func checkName(name string) *Problem {
 	if within(name, "onion") { // DCV-02: by Appendix B of the BRs or not at all, and Appendix B is not here
 		return refuse("name.onion", "%s is an Onion Domain Name; they are not supported", name)
 	}
-	for domain, source := range specialUse {
-		if within(name, domain) {
-			return refuse("name.special-use", "%s lies in %s, which is not part of the public DNS (%s)", name, domain, source)
+	for _, s := range specialUse {
+		if within(name, s.domain) {
+			return refuse("name.special-use", "%s lies in %s, which is not part of the public DNS (%s)", name, s.domain, s.source)
 		}
 	}
 	if within(name, "in-addr.arpa") || within(name, "ip6.arpa") { // DCV-28
@@ -147,4 +147,7 @@ func icannRule(name string) *publicsuffix.Rule {
 func suffixOf(rule *publicsuffix.Rule, name string) string { return rule.Decompose(name)[1] }
 
 // within tells whether name is domain or lies below it, label by label.
-func within(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
+func within(name, domain string) bool {
+	above, below := strings.CutSuffix(name, domain)
+	return below && (above == "" || above[len(above)-1] == '.')
+}

@@ -18,30 +18,41 @@ const (
 	NotChecked
 )
 
-var outcomeNames = map[Outcome]string{Pass: "pass", Fail: "fail", Error: "error", NotChecked: "not-checked"}
+// outcomeNames has "" for what is no outcome.
+var outcomeNames = [...]string{Pass: "pass", Fail: "fail", Error: "error", NotChecked: "not-checked"}
+
+func (o Outcome) name() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return ""
+}
 
 // String gives "pass", "fail", "error", "not-checked", or "no outcome" for a value that is none.
 func (o Outcome) String() string {
-	if n, ok := outcomeNames[o]; ok {
+	if n := o.name(); n != "" {
 		return n
 	}
 	return "no outcome"
 }
 
-// MarshalText refuses a value that is no outcome.
-func (o Outcome) MarshalText() ([]byte, error) {
-	n, ok := outcomeNames[o]
-	if !ok {
+// AppendText and MarshalText refuse a value that is no outcome.
+func (o Outcome) AppendText(b []byte) ([]byte, error) {
+	n := o.name()
+	if n == "" {
 		return nil, fmt.Errorf("va: %d is no outcome", uint8(o))
 	}
-	return []byte(n), nil
+	return append(b, n...), nil
 }
+
+// MarshalText is AppendText's.
+func (o Outcome) MarshalText() ([]byte, error) { return o.AppendText(nil) }
 
 // UnmarshalText refuses everything but the four names.
 func (o *Outcome) UnmarshalText(text []byte) error {
 	for v, n := range outcomeNames {
-		if n == string(text) {
-			*o = v
+		if n != "" && n == string(text) {
+			*o = Outcome(v)
 			return nil
 		}
 	}

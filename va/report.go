@@ -2,7 +2,6 @@ package va
 
 import (
 	"iter"
-	"maps"
 	"slices"
 	"time"
 
@@ -66,17 +65,21 @@ func (r Report) WithoutOctets() Report {
 	return r
 }
 
+// lately is how far back Needs looks for what it has: the lookups of a report rest on much the same records.
+const lately = 16
+
 // Needs gives the digests of the records that the proofs of a report rest on, each once and in order.
 func (r *Report) Needs() []string {
-	needs := map[string]bool{}
+	var needs []string
 	for l := range r.EachLookup() {
-		for _, s := range l.Proof {
-			if s.Records != "" {
-				needs[s.Records] = true
+		for i := range l.Proof {
+			if sum := l.Proof[i].Records; sum != "" && !slices.Contains(needs[max(0, len(needs)-lately):], sum) {
+				needs = append(needs, sum)
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(needs))
+	slices.Sort(needs)
+	return slices.Compact(needs)
 }
 
 // Choose puts what the proofs of a report rest on from one collection into another, and names what is missing there, if anything is.

@@ -1,9 +1,6 @@
 package va
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -134,16 +131,6 @@ func (p Probe) Admit(at time.Time) *Problem {
 	default:
 		return Admit(p.Request, at)
 	}
-}
-
-// Digest is the SHA-256, in hexadecimal, of the probe's JSON form. A reply is bound to it.
-func (p Probe) Digest() string {
-	b, err := json.Marshal(p)
-	if err != nil { // only a method, rule or type that is none can do this, and such a request was refused at the entrance
-		return ""
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }
 
 // account tells whether a URI is one of the account's (CAA-04).

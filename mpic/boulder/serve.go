@@ -161,6 +161,8 @@ func notDone(err error) error {
 	switch {
 	case errors.Is(err, mpic.ErrRecord):
 		return status.Error(codes.Unavailable, "record.unwritten: the record could not be written, so the answer is no")
+	case errors.Is(err, mpic.ErrBusy):
+		return exhausted("as many calls as may be are under way or wait for their turn")
 	case errors.Is(err, mpic.ErrClosed):
 		return status.Error(codes.Unavailable, "gate.closing: the gate is shutting down")
 	case errors.Is(err, mpic.ErrRequest):

@@ -15,6 +15,7 @@ import (
 
 	vapb "github.com/letsencrypt/boulder/va/proto"
 	"golang.org/x/net/netutil"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/quorate/quorate/mpic"
 )
@@ -67,7 +69,7 @@ type Config struct {
 	Accounts    Accounts
 	// Ready tells whether the records can be reached: without them there is no health, since there are no answers.
 	Ready func(context.Context) error
-	// MaxInFlight is how many calls run at a time; what is more gets RESOURCE_EXHAUSTED at once. Default (0): 256.
+	// MaxInFlight is how many calls run or wait for their turn at a time; what is more gets RESOURCE_EXHAUSTED at once. Default (0): 256.
 	MaxInFlight int
 	// MaxConnections is how many connections are open at a time; more wait. Default (0): 256.
 	MaxConnections int
@@ -264,7 +266,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return handle(srv, ss)
 }
 
-// enter takes a place. Nobody waits: a queue would only hide the load.
+// enter takes a place. Nobody waits here: the coordinator has the only queue, and more behind it would only hide the load.
 func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < leastTime {
 		return nil, status.Errorf(codes.DeadlineExceeded, "there is not enough time left: %s", time.Until(end))
@@ -273,6 +275,15 @@ func (s *Server) enter(ctx context.Context) (leave func(), err error) {
 	case s.slots <- struct{}{}:
 		return func() { <-s.slots }, nil
 	default:
-		return nil, status.Errorf(codes.ResourceExhausted, "%d calls are in flight", cap(s.slots))
+		return nil, exhausted(fmt.Sprintf("%d calls are in flight", cap(s.slots)))
 	}
+}
+
+// exhausted asks the caller to come again in two seconds, in the form of google.rpc.RetryInfo.
+func exhausted(detail string) error {
+	s := status.New(codes.ResourceExhausted, "gate.overload: "+detail)
+	if with, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}); err == nil {
+		s = with
+	}
+	return s.Err()
 }

@@ -15,6 +15,7 @@ import (
 	vapb "github.com/letsencrypt/boulder/va/proto"
 	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -330,13 +331,17 @@ func TestLimitsOfTheServer(t *testing.T) {
 		<-b.entered
 	}
 	_, err := caa.DoCAA(t.Context(), caaFor("example.com", "dns-01"))
-	require.Equal(t, codes.ResourceExhausted, status.Code(err), "nobody waits")
+	requireRetry(t, err) // nobody waits here
 	b.release <- mpic.ErrClosed
 	require.Equal(t, codes.Unavailable, status.Code(<-ended))
 	b.release <- errors.New("secret")
 	err = <-ended
 	require.Equal(t, codes.Internal, status.Code(err))
 	require.NotContains(t, err.Error(), "secret")
+	b.release <- mpic.ErrBusy
+	_, err = caa.DoCAA(t.Context(), caaFor("example.com", "dns-01"))
+	<-b.entered
+	requireRetry(t, err)
 	b.release <- mpic.ErrRequest
 	_, err = caa.DoCAA(t.Context(), caaFor("example.com", "dns-01"))
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
@@ -353,6 +358,18 @@ func TestLimitsOfTheServer(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "serverInternal", got.Problem.ProblemType)
 	require.EqualValues(t, http.StatusInternalServerError, got.Problem.HttpStatus)
+}
+
+// requireRetry: the call was refused for want of places, and says in the form of gRPC when to come again.
+func requireRetry(t *testing.T, err error) {
+	t.Helper()
+	s := status.Convert(err)
+	require.Equal(t, codes.ResourceExhausted, s.Code())
+	require.Contains(t, s.Message(), "gate.overload")
+	require.Len(t, s.Details(), 1)
+	info, ok := s.Details()[0].(*errdetails.RetryInfo)
+	require.True(t, ok)
+	require.Equal(t, 2*time.Second, info.RetryDelay.AsDuration())
 }
 
 // One connection is served, and the next when that one has gone; a server that can no longer accept ends.

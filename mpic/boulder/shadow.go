@@ -139,7 +139,7 @@ func (s *Server) inShadow(ctx context.Context, method string, r read, in, out pr
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		return status.Errorf(codes.ResourceExhausted, "%d calls are being passed on", cap(s.slots))
+		return exhausted(fmt.Sprintf("%d calls are being passed on", cap(s.slots)))
 	}
 	done := false
 	answered := s.begin(ctx, r)

@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/va"
 )
@@ -205,7 +206,7 @@ func received(exchanges []mpic.Exchange) string {
 	for _, x := range exchanges {
 		all = append(all, x.Received)
 	}
-	return cut(strings.Join(all, "\n"), maxReply)
+	return front.Cut(strings.Join(all, "\n"), maxReply)
 }
 
 // join finds the call of a probe, or begins it. A probe is one attempt's (MPIC-09): its digest covers the attempt and the nonce.
@@ -299,8 +300,8 @@ func (s *Service) strangers(x mpic.Exchange) *failure {
 	}
 	for told := range r.perspectives {
 		if !slices.ContainsFunc(s.config.Members, func(m mpic.Member) bool { return code(m) == told }) {
-			return &failure{state: mpic.Rejected, code: "stranger", received: cut(x.Received, maxReply),
-				why: fmt.Sprintf("was asked, and the answer tells of %q, which is no perspective of the roster", cut(told, 64))}
+			return &failure{state: mpic.Rejected, code: "stranger", received: front.Cut(x.Received, maxReply),
+				why: fmt.Sprintf("was asked, and the answer tells of %q, which is no perspective of the roster", front.Cut(told, 64))}
 		}
 	}
 	return nil
@@ -330,7 +331,7 @@ func (s *Service) ask(ctx context.Context, attempt string, q question) (x mpic.E
 	defer func() { _ = response.Body.Close() }() // what matters was read, or the exchange has failed already
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
 	x.Status, x.Finished = response.StatusCode, s.now()
-	x.Received = cut(string(text), maxReply)
+	x.Received = front.Cut(string(text), maxReply)
 	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")) // none where it is malformed
 	switch {
 	case err != nil:
@@ -340,7 +341,7 @@ func (s *Service) ask(ctx context.Context, attempt string, q question) (x mpic.E
 	case response.StatusCode != http.StatusOK:
 		return fail(mpic.Rejected, "status", "replied with status %d", response.StatusCode)
 	case media != "application/json":
-		return fail(mpic.Rejected, "garbage", "replied with %q instead of application/json", cut(response.Header.Get("Content-Type"), 80))
+		return fail(mpic.Rejected, "garbage", "replied with %q instead of application/json", front.Cut(response.Header.Get("Content-Type"), 80))
 	case !utf8.Valid(text):
 		return fail(mpic.Rejected, "garbage", "replied with what is not UTF-8")
 	}

@@ -274,7 +274,7 @@ func TestHostileServices(t *testing.T) {
 		"no UTF-8":              {text(strings.Replace(good, "jfk", "jf\xff", 1)), mpic.Rejected, "garbage", "UTF-8"},
 		"nothing":               {text(""), mpic.Rejected, "garbage", "too early"},
 		"half":                  {text(good[:40]), mpic.Rejected, "garbage", "too early"},
-		"a list":                {text("[" + good + "]"), mpic.Rejected, "garbage", "no JSON object"},
+		"a list":                {text("[" + good + "]"), mpic.Rejected, "garbage", "not a JSON object"},
 		"two objects":           {text(good + good), mpic.Rejected, "garbage", "follows"},
 		"deep":                  {text(strings.Repeat("[", 1000)), mpic.Rejected, "garbage", "deeper"},
 		"no success":            {text(strings.Replace(good, `"success": true, "p`, `"p`, 1)), mpic.Rejected, "garbage", "success"},

@@ -3,16 +3,13 @@
 package draft
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/miekg/dns"
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // Path is the resource below a service's URL.
@@ -38,73 +35,8 @@ const (
 	maxError = 1000
 )
 
-// decode reads one JSON object. encoding/json would take the last of two members of one name, and names in any case: two readers could
-// then understand one text differently.
-func decode(text []byte) (map[string]any, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("it is not UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	value, err := decodeValue(d, 0)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something follows the JSON object")
-		}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the JSON text is empty or ends too early")
-	}
-	if err != nil {
-		return nil, err
-	}
-	object, ok := value.(map[string]any)
-	if !ok {
-		return nil, errors.New("it is no JSON object")
-	}
-	return object, nil
-}
-
-func decodeValue(d *json.Decoder, depth int) (any, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	delim, ok := t.(json.Delim)
-	if !ok {
-		return t, nil
-	}
-	if depth == maxDepth {
-		return nil, fmt.Errorf("values nest deeper than %d levels", maxDepth)
-	}
-	if delim == '[' {
-		list := []any{}
-		for d.More() {
-			v, err := decodeValue(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err = d.Token()
-		return list, err
-	}
-	object := map[string]any{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := key.(string) // the decoder takes nothing else in its place
-		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("the member %q stands twice", cut(name, 64))
-		}
-		if object[name], err = decodeValue(d, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	_, err = d.Token()
-	return object, err
-}
+// decode reads one JSON object that no two readers understand differently.
+func decode(text []byte) (map[string]any, error) { return front.Strict[map[string]any](text, maxDepth) }
 
 // reply is what a service answered. Its `success` is read for its form alone, and not believed.
 type reply struct {
@@ -135,7 +67,7 @@ func readReply(text []byte) (r reply, err error) {
 		one, _ := v.(map[string]any)
 		success, ok := one["success"].(bool)
 		if !ok {
-			return r, fmt.Errorf("the perspective %q has no success that is true or false", cut(code, 64))
+			return r, fmt.Errorf("the perspective %q has no success that is true or false", front.Cut(code, 64))
 		}
 		r.perspectives[code] = success
 	}
@@ -232,6 +164,3 @@ func rdata(record string) (string, error) {
 	}
 	return base64.StdEncoding.EncodeToString(packed[header+10 : n]), nil // behind type, class, TTL and length
 }
-
-// cut gives at most the first n octets of s, and what is not UTF-8 among them as U+FFFD.
-func cut(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "\uFFFD") }

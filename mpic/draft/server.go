@@ -2,25 +2,20 @@ package draft
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -30,78 +25,38 @@ type Carrier interface {
 	Carry(ctx context.Context, call mpic.Call) (mpic.Result, error)
 }
 
-// Client is one that may ask. It shows who it is by a key.
-type Client struct {
-	// Name stands in records, behind "draft:".
-	Name string
-	// APIKeySHA256 is the SHA-256 of the key, in lower case hexadecimal.
-	APIKeySHA256 string
-	// InFlight is how many of the client's requests run at a time; 0 means 64. What is more gets status 429.
-	InFlight int
-}
-
 // Config is what NewServer needs. All but MaxInFlight is required.
 type Config struct {
 	Carrier Carrier
-	Clients []Client
+	Clients []front.Client
 	// MaxInFlight is how many requests run at a time over all clients; 0 means 256. What is more gets status 503.
 	MaxInFlight int
 	Logger      *slog.Logger
 }
 
-const (
-	// maxBody is how long a request may be, in octets, and bodyTimeout how long it may take to arrive.
-	maxBody     = 16 << 10
-	bodyTimeout = 10 * time.Second
-
-	defaultClientInFlight = 64
-)
+// maxBody is how long a request may be, in octets.
+const maxBody = 16 << 10
 
 // Server is the http.Handler of Path. It is to be served over TLS.
 type Server struct {
 	carrier Carrier
-	clients []*member
-	slots   chan struct{}
+	clients *front.Clients
 	log     *slog.Logger
 }
-
-type member struct {
-	name  string
-	key   []byte
-	slots chan struct{}
-}
-
-var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // NewServer refuses a configuration that lacks something, and clients that cannot be told apart.
 func NewServer(c Config) (*Server, error) {
 	switch {
 	case c.Carrier == nil || c.Logger == nil:
 		return nil, errors.New("draft: there is nobody to carry out attempts, or no logger")
-	case len(c.Clients) == 0:
-		return nil, errors.New("draft: no client is configured, so that nobody could ask")
-	case c.MaxInFlight < 0:
-		return nil, fmt.Errorf("draft: %d requests in flight", c.MaxInFlight)
 	case c.MaxInFlight == 0:
 		c.MaxInFlight = mpic.DefaultMaxInFlight
 	}
-	s := &Server{carrier: c.Carrier, slots: make(chan struct{}, c.MaxInFlight), log: c.Logger}
-	taken := map[string]bool{}
-	for _, client := range c.Clients {
-		key, err := hex.DecodeString(client.APIKeySHA256)
-		if !clientName.MatchString(client.Name) || err != nil || len(key) != sha256.Size || client.InFlight < 0 {
-			return nil, fmt.Errorf("draft: client %q: its name, the digest of its key or its share is none", client.Name)
-		}
-		if taken["name "+client.Name] || taken[string(key)] {
-			return nil, fmt.Errorf("draft: client %q: its name or its key is another's", client.Name)
-		}
-		taken["name "+client.Name], taken[string(key)] = true, true
-		if client.InFlight == 0 {
-			client.InFlight = defaultClientInFlight
-		}
-		s.clients = append(s.clients, &member{client.Name, key, make(chan struct{}, client.InFlight)})
+	clients, err := front.NewClients(c.Clients, c.MaxInFlight)
+	if err != nil {
+		return nil, fmt.Errorf("draft: %w", err)
 	}
-	return s, nil
+	return &Server{carrier: c.Carrier, clients: clients, log: c.Logger}, nil
 }
 
 // answer is what the draft has for an answer; Attempts is ours.
@@ -154,7 +109,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var leave func()
 	if no == nil {
-		leave, no = s.enter(client)
+		var full *front.Refusal
+		if leave, full = s.clients.Enter(client); full != nil {
+			no = refused(full)
+		}
 	}
 	if no != nil {
 		s.refuse(w, r, no)
@@ -168,10 +126,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil { // REC-05: whatever was seen, the answer is no
-		s.log.ErrorContext(r.Context(), "a request could not be carried out", "client", client.name, "identifier", calls[0].Request.Identifier, "error", err)
+		s.log.ErrorContext(r.Context(), "a request could not be carried out", "client", client.Name, "identifier", calls[0].Request.Identifier, "error", err)
 		no := refuse(http.StatusServiceUnavailable, "the request could not be carried out, or not be recorded, so the answer is no")
 		no.retryAfter = "5"
-		if errors.Is(err, mpic.ErrShadow) {
+		switch {
+		case errors.Is(err, mpic.ErrBusy):
+			no = refuse(http.StatusServiceUnavailable, "gate.overload: as many attempts as may be are under way or wait for their turn")
+			no.retryAfter = "2"
+		case errors.Is(err, mpic.ErrShadow):
 			no = refuse(http.StatusServiceUnavailable, "gate.shadow: the gate runs in the shadow of another system, which answers in its place")
 		}
 		s.refuse(w, r, no)
@@ -191,7 +153,7 @@ func (s *Server) carry(ctx context.Context, call mpic.Call) (r mpic.Result, err 
 }
 
 // authenticate finds out who asks before it looks at anything else of the request.
-func (s *Server) authenticate(r *http.Request) (*member, *refusal) {
+func (s *Server) authenticate(r *http.Request) (*front.Member, *refusal) {
 	if r.TLS == nil { // a key that came in plain text is no secret
 		return nil, refuse(http.StatusForbidden, "the API is reached over TLS alone")
 	}
@@ -203,63 +165,33 @@ func (s *Server) authenticate(r *http.Request) (*member, *refusal) {
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
 		return nil, refuse(http.StatusUnauthorized, "Authorization must be given as: Bearer KEY")
 	}
-	// All are compared, in constant time, so that the time tells nothing of how far a guess was right.
-	sum := sha256.Sum256([]byte(key))
-	var found *member
-	for _, m := range s.clients {
-		if subtle.ConstantTimeCompare(m.key, sum[:]) == 1 {
-			found = m
-		}
-	}
+	found := s.clients.ByKey(key)
 	if found == nil {
 		return nil, refuse(http.StatusUnauthorized, "this key is no known client's")
 	}
 	return found, nil
 }
 
-// enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
-func (s *Server) enter(client *member) (leave func(), no *refusal) {
-	select {
-	case client.slots <- struct{}{}:
-	default:
-		no = refuse(http.StatusTooManyRequests, "%d requests of this client are in flight, which is its share", cap(client.slots))
-		no.retryAfter = "1"
-		return nil, no
+// refused is what package front says, in the draft's form.
+func refused(r *front.Refusal) *refusal {
+	no := refuse(r.Status, "%s", r.Detail)
+	if r.RetryAfter > 0 {
+		no.retryAfter = strconv.Itoa(r.RetryAfter)
 	}
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		<-client.slots
-		no = refuse(http.StatusServiceUnavailable, "%d requests are in flight", cap(s.slots))
-		no.retryAfter = "2"
-		return nil, no
-	}
-	return func() { <-s.slots; <-client.slots }, nil
+	return no
 }
 
 // read gives the attempts that a request asks for.
-func (s *Server) read(w http.ResponseWriter, r *http.Request, client *member) ([]mpic.Call, *refusal) {
+func (s *Server) read(w http.ResponseWriter, r *http.Request, client *front.Member) ([]mpic.Call, *refusal) {
 	if r.Method != http.MethodPost {
 		return nil, refuse(http.StatusMethodNotAllowed, "%s takes POST", Path)
 	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return nil, refuse(http.StatusUnsupportedMediaType, "the body is sent as application/json")
+	if no := front.Described(r); no != nil {
+		return nil, refused(no)
 	}
-	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return nil, refuse(http.StatusUnsupportedMediaType, "the body is sent without encoding")
-	}
-	deadline := http.NewResponseController(w)
-	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return nil, refuse(http.StatusRequestEntityTooLarge, "a request has at most %d octets", maxBody)
-	} else if err != nil {
-		return nil, refuse(http.StatusBadRequest, "the body did not arrive in full within %s", bodyTimeout)
-	}
-	if err := deadline.SetReadDeadline(time.Time{}); err != nil { // the attempts take longer than the body may
-		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
+	body, no := front.Body(w, r, maxBody, front.BodyTime)
+	if no != nil {
+		return nil, refused(no)
 	}
 	object, err := decode(body)
 	if err != nil {
@@ -270,7 +202,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, client *member) ([
 		return nil, refuse(http.StatusBadRequest, "%v", err)
 	}
 	for i := range calls {
-		calls[i].Caller = "draft:" + client.name
+		calls[i].Caller = "draft:" + client.Name
 	}
 	return calls, nil
 }
@@ -296,15 +228,15 @@ func callsOf(object map[string]any) ([]mpic.Call, error) {
 		f.only("method", "domain", "record-type", "prefix", "expected", "caa")
 		req := va.Request{Method: va.DNS01, Identifier: f.text("domain"), KeyAuthorizationDigest: f.text("expected")}
 		if kind := f.text("record-type"); kind != "" && kind != recordTXT {
-			f.wrong("record-type: %q is not supported here; %q is", cut(kind, 64), recordTXT)
+			f.wrong("record-type: %q is not supported here; %q is", front.Cut(kind, 64), recordTXT)
 		}
 		if prefix := f.text("prefix"); prefix != "" && prefix != prefixChallenge {
-			f.wrong("prefix: %q is not supported here; %q is", cut(prefix, 64), prefixChallenge)
+			f.wrong("prefix: %q is not supported here; %q is", front.Cut(prefix, 64), prefixChallenge)
 		}
 		calls = both(req, f.truth("caa", true))
 	case "":
 	default:
-		f.wrong("method: %q is none of caa, http-acme, dns", cut(method, 64))
+		f.wrong("method: %q is none of caa, http-acme, dns", front.Cut(method, 64))
 	}
 	return calls, errors.Join(f.errs...)
 }
@@ -353,7 +285,7 @@ func (f *form) only(known ...string) {
 	var unknown []string
 	for name := range f.object {
 		if !slices.Contains(known, name) {
-			unknown = append(unknown, cut(name, 64))
+			unknown = append(unknown, front.Cut(name, 64))
 		}
 	}
 	slices.Sort(unknown)
@@ -389,7 +321,7 @@ func answerOf(results []mpic.Result) answer {
 		}
 	}
 	if !a.Success {
-		a.Error = cut(strings.Join(why, "\n"), 4*maxError)
+		a.Error = front.Cut(strings.Join(why, "\n"), 4*maxError)
 		if a.Error == "" {
 			a.Error = "decision.refused: it was not granted"
 		}
@@ -424,7 +356,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
 	if no.retryAfter != "" {
 		w.Header().Set("Retry-After", no.retryAfter)
 	}
-	s.write(w, r, no.status, answer{Perspectives: map[string]verdict{}, Error: cut(no.text, maxError)})
+	s.write(w, r, no.status, answer{Perspectives: map[string]verdict{}, Error: front.Cut(no.text, maxError)})
 }
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, a answer) {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -47,7 +48,7 @@ func (c *carrier) since() []mpic.Call {
 	return out
 }
 
-type front struct {
+type scene struct {
 	t       *testing.T
 	carrier *carrier
 	server  *httptest.Server
@@ -58,10 +59,10 @@ func digest(key string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func newFront(t *testing.T, change ...func(*Config)) *front {
-	f := &front{t: t, carrier: &carrier{}}
+func newFront(t *testing.T, change ...func(*Config)) *scene {
+	f := &scene{t: t, carrier: &carrier{}}
 	c := Config{Carrier: f.carrier, Logger: slog.New(slog.DiscardHandler),
-		Clients: []Client{{Name: "ra-1", APIKeySHA256: digest("key-1")}, {Name: "ra-2", APIKeySHA256: digest("key-2"), InFlight: 1}}}
+		Clients: []front.Client{{Name: "ra-1", APIKeySHA256: digest("key-1")}, {Name: "ra-2", APIKeySHA256: digest("key-2"), InFlight: 1}}}
 	for _, g := range change {
 		g(&c)
 	}
@@ -72,7 +73,7 @@ func newFront(t *testing.T, change ...func(*Config)) *front {
 	return f
 }
 
-func (f *front) ask(body string, change ...func(*http.Request)) (status int, a answer, header http.Header) {
+func (f *scene) ask(body string, change ...func(*http.Request)) (status int, a answer, header http.Header) {
 	f.t.Helper()
 	r, err := http.NewRequest(http.MethodPost, f.server.URL+Path, strings.NewReader(body))
 	require.NoError(f.t, err)
@@ -157,7 +158,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"compressed":           {caa, set("Content-Encoding", "gzip"), 415, "without encoding"},
 		"large":                {strings.Repeat(" ", maxBody+1), nil, 413, "16384"},
 		"empty":                {"", nil, 400, "too early"},
-		"a list":               {"[]", nil, 400, "no JSON object"},
+		"a list":               {"[]", nil, 400, "not a JSON object"},
 		"no UTF-8":             {"{\"method\":\"\xff\"}", nil, 400, "UTF-8"},
 		"two objects":          {caa + caa, nil, 400, "follows"},
 		"a member twice":       {`{"method":"caa","domain":"a.example","domain":"b.example"}`, nil, 400, "twice"},
@@ -191,7 +192,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 			require.Equal(t, status == 405, header.Get("Allow") != "")
 		})
 	}
-	s, err := NewServer(Config{Carrier: f.carrier, Logger: slog.New(slog.DiscardHandler), Clients: []Client{{Name: "ra-1", APIKeySHA256: digest("key-1")}}})
+	s, err := NewServer(Config{Carrier: f.carrier, Logger: slog.New(slog.DiscardHandler), Clients: []front.Client{{Name: "ra-1", APIKeySHA256: digest("key-1")}}})
 	require.NoError(t, err)
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, Path, bytes.NewReader([]byte(caa)))
 	r.Header.Set("Authorization", "Bearer key-1")
@@ -222,6 +223,14 @@ func TestFaultsAreNo(t *testing.T) {
 			require.Empty(t, a.Attempts)
 		})
 	}
+}
+
+func TestABusyGateAsksToComeAgain(t *testing.T) {
+	f := newFront(t)
+	f.carrier.carry = func(mpic.Call) (mpic.Result, error) { return mpic.Result{}, mpic.ErrBusy }
+	status, _, header := f.ask(`{"method":"dns","domain":"example.com","record-type":"TXT","prefix":"_acme-challenge","expected":"X"}`)
+	require.Equal(t, 503, status)
+	require.Equal(t, "2", header.Get("Retry-After"))
 }
 
 func TestClientsHaveTheirShares(t *testing.T) {
@@ -286,19 +295,19 @@ func (broken) Read([]byte) (int, error) { return 0, errors.New("the line is cut"
 
 func TestNewServerRefuses(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
-	one := Client{Name: "ra-1", APIKeySHA256: digest("a")}
+	one := front.Client{Name: "ra-1", APIKeySHA256: digest("a")}
 	for name, c := range map[string]struct {
 		config Config
 		says   string
 	}{
-		"nobody to carry":  {Config{Logger: logger, Clients: []Client{one}}, "nobody to carry"},
+		"nobody to carry":  {Config{Logger: logger, Clients: []front.Client{one}}, "nobody to carry"},
 		"no client":        {Config{Carrier: &carrier{}, Logger: logger}, "no client"},
-		"less than none":   {Config{Carrier: &carrier{}, Logger: logger, Clients: []Client{one}, MaxInFlight: -1}, "in flight"},
-		"a name":           {Config{Carrier: &carrier{}, Logger: logger, Clients: []Client{{Name: "a b", APIKeySHA256: digest("a")}}}, "its name"},
-		"no digest":        {Config{Carrier: &carrier{}, Logger: logger, Clients: []Client{{Name: "a", APIKeySHA256: "ab"}}}, "the digest"},
-		"two of a name":    {Config{Carrier: &carrier{}, Logger: logger, Clients: []Client{one, {Name: "ra-1", APIKeySHA256: digest("b")}}}, "another's"},
-		"two of a key":     {Config{Carrier: &carrier{}, Logger: logger, Clients: []Client{one, {Name: "ra-2", APIKeySHA256: digest("a")}}}, "another's"},
-		"a negative share": {Config{Carrier: &carrier{}, Logger: logger, Clients: []Client{{Name: "a", APIKeySHA256: digest("a"), InFlight: -1}}}, "share"},
+		"less than none":   {Config{Carrier: &carrier{}, Logger: logger, Clients: []front.Client{one}, MaxInFlight: -1}, "in flight"},
+		"a name":           {Config{Carrier: &carrier{}, Logger: logger, Clients: []front.Client{{Name: "a b", APIKeySHA256: digest("a")}}}, "its name"},
+		"no digest":        {Config{Carrier: &carrier{}, Logger: logger, Clients: []front.Client{{Name: "a", APIKeySHA256: "ab"}}}, "the digest"},
+		"two of a name":    {Config{Carrier: &carrier{}, Logger: logger, Clients: []front.Client{one, {Name: "ra-1", APIKeySHA256: digest("b")}}}, "another's"},
+		"two of a key":     {Config{Carrier: &carrier{}, Logger: logger, Clients: []front.Client{one, {Name: "ra-2", APIKeySHA256: digest("a")}}}, "another's"},
+		"a negative share": {Config{Carrier: &carrier{}, Logger: logger, Clients: []front.Client{{Name: "a", APIKeySHA256: digest("a"), InFlight: -1}}}, "requests in flight are not between"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := NewServer(c.config)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -98,7 +99,7 @@ func Read(m mpic.Member, p va.Probe, exchanges []mpic.Exchange) (mpic.Statement,
 	for i, q := range asked {
 		x := exchanges[i]
 		if x.Target != endpoint(m.URL) || x.Status != http.StatusOK {
-			return mpic.Statement{}, fmt.Errorf("draft: %s answered with status %d, where %s was to be asked", cut(x.Target, 200), x.Status, endpoint(m.URL))
+			return mpic.Statement{}, fmt.Errorf("draft: %s answered with status %d, where %s was to be asked", front.Cut(x.Target, 200), x.Status, endpoint(m.URL))
 		}
 		if err := q.asked(x.Sent, p); err != nil {
 			return mpic.Statement{}, fmt.Errorf("draft: %w", err)
@@ -128,7 +129,7 @@ func (r reply) controls(m mpic.Member, success bool) (va.Outcome, *va.Problem) {
 		return va.Pass, nil
 	}
 	return va.Fail, &va.Problem{Code: "perspective.failed", Rules: []string{"MPIC-10"},
-		Detail: fmt.Sprintf("%s did not see what was to be seen; of all its perspectives the service says: %q", m.Name, cut(r.text, maxError))}
+		Detail: fmt.Sprintf("%s did not see what was to be seen; of all its perspectives the service says: %q", m.Name, front.Cut(r.text, maxError))}
 }
 
 func (r reply) permits(m mpic.Member, p va.Probe, success bool) (va.Outcome, *va.Problem) {
@@ -139,12 +140,12 @@ func (r reply) permits(m mpic.Member, p va.Probe, success bool) (va.Outcome, *va
 	switch {
 	case !success:
 		return va.Error, problem("perspective.failed", "did not see the CAA records that others saw; of all its perspectives the service says: %q",
-			cut(r.text, maxError))
+			front.Cut(r.text, maxError))
 	case !r.caa:
 		return va.Error, problem("perspective.no-records", "is said to have succeeded, and the service tells no CAA records, nor that there are none")
 	case len(r.records) > 0 && r.domain != fqdn && !strings.HasSuffix(fqdn, "."+r.domain):
 		return va.Error, problem("perspective.no-records", "is said to have seen the CAA records of %q, which is not in the climb from %s (RFC 8659 section 3)",
-			cut(r.domain, 255), fqdn)
+			front.Cut(r.domain, 255), fqdn)
 	}
 	if _, refusal := va.EvaluateCAA(r.records, p.Request); refusal != nil {
 		refusal.Name, refusal.Type = r.domain, "CAA"

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 )
 
 type nobody struct{ t *testing.T }
@@ -30,7 +31,7 @@ func (n nobody) Carry(context.Context, mpic.Call) (mpic.Result, error) {
 func TestSlowBodiesAreCutOff(t *testing.T) {
 	const key = "62af8704764faf8ea82fc61ce9c4c3908b6cb97d463a634e9e587d7c885db0ef" // the SHA-256 of "test-key"
 	s, err := NewServer(Config{Validator: nobody{t}, Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		Clients: []Client{{Name: "slow", APIKeySHA256: key}}})
+		Clients: []front.Client{{Name: "slow", APIKeySHA256: key, InFlight: 1}}})
 	require.NoError(t, err)
 	s.patience = 20 * time.Millisecond
 	server := httptest.NewTLSServer(s)
@@ -48,5 +49,9 @@ func TestSlowBodiesAreCutOff(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &p))
 	require.Equal(t, 400, response.StatusCode)
 	require.Equal(t, "request.body", p.Code)
-	require.Empty(t, s.clients[0].slots)
+	member := s.clients.ByKey("test-key")
+	require.NotNil(t, member)
+	leave, no := s.clients.Enter(member) // its only place is free again
+	require.Nil(t, no)
+	leave()
 }

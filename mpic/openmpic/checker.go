@@ -16,12 +16,13 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
 // CheckerClient is one coordinator that may ask.
 type CheckerClient struct {
-	Client
+	front.Client
 	// Checker does its checks. Each has one of its own, so that the memory of no resolver serves two (MPIC-07).
 	Checker *va.Checker
 }
@@ -72,7 +73,7 @@ func NewCheckerServer(c CheckerConfig) (*CheckerServer, error) {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = mpic.DefaultMaxInFlight
 	}
-	var list []Client
+	var list []front.Client
 	checks := map[string]func(context.Context, va.Probe) va.Report{}
 	for _, x := range c.Clients {
 		if x.Checker == nil {
@@ -92,7 +93,7 @@ func (s *CheckerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case dcvPath, caaPath:
 		check := r.URL.Path[1:]
-		s.serve(w, r, func(w http.ResponseWriter, r *http.Request, c *client, body []byte) *Problem {
+		s.serve(w, r, func(w http.ResponseWriter, r *http.Request, c *front.Member, body []byte) *Problem {
 			return s.one(w, r, c, body, check)
 		})
 	default:
@@ -114,7 +115,7 @@ func (s *CheckerServer) Serve(ctx context.Context, listener net.Listener, certif
 		Handler:           s,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 		ReadHeaderTimeout: headerTime,
-		WriteTimeout:      bodyTime + s.limit + writeTime,
+		WriteTimeout:      front.BodyTime + s.limit + writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -136,7 +137,7 @@ func (s *CheckerServer) Serve(ctx context.Context, listener net.Listener, certif
 	return nil
 }
 
-func (s *CheckerServer) one(w http.ResponseWriter, r *http.Request, c *client, body []byte, check string) *Problem {
+func (s *CheckerServer) one(w http.ResponseWriter, r *http.Request, c *front.Member, body []byte, check string) *Problem {
 	q, p := readRequest(body, []string{check}, false)
 	if p != nil {
 		return p
@@ -147,12 +148,12 @@ func (s *CheckerServer) one(w http.ResponseWriter, r *http.Request, c *client, b
 		p.Rules = problem.Rules
 		return p
 	}
-	report := s.checks[c.name](r.Context(), probe)
+	report := s.checks[c.Name](r.Context(), probe)
 	outcome, problem := report.DCV.Outcome, report.DCV.Problem
 	if check == checkCAA {
 		outcome, problem = report.CAA.Outcome, report.CAA.Problem
 	}
-	log := s.log.With("client", c.name, "check", check, "identifier", q.what.Identifier, "outcome", outcome.String(), "code", reasonOf(problem))
+	log := s.log.With("client", c.Name, "check", check, "identifier", q.what.Identifier, "outcome", outcome.String(), "code", reasonOf(problem))
 	if q.trace != "" {
 		log = log.With("trace", q.trace)
 	}

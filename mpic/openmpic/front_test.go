@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
@@ -32,7 +33,7 @@ func TestWhatIsNotDoneIsNoAnswer(t *testing.T) {
 	var carry desk
 	front, err := openmpic.NewServer(openmpic.Config{Validator: desk(func(ctx context.Context, c mpic.Call) (mpic.Result, error) { return carry(ctx, c) }),
 		Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now, MaxInFlight: 1,
-		Clients: []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 1}, {Name: "b", APIKeySHA256: digestOf("b")}}})
+		Clients: []front.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 1}, {Name: "b", APIKeySHA256: digestOf("b")}}})
 	require.NoError(t, err)
 	server := serve(t, front)
 	ask := func(key string) (int, object) {
@@ -60,6 +61,7 @@ func TestWhatIsNotDoneIsNoAnswer(t *testing.T) {
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten"},
 		"audit line": {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing"},
+		"busy":       {errors.Join(mpic.ErrBusy, inner), 503, "gate.overload"},
 		"request":    {errors.Join(mpic.ErrRequest, inner), 400, "request.invalid"},
 		"gone":       {context.Canceled, 503, "gate.overload"},
 		"unforeseen": {inner, 500, "gate.failed"},

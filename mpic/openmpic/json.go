@@ -1,14 +1,13 @@
 package openmpic
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // maxDepth is how deep the values of a request or a reply may nest; the specification's have seven levels.
@@ -17,82 +16,8 @@ const maxDepth = 16
 // object is a JSON object that was read by readObject: numbers are json.Number.
 type object map[string]any
 
-// readObject reads one JSON object in UTF-8. It refuses members named twice, of which encoding/json would take the last and another
-// reader the first, and anything behind the object.
-func readObject(text []byte) (object, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("it is not UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	v, err := readValue(d, 0)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something follows the JSON text")
-		}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the JSON text is empty or ends too early")
-	}
-	if err != nil {
-		return nil, err
-	}
-	top, ok := v.(object)
-	if !ok {
-		return nil, errors.New("it is not a JSON object")
-	}
-	return top, nil
-}
-
-func readValue(d *json.Decoder, depth int) (any, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	delim, ok := t.(json.Delim)
-	switch {
-	case !ok:
-		return t, nil
-	case depth == maxDepth:
-		return nil, fmt.Errorf("values nest deeper than %d levels", maxDepth)
-	case delim == '[':
-		return readList(d, depth)
-	default:
-		return readMembers(d, depth)
-	}
-}
-
-func readList(d *json.Decoder, depth int) (any, error) {
-	list := []any{}
-	for d.More() {
-		v, err := readValue(d, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	_, err := d.Token()
-	return list, err
-}
-
-func readMembers(d *json.Decoder, depth int) (any, error) {
-	o := object{}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := key.(string) // the decoder takes nothing else in its place
-		if _, twice := o[name]; twice {
-			return nil, fmt.Errorf("the member %q stands twice in one object", cut(name, 64))
-		}
-		if o[name], err = readValue(d, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	_, err := d.Token()
-	return o, err
-}
+// readObject reads one JSON object that no two readers understand differently.
+func readObject(text []byte) (object, error) { return front.Strict[object](text, maxDepth) }
 
 // text gives a member that is a text; there is false where it is absent or null.
 func (o object) text(name string) (s string, there bool, err error) {
@@ -192,6 +117,3 @@ func (o object) texts(name string) ([]string, error) {
 		return nil, fmt.Errorf("%s is neither a text nor a list of texts", name)
 	}
 }
-
-// cut gives at most the first n octets of s, and what is not UTF-8 among them as U+FFFD.
-func cut(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "\uFFFD") }

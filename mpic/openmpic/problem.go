@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // Problem is a refusal, in the form of RFC 9457; the specification gives errors no form. Code is stable; docs/open-mpic.md lists the
@@ -42,6 +44,9 @@ func overload(status int, code, detail string, seconds int) *Problem {
 	p.retryAfter = seconds
 	return p
 }
+
+// refused is what package front says, in this front's form.
+func refused(r *front.Refusal) *Problem { return overload(r.Status, r.Code, r.Detail, r.RetryAfter) }
 
 // write answers with the problem. The error is the connection's.
 func (p *Problem) write(w http.ResponseWriter) error {

@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -198,7 +199,7 @@ func (r *Remote) Attest(ctx context.Context, p va.Probe) mpic.Attestation {
 }
 
 func channelProblem(at, code, format string, args ...any) *va.Problem {
-	return &va.Problem{Code: "perspective." + code, Rules: []string{"MPIC-08"}, URL: at, Detail: cut(fmt.Sprintf(format, args...), 1500)}
+	return &va.Problem{Code: "perspective." + code, Rules: []string{"MPIC-08"}, URL: at, Detail: front.Cut(fmt.Sprintf(format, args...), 1500)}
 }
 
 // line asks one server.
@@ -282,7 +283,7 @@ func (l *line) strangers(at, received string) *va.Problem {
 		if all, err = entries(top); err == nil {
 			for name := range all {
 				if !l.codes[name] {
-					return channelProblem(at, "stranger", "%s answered for %q, which is no perspective of the roster", l.name(), cut(name, 64))
+					return channelProblem(at, "stranger", "%s answered for %q, which is no perspective of the roster", l.name(), front.Cut(name, 64))
 				}
 			}
 			return nil
@@ -313,13 +314,13 @@ func (l *line) post(ctx context.Context, at, text string) (received string, stat
 		if err != nil {
 			return "", 0, l.broken(ctx, at, err)
 		}
-		return reject("status", "answered with status %d: %q", response.StatusCode, cut(string(text), 300))
+		return reject("status", "answered with status %d: %q", response.StatusCode, front.Cut(string(text), 300))
 	}
 	if e := response.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return reject("garbage", "answered in the encoding %q, which was not asked for", cut(e, 80))
+		return reject("garbage", "answered in the encoding %q, which was not asked for", front.Cut(e, 80))
 	}
 	if t, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return reject("garbage", "answered with %q instead of application/json", cut(response.Header.Get("Content-Type"), 80))
+		return reject("garbage", "answered with %q instead of application/json", front.Cut(response.Header.Get("Content-Type"), 80))
 	}
 	b, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
 	switch {

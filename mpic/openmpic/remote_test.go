@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
@@ -328,7 +329,7 @@ func TestACheckerServesCoordinators(t *testing.T) {
 		r := httptest.NewRequest("POST", "https://perspective.test"+path, strings.NewReader(body))
 		r.Header.Set("x-api-key", remoteKey)
 		r.Header.Set("Content-Type", "application/json")
-		rec := httptest.NewRecorder()
+		rec := newRecorder()
 		server.ServeHTTP(rec, r)
 		var reply object
 		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &reply))
@@ -336,7 +337,7 @@ func TestACheckerServesCoordinators(t *testing.T) {
 	}
 	without := s.checkerServer(1)
 	with, err := openmpic.NewCheckerServer(openmpic.CheckerConfig{Issuers: []string{"ca.example.net"}, Logger: slog.New(slog.NewTextHandler(s.log, nil)), Now: time.Now,
-		Clients: []openmpic.CheckerClient{{Client: openmpic.Client{Name: "them", APIKeySHA256: digestOf(remoteKey)}, Checker: s.checker(2)}}})
+		Clients: []openmpic.CheckerClient{{Client: front.Client{Name: "them", APIKeySHA256: digestOf(remoteKey)}, Checker: s.checker(2)}}})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		server     http.Handler

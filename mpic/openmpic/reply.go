@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
 )
@@ -277,7 +278,7 @@ func httpOf(fetches []va.Fetch) httpDetails {
 	last := fetches[len(fetches)-1]
 	d.URL = &last.URL
 	if last.Status != 0 {
-		page := cut(last.Body, pageOctets)
+		page := front.Cut(last.Body, pageOctets)
 		d.Status, d.Page = &last.Status, &page
 	}
 	if at, err := netip.ParseAddrPort(last.Address); err == nil {

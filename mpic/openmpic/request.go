@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -97,7 +98,7 @@ func only(o object, field string, known ...string) *Problem {
 		return nil
 	}
 	slices.Sort(unknown)
-	return wrong(field+cut(unknown[0], 64), "request.unknown-member", "unknown member; known here: "+strings.Join(known, ", "))
+	return wrong(field+front.Cut(unknown[0], 64), "request.unknown-member", "unknown member; known here: "+strings.Join(known, ", "))
 }
 
 func (q *request) readCheck(o object, checks []string) *Problem {
@@ -108,7 +109,7 @@ func (q *request) readCheck(o object, checks []string) *Problem {
 	case !there && len(checks) == 1: // the path says it
 		check = checks[0]
 	case !slices.Contains(checks, check):
-		return wrong("check_type", "request.check-type", fmt.Sprintf("%q is none of: %s", cut(check, 64), strings.Join(checks, ", ")))
+		return wrong("check_type", "request.check-type", fmt.Sprintf("%q is none of: %s", front.Cut(check, 64), strings.Join(checks, ", ")))
 	}
 	q.check = check
 	return nil
@@ -245,7 +246,7 @@ func (q *request) readChallenge(field string, given object) *Problem {
 			name+" is not carried out by this service; acme-http-01, acme-dns-01 and acme-tls-alpn-01 are", "DCV-01")
 	case methods[name] == 0:
 		return wrong(field+"validation_method", "request.validation-method",
-			fmt.Sprintf("%q is no method; acme-http-01, acme-dns-01 and acme-tls-alpn-01 are carried out here", cut(name, 64)), "DCV-01")
+			fmt.Sprintf("%q is no method; acme-http-01, acme-dns-01 and acme-tls-alpn-01 are carried out here", front.Cut(name, 64)), "DCV-01")
 	}
 	// D9: whoever fetches with a caller's header fields can be made to say what the caller wants. None is ever sent.
 	if headers, ok := given["http_headers"].(object); given["http_headers"] != nil && (!ok || len(headers) > 0) {
@@ -316,7 +317,7 @@ func (q *request) readCAA(o object) *Problem {
 	}
 	if there {
 		if q.what.CertificateType, err = va.ParseCertificateType(kind); err != nil {
-			return wrong(field+".certificate_type", "request.certificate-type", fmt.Sprintf("%q is neither tls-server nor s-mime", cut(kind, 64)))
+			return wrong(field+".certificate_type", "request.certificate-type", fmt.Sprintf("%q is neither tls-server nor s-mime", front.Cut(kind, 64)))
 		}
 		q.caa["certificate_type"] = kind
 	}

@@ -29,6 +29,7 @@ import (
 
 	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/test/world"
@@ -202,7 +203,7 @@ func newScene(t *testing.T, o options) *scene {
 	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) })
 	s.gate = c
 	front, err := openmpic.NewServer(openmpic.Config{Validator: c, Issuers: config.Issuers, Logger: config.Logger, Now: time.Now,
-		Clients: []openmpic.Client{{Name: "ejbca-1", APIKeySHA256: digestOf(clientKey)}, {Name: "other", APIKeySHA256: digestOf("another")}}})
+		Clients: []front.Client{{Name: "ejbca-1", APIKeySHA256: digestOf(clientKey)}, {Name: "other", APIKeySHA256: digestOf("another")}}})
 	require.NoError(t, err)
 	s.front = httptest.NewTLSServer(front)
 	t.Cleanup(s.front.Close)
@@ -239,7 +240,7 @@ func member(i int) mpic.Member {
 func (s *scene) checkerServer(i int) *openmpic.CheckerServer {
 	s.t.Helper()
 	c, err := openmpic.NewCheckerServer(openmpic.CheckerConfig{Clients: []openmpic.CheckerClient{{
-		Client: openmpic.Client{Name: "gate", APIKeySHA256: digestOf(remoteKey)}, Checker: s.checker(i)}}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+		Client: front.Client{Name: "gate", APIKeySHA256: digestOf(remoteKey)}, Checker: s.checker(i)}}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	require.NoError(s.t, err)
 	return c
 }
@@ -336,7 +337,7 @@ func (s *scene) held(h http.Handler) http.Handler {
 		}
 		requireSchema(s.t, s.schemas.request, body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		rec := httptest.NewRecorder()
+		rec := newRecorder()
 		h.ServeHTTP(rec, r)
 		if rec.Code == 200 {
 			requireSchema(s.t, map[string]*openapi3.Schema{"/dcv": s.schemas.dcv, "/caa": s.schemas.caa}[r.URL.Path], rec.Body.Bytes())
@@ -395,7 +396,7 @@ func (b *behind) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r := httptest.NewRequest("POST", "https://checker.test/"+check, bytes.NewReader(text))
 		r.Header.Set("x-api-key", remoteKey)
 		r.Header.Set("Content-Type", "application/json")
-		rec := httptest.NewRecorder()
+		rec := newRecorder()
 		c.ServeHTTP(rec, r)
 		var one object
 		if err := json.Unmarshal(rec.Body.Bytes(), &one); err != nil || rec.Code != 200 {
@@ -543,3 +544,10 @@ func result(t testing.TB, reply object, name string) object {
 	t.Fatalf("%s is not among the perspectives", name)
 	return nil
 }
+
+// recorder is a connection whose other side never keeps waiting.
+type recorder struct{ *httptest.ResponseRecorder }
+
+func newRecorder() recorder { return recorder{httptest.NewRecorder()} }
+
+func (recorder) SetReadDeadline(time.Time) error { return nil }

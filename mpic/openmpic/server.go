@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -30,7 +31,7 @@ type Config struct {
 	Validator Validator
 	// Incumbent makes it a server in the shadow: the incumbent answers, and never we. There is no Validator beside it.
 	Incumbent *Incumbent
-	Clients   []Client
+	Clients   []front.Client
 	// Issuers are the gate's Issuer Domain Names, in lower case: caa_domains may name some of them, and no others.
 	Issuers []string
 	// MaxAttempts is the largest max_attempts that a caller may ask for; 0 means 3, at most 10. Each attempt that an attacker gets is
@@ -106,12 +107,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.authenticated(w, r, s.inShadow)
 		return
 	}
-	s.serve(w, r, func(w http.ResponseWriter, r *http.Request, c *client, body []byte) *Problem {
+	s.serve(w, r, func(w http.ResponseWriter, r *http.Request, c *front.Member, body []byte) *Problem {
 		return s.mpic(w, r, c, body, flat)
 	})
 }
 
-func (s *Server) mpic(w http.ResponseWriter, r *http.Request, c *client, body []byte, flat bool) *Problem {
+func (s *Server) mpic(w http.ResponseWriter, r *http.Request, c *front.Member, body []byte, flat bool) *Problem {
 	q, p := readRequest(body, []string{checkDCV, checkCAA}, true)
 	if p != nil {
 		return p
@@ -124,7 +125,7 @@ func (s *Server) mpic(w http.ResponseWriter, r *http.Request, c *client, body []
 	if p != nil {
 		return p
 	}
-	log := s.log.With("client", c.name, "attempt", result.Evidence.Attempt.ID(), "record", result.Number, "tries", tries)
+	log := s.log.With("client", c.Name, "attempt", result.Evidence.Attempt.ID(), "record", result.Number, "tries", tries)
 	if q.trace != "" {
 		log = log.With("trace", q.trace)
 	}
@@ -139,15 +140,15 @@ func (s *Server) mpic(w http.ResponseWriter, r *http.Request, c *client, body []
 }
 
 // call makes the call of a request, and says how many attempts may be made for it.
-func (s *Server) call(q request, c *client) (mpic.Call, int, *Problem) {
-	call := mpic.Call{Kind: mpic.DCVAlone, Caller: "openmpic:" + c.name, Request: q.what, Trace: q.trace, Issuers: q.issuers}
+func (s *Server) call(q request, c *front.Member) (mpic.Call, int, *Problem) {
+	call := mpic.Call{Kind: mpic.DCVAlone, Caller: "openmpic:" + c.Name, Request: q.what, Trace: q.trace, Issuers: q.issuers}
 	if q.check == checkCAA {
 		call.Kind = mpic.CAAAlone
 	}
 	for _, name := range q.issuers {
 		if !slices.Contains(s.issuers, name) {
 			return call, 0, wrong("caa_check_parameters.caa_domains", "request.issuers",
-				fmt.Sprintf("%q is none of this gate's issuer domain names: %s", cut(name, 100), strings.Join(s.issuers, ", ")), "CAA-02")
+				fmt.Sprintf("%q is none of this gate's issuer domain names: %s", front.Cut(name, 100), strings.Join(s.issuers, ", ")), "CAA-02")
 		}
 	}
 	if q.orchestration == nil {
@@ -206,14 +207,14 @@ const mostPerspectives = 1000
 
 // attempts makes attempts until one is granted: each begins from nothing (MPIC-09), and each is on record. A caller that went away is
 // not tried for again.
-func (s *Server) attempts(ctx context.Context, call mpic.Call, most int, c *client) (result mpic.Result, tries int, p *Problem) {
+func (s *Server) attempts(ctx context.Context, call mpic.Call, most int, c *front.Member) (result mpic.Result, tries int, p *Problem) {
 	for {
 		tries++
 		call.Try = tries // from the first one on, so that a domain's first cohort is the same whatever the caller asks for
 		var err error
 		result, err = s.validator.Carry(ctx, call)
 		if err != nil { // REC-05: whatever was seen, the answer is no
-			s.log.ErrorContext(ctx, "an attempt could not be carried out", "client", c.name, "identifier", call.Request.Identifier,
+			s.log.ErrorContext(ctx, "an attempt could not be carried out", "client", c.Name, "identifier", call.Request.Identifier,
 				"try", tries, "error", err)
 			return result, tries, notDone(err)
 		}
@@ -230,6 +231,8 @@ func notDone(err error) *Problem {
 		return overload(http.StatusServiceUnavailable, "record.unwritten", "the record could not be written, so there is no answer", 5)
 	case errors.Is(err, mpic.ErrAuditLog):
 		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so there is no answer", 5)
+	case errors.Is(err, mpic.ErrBusy):
+		return overload(http.StatusServiceUnavailable, "gate.overload", "as many checks as may be are under way or wait for their turn", 2)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrRequest):

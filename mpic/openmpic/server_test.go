@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/va"
 )
@@ -422,7 +423,7 @@ func TestKeysOfClients(t *testing.T) {
 func TestServersRefuseConfigurations(t *testing.T) {
 	s := newScene(t, options{})
 	good := openmpic.Config{Validator: new(mpic.Coordinator), Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		Clients: []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a")}}}
+		Clients: []front.Client{{Name: "a", APIKeySHA256: digestOf("a")}}}
 	_, err := openmpic.NewServer(good)
 	require.NoError(t, err)
 	for name, change := range map[string]func(*openmpic.Config){
@@ -431,13 +432,13 @@ func TestServersRefuseConfigurations(t *testing.T) {
 		"no logger":    func(c *openmpic.Config) { c.Logger = nil },
 		"no clock":     func(c *openmpic.Config) { c.Now = nil },
 		"no client":    func(c *openmpic.Config) { c.Clients = nil },
-		"no name":      func(c *openmpic.Config) { c.Clients = []openmpic.Client{{APIKeySHA256: digestOf("a")}} },
-		"no key":       func(c *openmpic.Config) { c.Clients = []openmpic.Client{{Name: "a"}} },
+		"no name":      func(c *openmpic.Config) { c.Clients = []front.Client{{APIKeySHA256: digestOf("a")}} },
+		"no key":       func(c *openmpic.Config) { c.Clients = []front.Client{{Name: "a"}} },
 		"one key for two": func(c *openmpic.Config) {
-			c.Clients = append(slices.Clone(c.Clients), openmpic.Client{Name: "b", APIKeySHA256: digestOf("a")})
+			c.Clients = append(slices.Clone(c.Clients), front.Client{Name: "b", APIKeySHA256: digestOf("a")})
 		},
 		"too many in work": func(c *openmpic.Config) {
-			c.Clients = []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 5000}}
+			c.Clients = []front.Client{{Name: "a", APIKeySHA256: digestOf("a"), InFlight: 5000}}
 		},
 		"too many attempts": func(c *openmpic.Config) { c.MaxAttempts = 11 },
 	} {
@@ -446,7 +447,7 @@ func TestServersRefuseConfigurations(t *testing.T) {
 		_, err := openmpic.NewServer(c)
 		require.Error(t, err, name)
 	}
-	client := openmpic.CheckerClient{Client: openmpic.Client{Name: "a", APIKeySHA256: digestOf("a")}, Checker: s.checker(1)}
+	client := openmpic.CheckerClient{Client: front.Client{Name: "a", APIKeySHA256: digestOf("a")}, Checker: s.checker(1)}
 	for name, c := range map[string]openmpic.CheckerConfig{
 		"no checker": {Clients: []openmpic.CheckerClient{{Client: client.Client}}, Logger: good.Logger, Now: time.Now},
 		"no logger":  {Clients: []openmpic.CheckerClient{client}, Now: time.Now},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // IncumbentConfig is the Open MPIC service that a Server in the shadow passes its requests on to.
@@ -164,26 +165,25 @@ func (a passedAnswer) write(w http.ResponseWriter) error {
 
 // inShadow passes a request on and answers with what the incumbent says, or with 502 where it says nothing. Beside it our own attempt
 // runs; what comes of that goes to the record, the log and the metrics alone.
-func (s *Server) inShadow(w http.ResponseWriter, r *http.Request, c *client) *Problem {
+func (s *Server) inShadow(w http.ResponseWriter, r *http.Request, c *front.Member) *Problem {
 	if p := s.posted(r); p != nil {
 		return p
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
-		return overload(http.StatusServiceUnavailable, "gate.overload", fmt.Sprintf("%d requests are being passed on", cap(s.slots)), 2)
+	leave, no := s.clients.Place()
+	if no != nil {
+		return refused(no)
 	}
-	body, p := s.read(w, r, maxPassed)
-	if p != nil {
-		return p
+	defer leave()
+	body, no := front.Body(w, r, maxPassed, s.patience)
+	if no != nil {
+		return refused(no)
 	}
 	granted, err := false, errors.New("passing the request on broke down")
 	answered := s.begin(r, c, body)
 	defer func() { answered(granted, err) }()
 	began := time.Now()
 	a, err := s.incumbent.pass(r.Context(), r, body)
-	log := s.log.With("client", c.name, "path", r.URL.Path, "took", time.Since(began))
+	log := s.log.With("client", c.Name, "path", r.URL.Path, "took", time.Since(began))
 	if err != nil {
 		log.ErrorContext(r.Context(), "the incumbent gave no answer", "error", err)
 		return refusal(http.StatusBadGateway, "shadow.incumbent", "the system that answers in this gate's place gave no answer")
@@ -197,16 +197,20 @@ func (s *Server) inShadow(w http.ResponseWriter, r *http.Request, c *client) *Pr
 }
 
 // begin begins our own attempt where the request is one that we can read.
-func (s *Server) begin(r *http.Request, c *client, body []byte) (answered func(bool, error)) {
-	q, call, p := request{}, mpic.Call{}, described(r)
-	if p == nil {
+func (s *Server) begin(r *http.Request, c *front.Member, body []byte) (answered func(bool, error)) {
+	var q request
+	var call mpic.Call
+	var p *Problem
+	if no := front.Described(r); no != nil {
+		p = refused(no)
+	} else {
 		q, p = readRequest(body, []string{checkDCV, checkCAA}, true)
 	}
 	if p == nil {
 		call, _, p = s.call(q, c)
 	}
 	if p != nil {
-		s.incumbent.config.Shadow.Skip("openmpic:"+c.name, q.trace, fmt.Errorf("%s: %s", p.Code, p.Detail))
+		s.incumbent.config.Shadow.Skip("openmpic:"+c.Name, q.trace, fmt.Errorf("%s: %s", p.Code, p.Detail))
 		return func(bool, error) {}
 	}
 	call.Try = 1 // as without a shadow, so that a domain's cohort is the same

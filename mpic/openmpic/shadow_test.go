@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/test/scrape"
 )
@@ -105,7 +106,7 @@ func newShady(t *testing.T, gate func(*mpic.Config), change func(*openmpic.Incum
 	require.NoError(t, err)
 	t.Cleanup(i.Close)
 	server, err := openmpic.NewServer(openmpic.Config{Incumbent: i, Issuers: []string{"ca.example.net"}, Logger: sc.Logger, Now: time.Now,
-		Clients: []openmpic.Client{{Name: "ejbca-1", APIKeySHA256: digestOf(clientKey), InFlight: 1}}})
+		Clients: []front.Client{{Name: "ejbca-1", APIKeySHA256: digestOf(clientKey), InFlight: 1}}})
 	require.NoError(t, err)
 	x.front = serve(t, server)
 	return x
@@ -475,7 +476,7 @@ func TestAnIncumbentIsOneBehindTLS(t *testing.T) {
 	i, err := openmpic.NewIncumbent(good)
 	require.NoError(t, err)
 	both := openmpic.Config{Incumbent: i, Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		Clients: []openmpic.Client{{Name: "a", APIKeySHA256: digestOf("a")}}}
+		Clients: []front.Client{{Name: "a", APIKeySHA256: digestOf("a")}}}
 	_, err = openmpic.NewServer(both)
 	require.NoError(t, err)
 	both.Validator = desk(nil)

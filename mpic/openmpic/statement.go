@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -104,7 +105,7 @@ func coordinated(m mpic.Member, top object, check string) (e entry, err error) {
 	}
 	e.name = lower(strings.TrimSuffix(e.name, "."))
 	if kind, there, err := top.text("check_type"); err != nil || there && kind != check {
-		return e, fmt.Errorf("check_type is %q", cut(kind, 64))
+		return e, fmt.Errorf("check_type is %q", front.Cut(kind, 64))
 	}
 	all, err := entries(top)
 	if err != nil {
@@ -134,7 +135,7 @@ func entries(top object) (map[string]object, error) {
 			return nil, errors.New("perspectives has one without perspective_code")
 		}
 		if _, twice := all[name]; twice {
-			return nil, fmt.Errorf("the perspective %q is there twice", cut(name, 64))
+			return nil, fmt.Errorf("the perspective %q is there twice", front.Cut(name, 64))
 		}
 		all[name] = one
 	}
@@ -179,7 +180,7 @@ func (e entry) said(m mpic.Member, p va.Probe, check string) (s mpic.Said) {
 		return fault(err)
 	}
 	if kind, there, err := e.check.text("check_type"); err != nil || there && kind != check {
-		return fault(fmt.Errorf("check_type is %q", cut(kind, 64)))
+		return fault(fmt.Errorf("check_type is %q", front.Cut(kind, 64)))
 	}
 	at, dated, err := e.check.whole("timestamp_ns")
 	if err == nil && dated && at > 0 {
@@ -246,7 +247,7 @@ func (e entry) reasons() (string, bool) {
 	if len(list) == 0 {
 		return "it gives no reason", false
 	}
-	return cut(strings.Join(words, "; "), 1000), true
+	return front.Cut(strings.Join(words, "; "), 1000), true
 }
 
 // seenCAA reads the relevant records, in presentation format. A pass that found records and does not show them cannot be held to
@@ -276,7 +277,7 @@ func seenCAA(r va.Request, details object) ([]string, error) {
 	case found == "":
 		found = r.FQDN()
 	case found != r.FQDN() && !strings.HasSuffix(r.FQDN(), "."+found): // C1
-		return nil, fmt.Errorf("the CAA records are those of %q, which is neither %s nor above it", cut(found, 100), r.FQDN())
+		return nil, fmt.Errorf("the CAA records are those of %q, which is neither %s nor above it", front.Cut(found, 100), r.FQDN())
 	}
 	for i, record := range records {
 		if f := strings.Fields(record); len(f) < 6 || f[2] != "IN" || f[3] != "CAA" { // RDATA alone, as Open MPIC's own code gives it
@@ -288,7 +289,7 @@ func seenCAA(r va.Request, details object) ([]string, error) {
 
 func seenDCV(r va.Request, details object) ([]string, error) {
 	if method, there, err := details.text("validation_method"); err != nil || there && method != methodName(r.Method) {
-		return nil, fmt.Errorf("validation_method is %q", cut(method, 64))
+		return nil, fmt.Errorf("validation_method is %q", front.Cut(method, 64))
 	}
 	switch r.Method {
 	case va.HTTP01:
@@ -324,16 +325,16 @@ func seenPage(r va.Request, details object) ([]string, error) {
 			to, _, err = hop.text("url") // Open MPIC's own code, where it is the Location, which may be relative
 		}
 		if u, parsed := url.Parse(to); err != nil || parsed != nil || to == "" || u.IsAbs() && !authorized(u) {
-			return nil, fmt.Errorf("a redirect to %q", cut(to, 200))
+			return nil, fmt.Errorf("a redirect to %q", front.Cut(to, 200))
 		}
 	}
 	u, err := url.Parse(at)
 	if err != nil || !authorized(u) {
-		return nil, fmt.Errorf("the page was fetched at %q", cut(at, 200))
+		return nil, fmt.Errorf("the page was fetched at %q", front.Cut(at, 200))
 	}
 	first := "http://" + r.FQDN() + "/.well-known/acme-challenge/" + r.Token
 	if len(history) == 0 && at != first {
-		return nil, fmt.Errorf("the page was fetched at %q, where %s was asked and no redirect is told", cut(at, 300), first)
+		return nil, fmt.Errorf("the page was fetched at %q, where %s was asked and no redirect is told", front.Cut(at, 300), first)
 	}
 	status, _, err := details.whole("response_status_code")
 	if err != nil || status < 200 || status > 299 {
@@ -341,9 +342,9 @@ func seenPage(r va.Request, details object) ([]string, error) {
 	}
 	page, _, err := details.text("response_page")
 	if err != nil || !shows(page, r.KeyAuthorization) {
-		return nil, fmt.Errorf("the page does not show the key authorization: %q", cut(page, pageOctets))
+		return nil, fmt.Errorf("the page does not show the key authorization: %q", front.Cut(page, pageOctets))
 	}
-	return []string{fmt.Sprintf("%s %d %q", at, status, cut(page, pageOctets))}, nil
+	return []string{fmt.Sprintf("%s %d %q", at, status, front.Cut(page, pageOctets))}, nil
 }
 
 // shows tells whether a page is a key authorization with white space behind it (RFC 8555 section 8.3), or, cut, the beginning of one. It
@@ -377,7 +378,7 @@ func seenTXT(r va.Request, details object) ([]string, error) {
 		last = lower(strings.TrimSuffix(aliases[len(aliases)-1], "."))
 	}
 	if found = lower(strings.TrimSuffix(found, ".")); found != "" && found != last && found != r.Queried() { // D1
-		return nil, fmt.Errorf("the records were found at %q, where %s was asked", cut(found, 100), r.Queried())
+		return nil, fmt.Errorf("the records were found at %q, where %s was asked", front.Cut(found, 100), r.Queried())
 	}
 	values, err := details.texts("records_seen")
 	for i, v := range values {

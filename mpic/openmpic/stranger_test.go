@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,7 +20,7 @@ import (
 // Holds: MPIC-08
 func TestStrangersKeepNoConnection(t *testing.T) {
 	sum := sha256.Sum256([]byte("the key"))
-	s, err := NewServer(Config{Validator: nobody{}, Clients: []Client{{Name: "ra", APIKeySHA256: hex.EncodeToString(sum[:])}},
+	s, err := NewServer(Config{Validator: nobody{}, Clients: []front.Client{{Name: "ra", APIKeySHA256: hex.EncodeToString(sum[:])}},
 		Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
@@ -35,10 +36,15 @@ func TestStrangersKeepNoConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, nestedPath, strings.NewReader("{}"))
 			r.TLS, r.Header = &tls.ConnectionState{}, http.Header{keyField: c.keys, "Content-Type": {"application/json"}}
-			w := httptest.NewRecorder()
+			w := recorder{httptest.NewRecorder()}
 			s.ServeHTTP(w, r)
 			require.Equal(t, c.status, w.Code)
 			require.Equal(t, c.close, w.Header().Get("Connection"))
 		})
 	}
 }
+
+// recorder is a connection whose other side never keeps waiting.
+type recorder struct{ *httptest.ResponseRecorder }
+
+func (recorder) SetReadDeadline(time.Time) error { return nil }

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate/mpic"
@@ -54,6 +55,9 @@ type Remote struct {
 	client   *http.Client
 	log      *slog.Logger
 	now      func() time.Time
+	verifier Verifier
+	// bodies are buffers for replies.
+	bodies sync.Pool
 }
 
 var _ mpic.Remote = (*Remote)(nil)
@@ -91,6 +95,7 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 		return refuse("there is no clock")
 	}
 	r := &Remote{member: m, endpoint: base.JoinPath(probePath).String(), log: config.Logger, now: config.Now}
+	r.bodies.New = func() any { return bytes.NewBuffer(make([]byte, 0, 16<<10)) }
 	r.others = slices.DeleteFunc(slices.Clone(config.Others), func(o mpic.Member) bool { return o.Name == m.Name })
 	r.client = &http.Client{
 		Transport: &http.Transport{
@@ -159,7 +164,7 @@ func (r *Remote) Attest(ctx context.Context, probe va.Probe) mpic.Attestation {
 }
 
 func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Reply, string, *va.Problem) {
-	body, err := json.Marshal(probe)
+	body, err := probe.Text()
 	if err != nil {
 		return mpic.Unreachable, nil, "", r.problem("perspective.unreachable", "could not be asked: the probe has no JSON form: %v", err)
 	}
@@ -178,7 +183,10 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	if response.StatusCode != http.StatusOK {
 		return r.refused(ctx, response)
 	}
-	body, err = io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	room := r.bodies.Get().(*bytes.Buffer)
+	defer r.free(room) // what is kept of a body is copied
+	_, err = room.ReadFrom(io.LimitReader(response.Body, maxReply+1))
+	body = room.Bytes()
 	if err != nil {
 		state, p := r.broken(ctx, err)
 		return state, nil, kept(body), p
@@ -193,18 +201,22 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	if err := decodeStrict(body, &answer); err != nil {
 		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with what is no reply: %v", err)
 	}
-	read, refused := Verify(answer.Report, r.member, r.others, probe)
+	read, refused := r.verifier.Verify(answer.Report, r.member, r.others, probe)
 	if refused != nil {
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), refused
 	}
-	sets, err := answer.sets(read.Report())
-	if err == nil {
-		err = read.Supply(sets)
-	}
-	if err != nil {
+	if err := read.Bring(answer.Sets); err != nil {
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), r.problem("perspective.evidence", "sent a report that %v", err)
 	}
 	return mpic.Answered, read, "", nil
+}
+
+// free keeps a buffer for another reply, unless it has grown beyond those of usual ones.
+func (r *Remote) free(room *bytes.Buffer) {
+	if room.Cap() <= 64<<10 {
+		room.Reset()
+		r.bodies.Put(room)
+	}
 }
 
 // refused reads an answer that is no report.

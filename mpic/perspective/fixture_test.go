@@ -223,3 +223,27 @@ func marshal(t testing.TB, v any) []byte {
 	require.NoError(t, err)
 	return b
 }
+
+// sign gives the compact JWS over a report.
+func (id *Identity) sign(report va.Report) (string, error) {
+	s, err := newSealer(id)
+	if err != nil {
+		return "", err
+	}
+	payload, err := report.MarshalJSON()
+	if err != nil {
+		return "", err
+	}
+	signed, err := s.appendSigned(nil, payload)
+	return string(signed), err
+}
+
+// newReply puts a report's records beside it.
+func newReply(t testing.TB, signed string, report va.Report) []byte {
+	t.Helper()
+	r := reply{Report: signed, Sets: [][]byte{}}
+	for _, sum := range report.Needs() {
+		r.Sets = append(r.Sets, report.Sets[sum])
+	}
+	return marshal(t, r)
+}

@@ -21,7 +21,7 @@ type Gate struct {
 	// TLSKey is the SHA-256, in lower-case hexadecimal, of the SubjectPublicKeyInfo that the gate's certificate must carry.
 	TLSKey string
 	// InFlight is how many of the gate's probes are answered at a time, at most 4096. These places are the gate's alone, so that it
-	// finds them free whatever the others do. What is more gets status 503. 0 means 64, or an equal share of the places that are
+	// finds them free whatever the others do. What is more gets status 503. 0 means 512, or an equal share of the places that are
 	// left where that is less.
 	InFlight int
 	// Rate is how many probes the gate may send in a second on average, up to 100000, and Burst how many at once, up to 1000000.
@@ -34,7 +34,9 @@ type Gate struct {
 }
 
 const (
-	defaultInFlight = 64
+	// defaultInFlight is room for all that a gate has in flight by default (mpic.DefaultMaxInFlight), and for as many late ones: an attempt is decided
+	// before its last remote has answered.
+	defaultInFlight = 512
 	mostInFlight    = 4096
 	// defaultPlaces and mostPlaces are for all gates together.
 	defaultPlaces = 4096

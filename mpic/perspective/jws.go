@@ -1,24 +1,24 @@
 package perspective
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
 
 	jose "github.com/go-jose/go-jose/v4"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/va"
-	"github.com/quorate/quorate/va/dnssec"
 )
 
 const (
@@ -31,43 +31,12 @@ const (
 	maxReply = 4 << 20
 )
 
-// reply is the body of an answer.
+// reply is the body of an answer. A sealer writes it.
 type reply struct {
 	// Report is the report as a compact JWS: all that is signed.
 	Report string `json:"report"`
 	// Sets are the records that the proofs in the report name by their digests: each of them once, and no others.
 	Sets [][]byte `json:"sets"`
-}
-
-// newReply puts a report's records beside it.
-func newReply(signed string, report va.Report) ([]byte, error) {
-	r := reply{Report: signed, Sets: [][]byte{}}
-	for _, sum := range report.Needs() {
-		octets, ok := report.Sets[sum]
-		if !ok {
-			return nil, fmt.Errorf("perspective: the records %s, on which the report rests, are missing", sum)
-		}
-		r.Sets = append(r.Sets, octets)
-	}
-	return json.Marshal(r)
-}
-
-// sets gives the records of a reply by their digests. The report must name each of them, and no other.
-func (r reply) sets(report va.Report) (dnssec.Sets, error) {
-	given := dnssec.Sets{}
-	for _, octets := range r.Sets {
-		sum := sha256.Sum256(octets)
-		given[hex.EncodeToString(sum[:])] = octets
-	}
-	for _, sum := range report.Needs() {
-		if _, ok := given[sum]; !ok {
-			return nil, fmt.Errorf("comes without the records %s, on which it rests", sum)
-		}
-	}
-	if len(given) != len(report.Needs()) || len(given) != len(r.Sets) {
-		return nil, errors.New("comes with records on which it does not rest")
-	}
-	return given, nil
 }
 
 // replyHeader is the protected header, all of it: whatever else a header could hold (crit, b64, jku, x5c) is refused.
@@ -78,27 +47,25 @@ type replyHeader struct {
 	Type      string          `json:"typ"`
 }
 
-// sign gives the compact JWS over a report. It refuses a report whose outcomes or statuses are none.
-func (id *Identity) sign(report va.Report) (string, error) {
-	payload, err := report.MarshalJSON()
-	if err != nil {
-		return "", fmt.Errorf("perspective: encoding the report: %w", err)
-	}
-	algorithm := jose.ES256
-	if _, ok := id.signer.(ed25519.PrivateKey); ok {
-		algorithm = jose.EdDSA
-	}
-	options := (&jose.SignerOptions{EmbedJWK: true}).WithType(replyType).WithHeader("kid", id.thumbprint)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: id.signer}, options)
-	if err != nil {
-		return "", fmt.Errorf("perspective: preparing to sign: %w", err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("perspective: signing the report: %w", err)
-	}
-	return signed.CompactSerialize()
+// Verifier verifies replies. It remembers the keys in the headers that it has read: those of one perspective are all alike, and a
+// header's octets alone decide what key is in it. The zero value is ready; it may be used by many at once.
+type Verifier struct {
+	mu    sync.Mutex
+	known map[string]signingKey
 }
+
+// signingKey is the key that a header carries, and its thumbprint.
+type signingKey struct {
+	key        crypto.PublicKey
+	thumbprint string
+}
+
+const (
+	// mostKnown and longestKnown bound what a Verifier remembers: headers, and octets of one. They are for all that a roster has; more
+	// are read each time.
+	mostKnown    = 256
+	longestKnown = 1 << 10
+)
 
 // Verify tells whether a reply is a member's own signed report on a probe, and gives the report. It is pure, so the
 // auditor's program comes to the same answer from the record as the gate did. The member's pin decides on the key: the
@@ -109,39 +76,64 @@ func (id *Identity) sign(report va.Report) (string, error) {
 // compact JWS over a report), "perspective.algorithm", "perspective.signature", "perspective.key" and
 // "perspective.replay".
 func Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Probe) (*mpic.Reply, *va.Problem) {
-	return verify(signed, nil, member, others, probe)
+	return new(Verifier).Verify(signed, member, others, probe)
+}
+
+// Verify does what the function Verify does.
+func (v *Verifier) Verify(signed string, member mpic.Member, others []mpic.Member, probe va.Probe) (*mpic.Reply, *va.Problem) {
+	if len(signed) > maxReply {
+		return nil, refused(member, "perspective.garbage", "MPIC-08", "has %d bytes; at most %d are read", len(signed), maxReply)
+	}
+	if strings.HasPrefix(strings.TrimSpace(signed), "{") {
+		return nil, refused(member, "perspective.garbage", "MPIC-08", "is JSON, which can hold several signatures or none, and not a compact JWS")
+	}
+	compact, err := mpic.CutCompact(signed)
+	if err != nil {
+		return nil, refused(member, "perspective.garbage", "MPIC-08", "cannot be taken apart: %s", err)
+	}
+	return v.verify(compact, nil, member, others, probe)
 }
 
 // VerifyReply does what Verify does, for a reply that was read before.
-func VerifyReply(reply *mpic.Reply, member mpic.Member, others []mpic.Member, probe va.Probe) *va.Problem {
-	_, problem := verify(reply.Signed(), reply, member, others, probe)
+func (v *Verifier) VerifyReply(reply *mpic.Reply, member mpic.Member, others []mpic.Member, probe va.Probe) *va.Problem {
+	if n := len(reply.Signed()); n > maxReply {
+		return refused(member, "perspective.garbage", "MPIC-08", "has %d bytes; at most %d are read", n, maxReply)
+	}
+	compact, err := reply.Compact()
+	if err != nil {
+		return refused(member, "perspective.garbage", "MPIC-08", "cannot be taken apart: %s", err)
+	}
+	_, problem := v.verify(compact, reply, member, others, probe)
 	return problem
 }
 
-// verify reads the report in signed, unless reply has it.
-func verify(signed string, reply *mpic.Reply, member mpic.Member, others []mpic.Member, probe va.Probe) (*mpic.Reply, *va.Problem) {
+func refused(m mpic.Member, code, rule, format string, args ...any) *va.Problem {
+	return &va.Problem{Code: code, Rules: []string{rule}, Detail: fmt.Sprintf("the reply of %s %s", m.Name, fmt.Sprintf(format, args...))}
+}
+
+// verify reads the report in a reply, unless reply has it.
+func (v *Verifier) verify(c mpic.Compact, reply *mpic.Reply, m mpic.Member, others []mpic.Member, probe va.Probe) (*mpic.Reply, *va.Problem) {
 	refuse := func(code, rule, format string, args ...any) (*mpic.Reply, *va.Problem) {
-		return nil, &va.Problem{Code: code, Rules: []string{rule},
-			Detail: fmt.Sprintf("the reply of %s %s", member.Name, fmt.Sprintf(format, args...))}
+		return nil, refused(m, code, rule, format, args...)
 	}
-	thumbprint, payload, code, err := open(signed)
+	signer, code, err := v.open(c)
 	if err != nil {
 		return refuse(code, "MPIC-08", "%s", err)
 	}
 	// MPIC-08: the roster says whose answer this is, and the reply has no say in it.
-	if member.SigningKey == "" || thumbprint != member.SigningKey {
+	if thumbprint := signer.thumbprint; m.SigningKey == "" || thumbprint != m.SigningKey {
 		if i := slices.IndexFunc(others, func(m mpic.Member) bool { return m.SigningKey == thumbprint }); i >= 0 {
 			return refuse("perspective.key", "MPIC-08", "is signed with the key of %s (%s)", others[i].Name, thumbprint)
 		}
-		return refuse("perspective.key", "MPIC-08", "is signed with the key %s; the roster has %s", thumbprint, member.SigningKey)
+		return refuse("perspective.key", "MPIC-08", "is signed with the key %s; the roster has %s", thumbprint, m.SigningKey)
 	}
 	if reply == nil {
-		if reply, err = mpic.ReadReply(signed); err != nil {
+		if reply, err = c.Read(); err != nil {
 			return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", inWords(err))
 		}
 	}
-	// The report is JSON by now.
-	if err := checkMembers(payload); err != nil {
+	// The report is JSON by now, and has no name twice.
+	if err := plainNames(c.Payload()); err != nil {
 		return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", err)
 	}
 	// MPIC-09: a report counts for one attempt, and for what was asked in it.
@@ -156,121 +148,97 @@ func verify(signed string, reply *mpic.Reply, member mpic.Member, others []mpic.
 	return reply, nil
 }
 
-// open takes a compact JWS apart, verifies its signature by the key that it carries, and gives that key's thumbprint. Whose
-// key it is, is for the caller to find out. The error completes "the reply of X ...".
-func open(signed string) (thumbprint string, payload []byte, code string, err error) {
-	return openAs(signed, canonical(signed))
+// open verifies the signature by the key that the reply carries, and gives that key. Whose it is, is for the caller to find out. The
+// error completes "the reply of X ...".
+func (v *Verifier) open(c mpic.Compact) (signer signingKey, code string, err error) {
+	v.mu.Lock()
+	signer, known := v.known[c.Header()]
+	v.mu.Unlock()
+	if !known {
+		if signer, code, err = readHeader(c.Header()); err != nil {
+			return signingKey{}, code, err
+		}
+		v.remember(c.Header(), signer)
+	}
+	if !signer.signed(c) {
+		return signingKey{}, "perspective.signature", errors.New("has a signature that does not hold")
+	}
+	return signer, "", nil
 }
 
-// openAs opens with the parts that canonical gave, or by the library alone where there are none.
-func openAs(signed string, parts *jwsParts) (thumbprint string, payload []byte, code string, err error) {
-	if len(signed) > maxReply {
-		return "", nil, "perspective.garbage", fmt.Errorf("has %d bytes; at most %d are read", len(signed), maxReply)
+func (v *Verifier) remember(header string, key signingKey) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.known == nil {
+		v.known = map[string]signingKey{}
 	}
-	if strings.HasPrefix(strings.TrimSpace(signed), "{") {
-		return "", nil, "perspective.garbage", errors.New("is JSON, which can hold several signatures or none, and not a compact JWS")
+	if len(v.known) < mostKnown && len(header) <= longestKnown {
+		v.known[strings.Clone(header)] = key
 	}
-	if n := strings.Count(signed, "."); n != 2 {
-		return "", nil, "perspective.garbage", fmt.Errorf("is no compact JWS: it has %d dots instead of 2", n)
+}
+
+// readHeader gives the key in a protected header. The error is that of open.
+func readHeader(encoded string) (key signingKey, code string, err error) {
+	garbage := func(format string, args ...any) (signingKey, string, error) {
+		return signingKey{}, "perspective.garbage", fmt.Errorf(format, args...)
 	}
-	encoded, _, _ := strings.Cut(signed, ".")
+	mismatch := func(format string, args ...any) (signingKey, string, error) {
+		return signingKey{}, "perspective.algorithm", fmt.Errorf(format, args...)
+	}
 	text, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
-		return "", nil, "perspective.garbage", errors.New("is no compact JWS: its header is not base64url")
+		return garbage("is no compact JWS: its header is not base64url")
 	}
 	var header replyHeader
 	if err := decodeStrict(text, &header); err != nil {
-		return "", nil, "perspective.garbage", fmt.Errorf("has an unusable header: %w", err)
+		return garbage("has an unusable header: %w", err)
 	}
 	if header.Type != replyType {
-		return "", nil, "perspective.garbage", fmt.Errorf("is of the type %q, and a report is of the type %q", cut(header.Type, 80), replyType)
+		return garbage("is of the type %q, and a report is of the type %q", cut(header.Type, 80), replyType)
 	}
 	if a := jose.SignatureAlgorithm(header.Algorithm); a != jose.EdDSA && a != jose.ES256 {
-		return "", nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q; only EdDSA and ES256 are taken", cut(header.Algorithm, 80))
+		return mismatch("names the algorithm %q; only EdDSA and ES256 are taken", cut(header.Algorithm, 80))
 	}
-	parsed := signed
-	if parts != nil { // the library reads the header alone; it would write the rest again to verify it
-		parsed = encoded + ".."
-	}
-	jws, err := jose.ParseSignedCompact(parsed, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
+	// The library reads the header alone; it would write the rest again to verify it.
+	jws, err := jose.ParseSignedCompact(encoded+"..", []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256})
 	if err != nil {
-		return "", nil, "perspective.garbage", fmt.Errorf("is no usable JWS: %w", err)
+		return garbage("is no usable JWS: %w", err)
 	}
 	if len(jws.Signatures) != 1 || jws.Signatures[0].Protected.JSONWebKey == nil {
-		return "", nil, "perspective.garbage", errors.New("does not carry the one key that signed it")
+		return garbage("does not carry the one key that signed it")
 	}
-	key := jws.Signatures[0].Protected.JSONWebKey
+	key.key = jws.Signatures[0].Protected.JSONWebKey.Key
 	// The key's kind and the algorithm belong together (RFC 8725 section 3.1).
-	switch k := key.Key.(type) {
+	switch k := key.key.(type) {
 	case ed25519.PublicKey:
 		if header.Algorithm != string(jose.EdDSA) {
-			return "", nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an Ed25519 key", header.Algorithm)
+			return mismatch("names the algorithm %q over an Ed25519 key", header.Algorithm)
 		}
 	case *ecdsa.PublicKey:
 		if header.Algorithm != string(jose.ES256) || k.Curve != elliptic.P256() {
-			return "", nil, "perspective.algorithm", fmt.Errorf("names the algorithm %q over an ECDSA key on %s", header.Algorithm, k.Curve.Params().Name)
+			return mismatch("names the algorithm %q over an ECDSA key on %s", header.Algorithm, k.Curve.Params().Name)
 		}
 	default:
-		return "", nil, "perspective.algorithm", errors.New("carries a key that is neither Ed25519 nor ECDSA on P-256")
+		return mismatch("carries a key that is neither Ed25519 nor ECDSA on P-256")
 	}
-	if thumbprint, err = Thumbprint(key.Key); err != nil || thumbprint != header.KeyID {
-		return "", nil, "perspective.garbage", errors.New("names another key than it carries")
+	if key.thumbprint, err = Thumbprint(key.key); err != nil || key.thumbprint != header.KeyID {
+		return garbage("names another key than it carries")
 	}
-	if parts != nil {
-		payload = parts.payload
-		if !parts.signedBy(key.Key) {
-			err = jose.ErrCryptoFailure
-		}
-	} else {
-		payload, err = jws.Verify(key.Key)
-	}
-	if err != nil {
-		return "", nil, "perspective.signature", errors.New("has a signature that does not hold")
-	}
-	return thumbprint, payload, "", nil
+	return key, "", nil
 }
 
-// jwsParts are those of a compact JWS whose text is the only one for its octets, so that what was signed is the text itself.
-type jwsParts struct {
-	// input is the signing input (RFC 7515 section 5.1).
-	input              string
-	payload, signature []byte
-}
-
-// canonical takes a compact JWS apart. It gives nil for one with other base64url than an encoder writes: line feeds or loose bits in
-// it, which a decoder takes and writes otherwise. The library judges that.
-func canonical(signed string) *jwsParts {
-	end := strings.LastIndexByte(signed, '.')
-	if end < 0 || len(signed) > maxReply || strings.ContainsAny(signed, "\r\n") {
-		return nil
-	}
-	p := &jwsParts{input: signed[:end]}
-	header, payload, _ := strings.Cut(p.input, ".")
-	strict := base64.RawURLEncoding.Strict()
-	_, err := strict.DecodeString(header)
-	if err == nil {
-		p.payload, err = strict.DecodeString(payload)
-	}
-	if err == nil {
-		p.signature, err = strict.DecodeString(signed[end+1:])
-	}
-	if err != nil {
-		return nil
-	}
-	return p
-}
-
-// signedBy verifies by RFC 8037 section 3.1 and RFC 7518 section 3.4. The header's algorithm belongs to the key's kind by now.
-func (p *jwsParts) signedBy(key any) bool {
-	switch k := key.(type) {
+// signed verifies by RFC 8037 section 3.1 and RFC 7518 section 3.4. The header's algorithm belongs to the key's kind by now.
+func (s signingKey) signed(c mpic.Compact) bool {
+	input, signature := []byte(c.Input()), c.Signature()
+	switch k := s.key.(type) {
 	case ed25519.PublicKey:
-		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, []byte(p.input), p.signature)
+		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, input, signature)
 	case *ecdsa.PublicKey:
-		if k.Curve != elliptic.P256() || len(p.signature) != 64 {
+		if k.Curve != elliptic.P256() || len(signature) != 64 {
 			return false
 		}
-		sum := sha256.Sum256([]byte(p.input))
-		return ecdsa.Verify(k, sum[:], new(big.Int).SetBytes(p.signature[:32]), new(big.Int).SetBytes(p.signature[32:]))
+		sum := sha256.Sum256(input)
+		return ecdsa.Verify(k, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:]))
 	}
 	return false
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +68,7 @@ var (
 // Server answers probes as one perspective. It is an http.Handler for connections whose client certificate is a gate's.
 type Server struct {
 	identity *Identity
+	sealer   *sealer
 	gates    map[string]*admission
 	// strangers counts the log lines about connections that are no gate's.
 	strangers   *admission
@@ -97,11 +97,16 @@ func newServer(config Config, check func(context.Context, va.Probe) va.Report) (
 	case config.Now == nil:
 		return nil, errors.New("perspective: there is no clock")
 	}
+	sealer, err := newSealer(config.Identity)
+	if err != nil {
+		return nil, err
+	}
 	gates, err := newAdmissions(config.Gates, config.Places, check)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{identity: config.Identity, gates: gates, strangers: &admission{lines: newBucket(linesRate, linesBurst)}, log: config.Logger, metrics: config.Metrics, now: config.Now}
+	s := &Server{identity: config.Identity, sealer: sealer, gates: gates, strangers: &admission{lines: newBucket(linesRate, linesBurst)},
+		log: config.Logger, metrics: config.Metrics, now: config.Now}
 	if s.maxCheck, err = duration("MaxCheck", config.MaxCheck, defaultMaxCheck, mostMaxCheck); err != nil {
 		return nil, err
 	}
@@ -349,7 +354,7 @@ func decodeProbe(body []byte, now time.Time) (va.Probe, *problem) {
 		return va.Probe{}, refused
 	}
 	// What is hashed is what was sent: a probe has one text, so that nobody has to guess from which one a digest was made.
-	if text, err := json.Marshal(probe); err != nil || !bytes.Equal(text, body) {
+	if text, err := probe.Text(); err != nil || !bytes.Equal(text, body) {
 		return va.Probe{}, refusal(400, "request.malformed", "the probe is not in its canonical form")
 	}
 	return probe, nil
@@ -360,11 +365,7 @@ func (s *Server) seal(probe va.Probe, report va.Report) ([]byte, *problem) {
 	if report.Attempt != probe.Attempt || report.Nonce != probe.Nonce || report.Digest == "" || report.Digest != probe.Digest() {
 		return nil, refusal(500, "perspective.internal", "the checks reported on another probe")
 	}
-	signed, err := s.identity.sign(report) // an outcome that is unset has no JSON form
-	if err != nil {
-		return nil, refusal(500, "perspective.internal", err.Error())
-	}
-	body, err := newReply(signed, report)
+	body, err := s.sealer.reply(&report) // an outcome that is unset has no JSON form
 	if err != nil {
 		return nil, refusal(500, "perspective.internal", err.Error())
 	}

@@ -202,10 +202,10 @@ func TestPlacesAreDividedAndNeverBorrowed(t *testing.T) {
 		want     []int
 		err      string
 	}{
-		"alone":                     {[]int{0}, 0, []int{64}, ""},
+		"alone":                     {[]int{0}, 0, []int{512}, ""},
 		"an equal share":            {[]int{0, 0, 0}, 32, []int{10, 10, 10}, ""},
 		"what is left":              {[]int{20, 0, 0}, 32, []int{20, 6, 6}, ""},
-		"no more than 64":           {[]int{0, 0}, 4096, []int{64, 64}, ""},
+		"no more than 512":          {[]int{0, 0}, 4096, []int{512, 512}, ""},
 		"all of them":               {[]int{16, 16}, 32, []int{16, 16}, ""},
 		"more than all":             {[]int{16, 17}, 32, nil, "more than the 32 places"},
 		"none left for the last":    {[]int{16, 16, 0}, 32, nil, "more than the 32 places"},

@@ -2,75 +2,78 @@ package perspective
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// decodeStrict reads exactly one JSON value into v. It refuses unknown members, members named twice or in other case
-// (encoding/json takes both, so that two readers could understand one signed text differently), and anything behind the
-// value. Errors name the member where they can.
+// decodeStrict reads exactly one JSON value into v. It refuses unknown members, members named twice or in other case or by escapes (so
+// that two readers could not understand one signed text differently), what is not UTF-8, and anything behind the value. Errors name
+// the member where they can.
 func decodeStrict(text []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := jsonv2.Unmarshal(text, v, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return inWords(err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON text")
-	}
-	return checkMembers(text)
+	return plainNames(text)
 }
 
 // inWords says what is wrong with a JSON text.
 func inWords(err error) error {
-	var wrong *json.UnmarshalTypeError
+	var form *jsontext.SyntacticError
+	var meaning *jsonv2.SemanticError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the JSON text ends too early")
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return fmt.Errorf("%s: a JSON %s stands where another type is expected", wrong.Field, wrong.Value)
+	case errors.As(err, &form) && errors.Is(form.Err, jsontext.ErrDuplicateName):
+		return fmt.Errorf("%s: stands twice in one object", form.JSONPointer.LastToken())
+	case errors.As(err, &form) && strings.HasSuffix(form.Err.Error(), " after top-level value"):
+		return errors.New("something follows the JSON text")
+	case errors.As(err, &meaning):
+		return meant(meaning)
 	default:
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		return errors.New(strings.TrimPrefix(err.Error(), "jsontext: "))
 	}
 }
 
-// checkMembers takes a text that is known to be JSON, and refuses members that are named twice in one object or with
-// other characters than those of this protocol's names. It looks at the octets alone: reports are long, and mostly strings.
-func checkMembers(text []byte) error {
-	type level struct {
-		object, key bool     // key: a name is next
-		seen        []string // the names of an object, few enough to look through
+// meant says what is wrong with a value.
+func meant(e *jsonv2.SemanticError) error {
+	where := strings.ReplaceAll(strings.TrimPrefix(string(e.JSONPointer), "/"), "/", ".")
+	kinds := map[jsontext.Kind]string{'n': "null", 't': "bool", 'f': "bool", '"': "string", '0': "number", '{': "object", '[': "array"}
+	switch kind := kinds[e.JSONKind]; {
+	case errors.Is(e.Err, jsonv2.ErrUnknownName):
+		return fmt.Errorf("unknown field %q", e.JSONPointer.LastToken())
+	case e.Err != nil && where != "":
+		return fmt.Errorf("%s: %w", where, e.Err)
+	case e.Err != nil:
+		return e.Err
+	case where == "":
+		return fmt.Errorf("a JSON %s stands where another type is expected", kind)
+	default:
+		return fmt.Errorf("%s: a JSON %s stands where another type is expected", where, kind)
 	}
-	var open []level
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; c {
-		case '{', '[':
-			open = append(open, level{object: c == '{', key: c == '{'})
-		case '}', ']':
-			open = open[:len(open)-1]
-		case ',':
-			top := &open[len(open)-1]
-			top.key = top.object
-		case '"':
-			end := endOfString(text, i+1)
-			if len(open) > 0 && open[len(open)-1].key {
-				top, name := &open[len(open)-1], string(text[i+1:end])
-				if !plainName(name) {
-					return fmt.Errorf("unknown field %q", name)
-				}
-				if slices.Contains(top.seen, name) {
-					return fmt.Errorf("%s: stands twice in one object", name)
-				}
-				top.seen, top.key = append(top.seen, name), false
-			}
-			i = end
+}
+
+// plainNames takes a text that is known to be JSON, and refuses members that are named with other characters than those of this
+// protocol's names. It looks at the octets alone: reports are long, and mostly strings. A string with a colon behind it is a name.
+func plainNames(text []byte) error {
+	for i := 0; ; {
+		start := bytes.IndexByte(text[i:], '"')
+		if start < 0 {
+			return nil
+		}
+		start += i + 1
+		end := endOfString(text, start)
+		for i = end + 1; i < len(text) && (text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r'); {
+			i++
+		}
+		if name := text[start:end]; i < len(text) && text[i] == ':' && !plainName(name) {
+			return fmt.Errorf("unknown field %q", name)
 		}
 	}
-	return nil
 }
 
 // endOfString gives the place of the quotation mark that ends a string of JSON, whose contents begin at i.
@@ -90,11 +93,11 @@ func endOfString(text []byte, i int) int {
 
 // plainName tells whether a member's name consists of lower case letters, digits and underscores, as all names in a probe,
 // a report and a JWS header do.
-func plainName(s string) bool {
-	for _, c := range []byte(s) {
+func plainName(s []byte) bool {
+	for _, c := range s {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
 			return false
 		}
 	}
-	return s != ""
+	return len(s) > 0
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
@@ -83,9 +84,9 @@ func (a *answerTo) WriteHeader(status int)      { a.status = status }
 func BenchmarkFront(b *testing.B) {
 	var result mpic.Result
 	g := &gate{validate: func(context.Context, mpic.Kind, string, va.Request) (mpic.Result, error) { return result, nil }}
-	var clients []Client
+	var clients []front.Client
 	for i := range 10 {
-		clients = append(clients, Client{Name: fmt.Sprintf("ra-%d", i), APIKeySHA256: digestOf([]byte(fmt.Sprint("key ", i)))})
+		clients = append(clients, front.Client{Name: fmt.Sprintf("ra-%d", i), APIKeySHA256: digestOf([]byte(fmt.Sprint("key ", i)))})
 	}
 	s, err := New(Config{Validator: g, Records: g, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), Clients: clients})
 	require.NoError(b, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -42,30 +43,30 @@ func (s *Server) servePermits(w http.ResponseWriter, r *http.Request) bool {
 	case !ok || below && certificate != "certificate":
 		return false
 	case below:
-		s.authenticated(w, r, http.MethodPost, func(w http.ResponseWriter, r *http.Request, m *member) {
+		s.authenticated(w, r, http.MethodPost, func(w http.ResponseWriter, r *http.Request, m *front.Member) {
 			s.postCertificate(w, r, m, id)
 		})
 	default:
-		s.authenticated(w, r, http.MethodGet, func(w http.ResponseWriter, r *http.Request, m *member) { s.getPermit(w, r, m, id) })
+		s.authenticated(w, r, http.MethodGet, func(w http.ResponseWriter, r *http.Request, m *front.Member) { s.getPermit(w, r, m, id) })
 	}
 	return true
 }
 
-func (s *Server) postPermit(w http.ResponseWriter, r *http.Request, client *member) {
+func (s *Server) postPermit(w http.ResponseWriter, r *http.Request, client *front.Member) {
 	req, leave, ok := accept(s, w, r, client, maxLongBody, (*form).permit)
 	if !ok {
 		return
 	}
 	defer leave()
-	p, err := s.permits.Permit(r.Context(), "rest:"+client.name, req.account, req.names)
+	p, err := s.permits.Permit(r.Context(), "rest:"+client.Name, req.account, req.names)
 	if err != nil { // REC-05
-		s.log.ErrorContext(r.Context(), "a permit could not be decided", "client", client.name, "error", err)
-		s.refuse(w, r, client.name, notDone(err))
+		s.log.ErrorContext(r.Context(), "a permit could not be decided", "client", client.Name, "error", err)
+		s.refuse(w, r, client.Name, notDone(err))
 		return
 	}
 	w.Header().Set("Location", permits+"/"+p.ID)
 	if p.Outcome != mpic.OutcomeGranted || p.Token == "" {
-		s.refuse(w, r, client.name, refusedPermit(p))
+		s.refuse(w, r, client.Name, refusedPermit(p))
 		return
 	}
 	s.answer(w, r, http.StatusCreated, p)
@@ -100,11 +101,11 @@ func subproblem(p *va.Problem, name string) Subproblem {
 	return out
 }
 
-func (s *Server) getPermit(w http.ResponseWriter, r *http.Request, client *member, id string) {
+func (s *Server) getPermit(w http.ResponseWriter, r *http.Request, client *front.Member, id string) {
 	p := mpic.Permit{}
 	err := mpic.ErrNoPermit
 	if id != "" && len(id) <= 128 {
-		p, err = s.permits.Find(r.Context(), "rest:"+client.name, id)
+		p, err = s.permits.Find(r.Context(), "rest:"+client.Name, id)
 	}
 	if err != nil {
 		s.refusePermit(w, r, client, err)
@@ -114,13 +115,13 @@ func (s *Server) getPermit(w http.ResponseWriter, r *http.Request, client *membe
 }
 
 // refusePermit maps the errors of what is asked about one permit.
-func (s *Server) refusePermit(w http.ResponseWriter, r *http.Request, client *member, err error) {
+func (s *Server) refusePermit(w http.ResponseWriter, r *http.Request, client *front.Member, err error) {
 	if errors.Is(err, mpic.ErrNoPermit) {
-		s.refuse(w, r, client.name, refusal(http.StatusNotFound, "permit.not-found", "this client has no permit of that identifier"))
+		s.refuse(w, r, client.Name, refusal(http.StatusNotFound, "permit.not-found", "this client has no permit of that identifier"))
 		return
 	}
-	s.log.ErrorContext(r.Context(), "a permit could not be worked on", "client", client.name, "path", r.URL.Path, "error", err)
-	s.refuse(w, r, client.name, notDone(err))
+	s.log.ErrorContext(r.Context(), "a permit could not be worked on", "client", client.Name, "path", r.URL.Path, "error", err)
+	s.refuse(w, r, client.Name, notDone(err))
 }
 
 // LinkedCertificate is a certificate as the API tells it: its record without the octets, which the caller has.
@@ -137,7 +138,7 @@ type LinkedCertificate struct {
 	NotAfter       time.Time `json:"not_after"`
 }
 
-func (s *Server) postCertificate(w http.ResponseWriter, r *http.Request, client *member, id string) {
+func (s *Server) postCertificate(w http.ResponseWriter, r *http.Request, client *front.Member, id string) {
 	der, leave, ok := accept(s, w, r, client, maxLongBody, (*form).certificate)
 	if !ok {
 		return
@@ -145,14 +146,14 @@ func (s *Server) postCertificate(w http.ResponseWriter, r *http.Request, client 
 	defer leave()
 	c, err := mpic.CertificateRecord{}, mpic.ErrNoPermit
 	if id != "" && len(id) <= 128 {
-		c, err = s.permits.Certificate(r.Context(), "rest:"+client.name, id, der)
+		c, err = s.permits.Certificate(r.Context(), "rest:"+client.Name, id, der)
 	}
 	if err != nil {
 		s.refusePermit(w, r, client, err)
 		return
 	}
 	if c.Outcome != mpic.OutcomeLinked {
-		s.refuse(w, r, client.name, refusedCertificate(c))
+		s.refuse(w, r, client.Name, refusedCertificate(c))
 		return
 	}
 	s.answer(w, r, http.StatusCreated, LinkedCertificate{Permit: c.Permit, Outcome: c.Outcome, Linked: c.Linked, SHA256: c.SHA256,

@@ -267,10 +267,11 @@ func TestPermitsTakeAPlaceAndAreThereOnlyWhenConfigured(t *testing.T) {
 	var s *Server
 	f = newFixture(t, &gate{}, func(c *Config) { c.Permits, c.MaxInFlight = o, 1 })
 	s = f.server.Config.Handler.(*Server)
-	s.slots <- struct{}{}
+	leave, no := s.clients.Place()
+	require.Nil(t, no)
 	requireProblem(t, f.send(permits, askFor("a.com")), 503, "gate.overload")
 	requireProblem(t, f.send(permits+"/P/certificate", object{"certificate": pemOf("x")}), 503, "gate.overload")
-	<-s.slots
+	leave()
 	require.Empty(t, o.asked)
 	require.Equal(t, 201, f.send(permits, askFor("a.com")).StatusCode)
 	require.Contains(t, f.send("/v2", "").body["detail"], permits)

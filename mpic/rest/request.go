@@ -1,18 +1,13 @@
 package rest
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -34,27 +29,13 @@ var settled = []string{"issuers", "issuer", "caa_domains", "quorum", "quorum_cou
 // token must be like is the coordinator's to judge, so that such a refusal is on record.
 func decodeForm[T any](body []byte, take func(*form, map[string]any) T) (out T, problem *Problem) {
 	var none T
-	if !utf8.Valid(body) {
-		return none, refusal(http.StatusBadRequest, "request.json", "the body is not UTF-8")
-	}
-	f := &form{}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	value, err := f.read(d, nil)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something follows the JSON object")
-		}
-	}
+	top, twice, err := front.Object[map[string]any](body, maxDepth)
 	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("the JSON text is empty or ends too early")
-		}
 		return none, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object: "+err.Error())
 	}
-	top, ok := value.(map[string]any)
-	if !ok {
-		return none, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object")
+	f := &form{}
+	for _, pointer := range twice {
+		f.wrong(pointer, "request.duplicate", "the member stands twice")
 	}
 	out = take(f, top)
 	if len(f.errs) > 0 {
@@ -71,75 +52,6 @@ type form struct{ errs []FieldError }
 
 func (f *form) wrong(pointer, code, format string, args ...any) {
 	f.errs = append(f.errs, FieldError{Pointer: pointer, Code: code, Detail: fmt.Sprintf(format, args...)})
-}
-
-// place is where a value stands in the request; nil for the whole of it.
-type place struct {
-	in *place
-	// name is that of a member, or the number of an item.
-	name  string
-	depth int
-}
-
-func (p *place) at(name string) *place {
-	if p == nil {
-		return &place{name: name, depth: 1}
-	}
-	return &place{in: p, name: name, depth: p.depth + 1}
-}
-
-// pointer names it by RFC 6901.
-func (p *place) pointer() string {
-	if p == nil {
-		return ""
-	}
-	return p.in.pointer() + "/" + escape(p.name)
-}
-
-// read gives one JSON value. encoding/json would take the last of two members of one name, so this takes objects apart.
-func (f *form) read(d *json.Decoder, here *place) (any, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	delim, ok := t.(json.Delim)
-	if !ok {
-		return t, nil
-	}
-	if here != nil && here.depth == maxDepth {
-		return nil, fmt.Errorf("values nest deeper than %d levels", maxDepth)
-	}
-	if delim == '[' {
-		list := []any{}
-		for d.More() {
-			v, err := f.read(d, here.at(strconv.Itoa(len(list))))
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err = d.Token()
-		return list, err
-	}
-	object := make(map[string]any, 8) // as many as a request has
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := key.(string) // the decoder takes nothing else in its place
-		at := here.at(name)
-		v, err := f.read(d, at)
-		if err != nil {
-			return nil, err
-		}
-		if _, twice := object[name]; twice {
-			f.wrong(at.pointer(), "request.duplicate", "the member stands twice")
-		}
-		object[name] = v
-	}
-	_, err = d.Token()
-	return object, err
 }
 
 func (f *form) request(top map[string]any) va.Request {
@@ -188,7 +100,7 @@ func (f *form) only(object map[string]any, pointer string, known ...string) {
 	}
 	slices.Sort(unknown)
 	for _, name := range unknown {
-		at := pointer + "/" + escape(name)
+		at := pointer + front.Pointer(name)
 		if slices.Contains(settled, name) {
 			f.wrong(at, "request.settled", "this is settled by the gate's configuration and the rules of the day; a request cannot ask for it")
 			continue
@@ -210,14 +122,4 @@ func (f *form) text(object map[string]any, pointer, name string) string {
 		f.wrong(pointer+"/"+name, "request.missing", "the text is empty")
 	}
 	return s
-}
-
-var escapes = strings.NewReplacer("~", "~0", "/", "~1")
-
-// escape makes a name part of a JSON pointer (RFC 6901 section 3); very long ones are cut.
-func escape(name string) string {
-	if len(name) > 64 {
-		name = strings.ToValidUTF8(name[:64], "") + "..."
-	}
-	return escapes.Replace(name)
 }

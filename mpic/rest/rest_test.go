@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -26,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -102,7 +104,7 @@ type fixture struct {
 func newFixture(t *testing.T, g *gate, change func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, gate: g, cert: clientCertificate(t)}
-	c := Config{Validator: g, Records: g, Logger: slog.New(slog.DiscardHandler), Clients: []Client{
+	c := Config{Validator: g, Records: g, Logger: slog.New(slog.DiscardHandler), Clients: []front.Client{
 		{Name: "ra-1", APIKeySHA256: digestOf([]byte(keyOne)), CertificateKey: digestOf(f.cert.Leaf.RawSubjectPublicKeyInfo), InFlight: 1},
 		{Name: "ra-2", APIKeySHA256: digestOf([]byte(keyTwo))},
 	}}
@@ -398,6 +400,7 @@ func TestREC_05_NoRecordNoAnswer(t *testing.T) {
 		"record":     {errors.Join(mpic.ErrRecord, inner), 503, "record.unwritten", "5"},
 		"audit log":  {errors.Join(mpic.ErrAuditLog, inner), 503, "audit.unwritten", "5"},
 		"closed":     {mpic.ErrClosed, 503, "gate.closing", "5"},
+		"busy":       {fmt.Errorf("%w: %w", mpic.ErrBusy, inner), 503, "gate.overload", "2"},
 		"shadow":     {mpic.ErrShadow, 503, "gate.shadow", ""},
 		"request":    {mpic.ErrRequest, 400, "request.invalid", ""},
 		"went away":  {context.Canceled, 503, "gate.overload", "2"},
@@ -501,18 +504,18 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"no validator":  {func(c *Config) { c.Validator = nil }, "no validator"},
 		"no records":    {func(c *Config) { c.Records = nil }, "no records"},
 		"no logger":     {func(c *Config) { c.Logger = nil }, "no logger"},
-		"in flight":     {func(c *Config) { c.MaxInFlight = -1 }, "-1 validations"},
+		"in flight":     {func(c *Config) { c.MaxInFlight = -1 }, "-1 requests"},
 		"no client":     {func(c *Config) { c.Clients = nil }, "nobody could ask"},
 		"no name":       {func(c *Config) { c.Clients[0].Name = "" }, "its name is no name"},
-		"same name":     {func(c *Config) { c.Clients = append(c.Clients, Client{Name: "a", APIKeySHA256: digestOf(nil)}) }, "another's"},
-		"same key":      {func(c *Config) { c.Clients = append(c.Clients, Client{Name: "b", APIKeySHA256: sum}) }, "another's"},
-		"no key":        {func(c *Config) { c.Clients[0].APIKeySHA256 = "" }, "neither"},
+		"same name":     {func(c *Config) { c.Clients = append(c.Clients, front.Client{Name: "a", APIKeySHA256: digestOf(nil)}) }, "another's"},
+		"same key":      {func(c *Config) { c.Clients = append(c.Clients, front.Client{Name: "b", APIKeySHA256: sum}) }, "another's"},
+		"no key":        {func(c *Config) { c.Clients[0].APIKeySHA256 = "" }, "no key to show who it is"},
 		"no digest":     {func(c *Config) { c.Clients[0].APIKeySHA256 = keyOne }, "no SHA-256"},
-		"no places":     {func(c *Config) { c.Clients[0].InFlight = -1 }, "-1 validations"},
+		"no places":     {func(c *Config) { c.Clients[0].InFlight = -1 }, "-1 requests"},
 		"no pin digest": {func(c *Config) { c.Clients[0].CertificateKey = "abcd" }, "no SHA-256"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := Config{Validator: g, Records: g, Logger: slog.New(slog.DiscardHandler), Clients: []Client{{Name: "a", APIKeySHA256: sum}}}
+			config := Config{Validator: g, Records: g, Logger: slog.New(slog.DiscardHandler), Clients: []front.Client{{Name: "a", APIKeySHA256: sum}}}
 			c.change(&config)
 			_, err := New(config)
 			require.ErrorContains(t, err, c.want)

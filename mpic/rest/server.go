@@ -11,13 +11,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
 )
 
@@ -54,16 +54,13 @@ type Record struct {
 type Config struct {
 	Validator Validator
 	Records   Records
-	Clients   []Client
+	Clients   []front.Client
 	// Permits makes permits. Without it their paths are not there.
 	Permits Permits
-	// MaxInFlight is how many validations run at a time over all clients; 0 means 256. What is more gets status 503.
+	// MaxInFlight is how many validations run or wait for their turn at a time over all clients; 0 means 256. What is more gets status 503.
 	MaxInFlight int
 	Logger      *slog.Logger
 }
-
-// bodyTimeout is how long a request's body may take to arrive.
-const bodyTimeout = 10 * time.Second
 
 // validations is the path of the collection, checkpoint that of the log's newest checkpoint.
 const (
@@ -76,8 +73,7 @@ type Server struct {
 	validator Validator
 	records   Records
 	permits   Permits
-	clients   []*member
-	slots     chan struct{}
+	clients   *front.Clients
 	log       *slog.Logger
 }
 
@@ -89,15 +85,15 @@ func New(c Config) (*Server, error) {
 	case c.Logger == nil:
 		return nil, errors.New("rest: there is no logger")
 	case c.MaxInFlight < 0:
-		return nil, fmt.Errorf("rest: %d validations in flight", c.MaxInFlight)
+		return nil, fmt.Errorf("rest: %d requests in flight", c.MaxInFlight)
 	case c.MaxInFlight == 0:
 		c.MaxInFlight = mpic.DefaultMaxInFlight
 	}
-	clients, err := newMembers(c.Clients)
+	clients, err := front.NewClients(c.Clients, c.MaxInFlight)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rest: %w", err)
 	}
-	return &Server{validator: c.Validator, records: c.Records, permits: c.Permits, clients: clients, slots: make(chan struct{}, c.MaxInFlight), log: c.Logger}, nil
+	return &Server{validator: c.Validator, records: c.Records, permits: c.Permits, clients: clients, log: c.Logger}, nil
 }
 
 // TLSConfig shows a certificate, and asks clients for theirs without requiring one: some have an API key. A certificate
@@ -185,7 +181,7 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 }
 
 // authenticated finds out who asks before it looks at anything else of the request.
-func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method string, serve func(http.ResponseWriter, *http.Request, *member)) {
+func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method string, serve func(http.ResponseWriter, *http.Request, *front.Member)) {
 	client, problem := s.authenticate(r)
 	switch {
 	case problem != nil:
@@ -193,29 +189,29 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method st
 	case r.Method != method:
 		p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes "+method)
 		p.allow = method
-		s.refuse(w, r, client.name, p)
+		s.refuse(w, r, client.Name, p)
 	default:
 		serve(w, r, client)
 	}
 }
 
-func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
+func (s *Server) post(w http.ResponseWriter, r *http.Request, client *front.Member) {
 	req, leave, ok := accept(s, w, r, client, maxBody, (*form).request)
 	if !ok {
 		return
 	}
 	defer leave()
-	result, err := s.validator.Validate(r.Context(), mpic.Issuance, "rest:"+client.name, req)
+	result, err := s.validator.Validate(r.Context(), mpic.Issuance, "rest:"+client.Name, req)
 	if err != nil { // REC-05: whatever was seen, the answer is no
-		s.log.ErrorContext(r.Context(), "a validation could not be carried out", "client", client.name, "identifier", req.Identifier, "error", err)
-		s.refuse(w, r, client.name, notDone(err))
+		s.log.ErrorContext(r.Context(), "a validation could not be carried out", "client", client.Name, "identifier", req.Identifier, "error", err)
+		s.refuse(w, r, client.Name, notDone(err))
 		return
 	}
 	d := result.Decision.Recorded()
 	record := Record{Number: result.Number, Evidence: result.Evidence, Decision: &d}
 	w.Header().Set("Location", validations+"/"+result.Evidence.Attempt.ID())
 	if !result.Decision.Granted() { // whoever is refused wants to know what was found
-		s.refuse(w, r, client.name, refused(describe(record)))
+		s.refuse(w, r, client.Name, refused(describe(record)))
 		return
 	}
 	s.answer(w, r, http.StatusCreated, summarize(record))
@@ -223,64 +219,40 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, client *member) {
 
 // accept reads a request and takes a place for it; otherwise it has answered. leave is to be called at the end.
 func accept[T any](
-	s *Server, w http.ResponseWriter, r *http.Request, client *member, most int64, take func(*form, map[string]any) T,
+	s *Server, w http.ResponseWriter, r *http.Request, client *front.Member, most int64, take func(*form, map[string]any) T,
 ) (req T, leave func(), ok bool) {
-	body, problem := s.readBody(w, r, most)
+	body, problem := readBody(w, r, most)
 	if problem == nil {
 		req, problem = decodeForm(body, take)
 	}
 	if problem == nil {
-		leave, problem = s.enter(client)
+		var full *front.Refusal
+		if leave, full = s.clients.Enter(client); full != nil {
+			problem = unread(full)
+		}
 	}
 	if problem != nil {
-		s.refuse(w, r, client.name, problem)
+		s.refuse(w, r, client.Name, problem)
 		return req, nil, false
 	}
 	return req, leave, true
 }
 
 // readBody reads the body, within its size and its time.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, *Problem) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-type", "the body is sent as application/json")
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, *Problem) {
+	no := front.Described(r)
+	var body []byte
+	if no == nil {
+		body, no = front.Body(w, r, most, front.BodyTime)
 	}
-	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return nil, refusal(http.StatusUnsupportedMediaType, "request.content-encoding", "the body is sent without encoding")
-	}
-	deadline := http.NewResponseController(w)
-	if err := deadline.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
-	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, refusal(http.StatusRequestEntityTooLarge, "request.too-large", fmt.Sprintf("a request has at most %d bytes", most))
-		}
-		return nil, refusal(http.StatusBadRequest, "request.body", "the body did not arrive in full within "+bodyTimeout.String())
-	}
-	if err := deadline.SetReadDeadline(time.Time{}); err != nil { // the validation takes longer than the body may
-		s.log.DebugContext(r.Context(), "no read deadline", "error", err)
+	if no != nil {
+		return nil, unread(no)
 	}
 	return body, nil
 }
 
-// enter takes a place for the client and one of all. Nobody waits: a queue would only hide the load.
-func (s *Server) enter(client *member) (leave func(), problem *Problem) {
-	select {
-	case client.slots <- struct{}{}:
-	default:
-		return nil, overload(http.StatusTooManyRequests, "client.overload",
-			fmt.Sprintf("%d validations of this client are in flight, which is its share", cap(client.slots)), 1)
-	}
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		<-client.slots
-		return nil, overload(http.StatusServiceUnavailable, "gate.overload", fmt.Sprintf("%d validations are in flight", cap(s.slots)), 2)
-	}
-	return func() { <-s.slots; <-client.slots }, nil
-}
+// unread is what package front says, in this front's form.
+func unread(r *front.Refusal) *Problem { return overload(r.Status, r.Code, r.Detail, r.RetryAfter) }
 
 // notDone maps the coordinator's errors. Internals stay in the log.
 func notDone(err error) *Problem {
@@ -291,6 +263,8 @@ func notDone(err error) *Problem {
 		return overload(http.StatusServiceUnavailable, "audit.unwritten", "the audit line could not be written, so the answer is no; the record stands", 5)
 	case errors.Is(err, mpic.ErrUnread):
 		return overload(http.StatusServiceUnavailable, "record.unreadable", "the records could not be read, so the answer is no", 5)
+	case errors.Is(err, mpic.ErrBusy):
+		return overload(http.StatusServiceUnavailable, "gate.overload", "as many validations as may be are under way or wait for their turn", 2)
 	case errors.Is(err, mpic.ErrClosed):
 		return overload(http.StatusServiceUnavailable, "gate.closing", "the gate is shutting down", 5)
 	case errors.Is(err, mpic.ErrShadow):
@@ -317,22 +291,22 @@ func refused(v *Validation) *Problem {
 }
 
 // get shows a client its own record. Another's is not there: that it exists is nobody else's business.
-func (s *Server) get(w http.ResponseWriter, r *http.Request, client *member) {
+func (s *Server) get(w http.ResponseWriter, r *http.Request, client *front.Member) {
 	key := strings.TrimPrefix(r.URL.Path, validations+"/")
 	missing := refusal(http.StatusNotFound, "record.not-found", "this client has no validation of that identifier or number")
 	if key == "" || len(key) > 128 {
-		s.refuse(w, r, client.name, missing)
+		s.refuse(w, r, client.Name, missing)
 		return
 	}
 	record, err := s.records.Record(r.Context(), key)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		s.refuse(w, r, client.name, missing)
+		s.refuse(w, r, client.Name, missing)
 	case err != nil:
-		s.log.ErrorContext(r.Context(), "a record could not be read", "client", client.name, "key", key, "error", err)
-		s.refuse(w, r, client.name, overload(http.StatusServiceUnavailable, "record.unreadable", "the record could not be read", 5))
-	case record.Evidence.Attempt.Caller != "rest:"+client.name:
-		s.refuse(w, r, client.name, missing)
+		s.log.ErrorContext(r.Context(), "a record could not be read", "client", client.Name, "key", key, "error", err)
+		s.refuse(w, r, client.Name, overload(http.StatusServiceUnavailable, "record.unreadable", "the record could not be read", 5))
+	case record.Evidence.Attempt.Caller != "rest:"+client.Name:
+		s.refuse(w, r, client.Name, missing)
 	default:
 		s.answer(w, r, http.StatusOK, describe(record))
 	}

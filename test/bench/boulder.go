@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/quorate/quorate/test/child"
@@ -208,11 +209,15 @@ type order struct {
 	Names                           []string
 	InFlight, Most                  int
 	Limit                           time.Duration
+	Rate                            float64
 	RegID                           int64
 }
 
-func (b *boulder) drive(_ context.Context, l load) (times, error) {
-	o := order{Method: l.Method, Token: token, KeyAuthorization: keyAuthorization, InFlight: l.InFlight, Most: l.Most, Limit: l.Limit, RegID: accountNumber}
+func (b *boulder) drive(ctx context.Context, l load) (times, error) {
+	// The process reads nothing while it works: when nobody waits for it any more, it ends.
+	client := b.client.PID()
+	defer context.AfterFunc(ctx, func() { _ = syscall.Kill(client, syscall.SIGKILL) })()
+	o := order{Method: l.Method, Token: token, KeyAuthorization: keyAuthorization, InFlight: l.InFlight, Most: l.Most, Limit: l.Limit, Rate: l.Rate, RegID: accountNumber}
 	for i := range l.Zones {
 		o.Names = append(o.Names, zone(i))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -28,33 +27,43 @@ func (c cell) each() float64 { return float64(len(c.times.Took)) / c.times.All.S
 
 func (c cell) cpuSum() float64 { return c.cpu[0] + c.cpu[1] + c.cpu[2] + c.cpu[3] }
 
-// measure fills all cells. The same cell is measured of each system before the next.
-func (b *bench) measure(ctx context.Context, far bool, methods string) error {
+// measure fills all cells. The same cell is measured of each system before the next. What fails is left out, and told.
+func (b *bench) measure(ctx context.Context, far bool, methods string) {
+	counts, _ := numbers(b.InFlight) // checked before
 	for method := range strings.SplitSeq(methods, ",") {
 		for cache := range strings.SplitSeq(b.Caches, ",") {
-			for n, text := range strings.Split(b.InFlight, ",") {
-				inFlight, err := strconv.Atoi(text)
-				if err != nil {
-					return err
-				}
+			for n, inFlight := range counts {
 				for _, s := range b.systems {
+					c, err := cell{system: s.name(), method: method, cache: cache, inFlight: inFlight, far: far}, error(nil)
 					if cache == "warm" && n == 0 {
-						if err := b.warm(ctx, s, method); err != nil {
-							return fmt.Errorf("%s, %s, first pass: %w", s.name(), method, err)
-						}
+						err = b.warm(ctx, s, method)
 					}
-					c, err := b.tried(ctx, s, cell{system: s.name(), method: method, cache: cache, inFlight: inFlight, far: far})
+					if err == nil {
+						c, err = b.tried(ctx, s, c)
+					}
+					if ctx.Err() != nil {
+						return
+					}
 					if err != nil {
-						return fmt.Errorf("%s, %s, %s, %d in flight: %w", s.name(), method, cache, inFlight, err)
+						progress("%v: %v", c, err)
+						b.failures = append(b.failures, failure{"bench", fmt.Sprintf("%v: %v", c, err)})
+						continue
 					}
-					progress("%-18s %-11s %s far=%-5v c=%-3d %6.0f/s p50 %6.1f p99 %6.1f ms, CPU %.1f s/1000 %.1f, %.0f MiB, %.1f queries, %.0f mallocs", c.system, c.method,
-						c.cache, c.far, c.inFlight, c.each(), c.times.at(50), c.times.at(99), c.cpuSum(), c.cpu, c.memory, c.queries, c.mallocs)
+					progress("%v: %6.0f/s p50 %6.1f p99 %6.1f ms, CPU %.1f s/1000 %.1f, %.0f MiB, %.1f queries, %.0f mallocs", c, c.each(), c.times.at(50), c.times.at(99),
+						c.cpuSum(), c.cpu, c.memory, c.queries, c.mallocs)
 					b.cells = append(b.cells, c)
 				}
 			}
 		}
 	}
-	return nil
+}
+
+func (c cell) String() string {
+	far := ""
+	if c.far {
+		far = ", far"
+	}
+	return fmt.Sprintf("%-17s %s %s, %3d in flight%s", c.system, c.method, c.cache, c.inFlight, far)
 }
 
 // warm has each name validated once.
@@ -70,7 +79,7 @@ func (b *bench) warm(ctx context.Context, s system, method string) error {
 func (b *bench) tried(ctx context.Context, s system, c cell) (cell, error) {
 	got, err := b.one(ctx, s, c)
 	if errors.Is(err, errFailed) && ctx.Err() == nil {
-		progress("%s, %s, %s, %d in flight, once more: %v", s.name(), c.method, c.cache, c.inFlight, err)
+		progress("%v, once more: %v", c, err)
 		got, err = b.one(ctx, s, c)
 	}
 	return got, err

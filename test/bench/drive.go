@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,54 +20,138 @@ type load struct {
 	// Limit is how long new validations are begun; Most, if not 0, is how many at most.
 	Limit time.Duration
 	Most  int
+	// Rate, if not 0, is how many are begun in a second whether or not earlier ones have been answered, but for those that would
+	// find InFlight of them unanswered: these are not begun.
+	Rate float64
 }
 
-// times are how long validations took, in order, and how long all of them together. Those that failed are only counted.
+// times are how long validations took, in order, and how long all of them together.
 type times struct {
-	Took   []time.Duration
-	All    time.Duration
+	Took []time.Duration
+	All  time.Duration
+	// Failed were not granted: No is how long each of them took, in order, and Codes how many there were of each kind.
 	Failed int
+	No     []time.Duration
+	Codes  map[string]int
 	Why    string // of one that failed
+	// Unbegun is how many a Rate would have had more.
+	Unbegun int
 }
 
-// run keeps InFlight validations in flight; do carries out the i-th.
-func (l load) run(do func(i int) error) (times, error) {
-	var next atomic.Int64
-	var mu sync.Mutex
-	var all times
-	var workers sync.WaitGroup
+// coded is an answer that is no grant: its kind, in a few words, and all of it.
+type coded struct {
+	code, text string
+}
+
+func (c coded) Error() string { return c.code + ": " + c.text }
+
+// run keeps InFlight validations in flight, or begins them at a Rate; do carries out the i-th. With ctx it ends, once those in flight have.
+func (l load) run(ctx context.Context, do func(i int) error) (times, error) {
+	t := tally{times: times{Codes: map[string]int{}}}
 	began := time.Now()
+	if l.Rate > 0 {
+		l.open(ctx, &t, began, do)
+	} else {
+		l.closed(ctx, &t, began, do)
+	}
+	t.All = time.Since(began)
+	slices.Sort(t.Took)
+	slices.Sort(t.No)
+	return t.times, ctx.Err()
+}
+
+func (l load) closed(ctx context.Context, t *tally, began time.Time, do func(i int) error) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
 	for range l.InFlight {
 		workers.Go(func() {
-			for time.Since(began) < l.Limit {
+			for time.Since(began) < l.Limit && ctx.Err() == nil {
 				i := int(next.Add(1) - 1)
 				if l.Most > 0 && i >= l.Most {
 					return
 				}
-				asked := time.Now()
-				err := do(i)
-				took := time.Since(asked)
-				mu.Lock()
-				if err != nil {
-					all.Failed, all.Why = all.Failed+1, err.Error()
-				} else {
-					all.Took = append(all.Took, took)
-				}
-				mu.Unlock()
+				t.add(i, do)
 			}
 		})
 	}
 	workers.Wait()
-	all.All = time.Since(began)
-	slices.Sort(all.Took)
-	return all, nil
 }
 
-func (t times) at(percent int) float64 {
-	if len(t.Took) == 0 {
+func (l load) open(ctx context.Context, t *tally, began time.Time, do func(i int) error) {
+	places := make(chan struct{}, l.InFlight)
+	var workers sync.WaitGroup
+	for i := 0; l.Most == 0 || i < l.Most; i++ {
+		due := time.Duration(float64(i) / l.Rate * float64(time.Second))
+		if due >= l.Limit {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(due - time.Since(began)):
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		select {
+		case places <- struct{}{}:
+			workers.Go(func() {
+				defer func() { <-places }()
+				t.add(i, do)
+			})
+		default:
+			t.Unbegun++
+		}
+	}
+	workers.Wait()
+}
+
+// tally gathers times. Unbegun is not for mu.
+type tally struct {
+	mu sync.Mutex
+	times
+}
+
+func (t *tally) add(i int, do func(i int) error) {
+	asked := time.Now()
+	err := do(i)
+	took := time.Since(asked)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		t.Took = append(t.Took, took)
+		return
+	}
+	code := "no answer"
+	if c, ok := errors.AsType[coded](err); ok {
+		code = c.code
+	}
+	t.Failed, t.Why, t.No = t.Failed+1, err.Error(), append(t.No, took)
+	t.Codes[code]++
+}
+
+func (t times) at(percent int) float64 { return percentile(t.Took, percent) }
+
+// percentile is one of what is in order, in milliseconds.
+func percentile(took []time.Duration, percent int) float64 {
+	if len(took) == 0 {
 		return 0
 	}
-	return float64(t.Took[len(t.Took)*percent/100]) / float64(time.Millisecond)
+	return float64(took[len(took)*percent/100]) / float64(time.Millisecond)
+}
+
+// codes tells how many of which kind, the most frequent first, and no more than four.
+func (t times) codes() string {
+	kinds := slices.SortedFunc(maps.Keys(t.Codes), func(a, b string) int {
+		if d := t.Codes[b] - t.Codes[a]; d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	var out []string
+	for _, k := range kinds[:min(len(kinds), 4)] {
+		out = append(out, fmt.Sprintf("%d %s", t.Codes[k], k))
+	}
+	return strings.Join(out, "; ")
 }
 
 var errFailed = errors.New("too much failed")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,31 +14,8 @@ import (
 
 	"github.com/quorate/quorate/test/child"
 	"github.com/quorate/quorate/test/delay"
-	"github.com/quorate/quorate/test/document"
 	"github.com/quorate/quorate/test/world"
 )
-
-// hand runs this program inside of the namespace, and puts what it writes where it belongs.
-func (s settings) hand(cmd *exec.Cmd) error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	cmd.Stdin = strings.NewReader(string(text))
-	var out strings.Builder
-	cmd.Stdout = &out
-	if err := cmd.Run(); err != nil {
-		if world.NoNamespace(err) {
-			return fmt.Errorf("a network namespace is needed, for which one must be root: %w", err)
-		}
-		return fmt.Errorf("%w\n%s", err, tail(out.String()))
-	}
-	if s.Write == "" {
-		_, err = os.Stdout.WriteString(out.String())
-		return err
-	}
-	return document.Replace(s.Write, "bench", out.String())
-}
 
 // processes are those that work for one system.
 type processes struct {
@@ -53,8 +29,10 @@ type system interface {
 	name() string
 	// empty empties the memories of its resolvers.
 	empty() error
-	// move puts the remotes behind addresses of other processes' choice.
+	// move gives the remotes the addresses that far gives for their own, and starts anew whoever asks them.
 	move(far func(i int, at string) (string, error)) error
+	// remote is where the remote i listens.
+	remote(i int) string
 	pids() processes
 	drive(ctx context.Context, l load) (times, error)
 	stop() error
@@ -63,24 +41,32 @@ type system interface {
 // bench is one run.
 type bench struct {
 	settings
-	stage   *stage
-	systems []system
-	far     *child.Child
-	cells   []cell
-	lookups []lookup
-	report  io.Writer
+	stage    *stage
+	systems  []system
+	far      *child.Child
+	cells    []cell
+	lookups  []lookup
+	flows    []flow
+	troubled []troubled
+	grown    []grown
+	loads    []overload
+	samples  []sample
+	soaked   times
+	failures []failure
+	took     map[string]time.Duration // by section
+	before   string                   // the load average
+	report   io.Writer
 }
 
 // inside measures, in the namespace.
-func inside(ctx context.Context, in io.Reader) (err error) {
-	b := &bench{report: os.Stdout}
+func inside(ctx context.Context, in io.Reader, out io.Writer) (err error) {
+	b := &bench{before: loadAverage(), took: map[string]time.Duration{}}
 	if err := json.NewDecoder(in).Decode(&b.settings); err != nil {
 		return err
 	}
 	if err := world.Settle(addresses()...); err != nil {
 		return err
 	}
-	began, before := time.Now(), loadAverage()
 	progress("signing %d zones", b.Zones)
 	if b.stage, err = newStage(b.settings); err != nil {
 		return err
@@ -92,23 +78,24 @@ func inside(ctx context.Context, in io.Reader) (err error) {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	if err := b.measure(ctx, false, b.Methods); err != nil {
+	sections := b.all(ctx)
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if b.Far {
-		if err := b.goFar(); err != nil {
-			return err
-		}
-		if err := b.measure(ctx, true, "dns-01"); err != nil {
-			return err
-		}
+	return json.NewEncoder(out).Encode(sections)
+}
+
+func (b *bench) measureNear(ctx context.Context) error {
+	b.measure(ctx, false, b.Methods)
+	return nil
+}
+
+func (b *bench) measureFar(ctx context.Context) error {
+	if err := b.goFar(); err != nil {
+		return err
 	}
-	if b.Lookups {
-		if err := b.measureLookups(ctx); err != nil {
-			return err
-		}
-	}
-	return b.write(before, time.Since(began))
+	b.measure(ctx, true, "dns-01")
+	return nil
 }
 
 func near(_ int, at string) (string, error) { return at, nil }
@@ -123,7 +110,7 @@ func (b *bench) start(ctx context.Context) error {
 			continue
 		}
 		progress("starting %s", s.title)
-		o, err := newOurs(ctx, b.stage, number, s.title, s.journal, near)
+		o, err := newOurs(ctx, b.stage, number, s.title, s.journal)
 		if err != nil {
 			return err
 		}
@@ -160,20 +147,23 @@ var trips = []time.Duration{20 * time.Millisecond, 60 * time.Millisecond, 90 * t
 
 // goFar puts each system's remotes behind ways of 20 to 200 ms.
 func (b *bench) goFar() error {
-	var err error
-	if b.far, err = child.Spawn("far", []string{}, nil); err != nil {
-		return err
-	}
 	for _, s := range b.systems {
-		if err := s.move(func(i int, at string) (string, error) {
-			var addr string
-			err := b.far.Ask([]string{at, trips[i-1].String()}, &addr)
-			return addr, err
-		}); err != nil {
+		if err := s.move(func(i int, at string) (string, error) { return b.behind(at, trips[i-1]) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// behind gives an address behind which another one is that far away.
+func (b *bench) behind(at string, trip time.Duration) (addr string, err error) {
+	if b.far == nil {
+		if b.far, err = child.Spawn("far", []string{}, nil); err != nil {
+			return "", err
+		}
+	}
+	err = b.far.Ask([]string{at, trip.String()}, &addr)
+	return addr, err
 }
 
 // beFar is the process that delays: each command is a target and a round trip, its answer the address in front of it.

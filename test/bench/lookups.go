@@ -76,7 +76,7 @@ func (b *bench) measureLookups(ctx context.Context) (err error) {
 			if err != nil {
 				return err
 			}
-			if l.times[i], err = b.ask(s.at, inFlight); err != nil {
+			if l.times[i], err = b.ask(ctx, s.at, inFlight); err != nil {
 				return err
 			}
 			after, err := cpu([]int{s.pid})
@@ -95,7 +95,7 @@ func (b *bench) measureLookups(ctx context.Context) (err error) {
 }
 
 // ask looks up the CAA records of each zone once, each of which must be proven.
-func (b *bench) ask(at string, inFlight int) (times, error) {
+func (b *bench) ask(ctx context.Context, at string, inFlight int) (times, error) {
 	sockets := make(chan net.Conn, inFlight)
 	for range inFlight {
 		c, err := net.Dial("udp", at)
@@ -106,7 +106,7 @@ func (b *bench) ask(at string, inFlight int) (times, error) {
 		sockets <- c
 	}
 	client := dns.Client{Timeout: 10 * time.Second, UDPSize: 4096}
-	return load{InFlight: inFlight, Limit: time.Minute, Most: b.Zones}.run(func(i int) error {
+	return load{InFlight: inFlight, Limit: time.Minute, Most: b.Zones}.run(ctx, func(i int) error {
 		c := <-sockets
 		defer func() { sockets <- c }()
 		m := new(dns.Msg).SetQuestion(zone(i)+".", dns.TypeCAA)

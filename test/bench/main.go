@@ -10,8 +10,12 @@
 //     SQLite and once with Postgres. Each record is durable and in the log before the answer;
 //   - Boulder: boulder-va and five remoteva, each a process with an Unbound of its own, which it asks over DNS over HTTPS. They keep no records.
 //
+// Beside whole validations (the parts near, far and lookups) it measures what comes of slow and dead remotes, of name servers that are silent and
+// of lost packets (failing), what goes over the wire (upstream), what more records and more remotes cost (growth), more load than can be
+// borne (above), and memory over time (soak). Each can be run alone: -parts.
+//
 // Quorate is asked over its REST front, Boulder over gRPC: DoDCV and then DoCAA, as Boulder's RA does. The processes that ask, the world's and
-// those that delay are not counted. It needs root (network namespaces, port 53) and Debian's nsd, unbound and postgresql.
+// those that delay are not counted. It needs root (network namespaces, port 53) and Debian's nsd, unbound, postgresql and nftables.
 package main
 
 import (
@@ -38,8 +42,10 @@ type settings struct {
 	Methods  string
 	InFlight string
 	Caches   string
-	Far      bool
-	Lookups  bool
+	Parts    string
+	Records  string
+	Remotes  string
+	Soak     time.Duration
 	Profile  string
 	Write    string
 	// Dir, Postgres, PostgresPID and Revision are found by the process outside of the namespace.
@@ -58,11 +64,17 @@ func main() {
 	flag.StringVar(&s.Methods, "methods", "dns-01,http-01,tls-alpn-01", "by which methods")
 	flag.StringVar(&s.InFlight, "inflight", "1,16,128", "how many validations are in flight")
 	flag.StringVar(&s.Caches, "caches", "warm,cold", "what the resolvers remember")
-	flag.BoolVar(&s.Far, "far", true, "measure with remotes that are 20 to 200 ms away, too")
-	flag.BoolVar(&s.Lookups, "lookups", true, "measure Quorate's resolver beside Unbound, too")
+	flag.StringVar(&s.Parts, "parts", "near,upstream,failing,growth,above,soak,far,lookups", "what is measured")
+	flag.StringVar(&s.Records, "records", "1000,10000,100000", "growth: with how many records in store, in rising order")
+	flag.StringVar(&s.Remotes, "remotes", "5,10,20", "growth: with how many remotes, at most 20")
+	flag.DurationVar(&s.Soak, "soak", 2*time.Minute, "soak: for how long")
 	flag.StringVar(&s.Profile, "profile", "", "write CPU profiles of gate and a remote to this directory, and nothing else")
 	flag.StringVar(&s.Write, "write", "", "the document whose part is written; standard output by default")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "bench: what is %q?\n", flag.Args())
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *role, s); err != nil {
@@ -77,7 +89,7 @@ func run(ctx context.Context, role string, s settings) error {
 	case "":
 		return outside(ctx, s)
 	case "inside":
-		return inside(ctx, os.Stdin)
+		return inside(ctx, os.Stdin, os.Stdout)
 	case "web":
 		return beWeb(os.Stdin, os.Stdout)
 	case "far":
@@ -100,6 +112,9 @@ func outside(ctx context.Context, s settings) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(s.Dir))
 	}()
+	if err := s.check(); err != nil {
+		return err
+	}
 	root, err := command(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return err
@@ -110,6 +125,7 @@ func outside(ctx context.Context, s settings) (err error) {
 	for _, b := range []struct{ dir, out, of string }{
 		{root, "quorate", "./cmd/quorate"},
 		{root, "quorate-sandbox", "./cmd/quorate-sandbox"},
+		{root, "scale", "./test/scale"},
 		{filepath.Join(root, "test", "boulder", "program"), "boulder", "."},
 	} {
 		progress("building %s", b.out)
@@ -129,6 +145,8 @@ func outside(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	cmd := world.Isolated(ctx, self, "-role", "inside")
+	// Without this process the run has nobody to tell: it ends, and all that it started with it.
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	cmd.Stderr = os.Stderr
@@ -136,6 +154,8 @@ func outside(ctx context.Context, s settings) (err error) {
 }
 
 func (s settings) has(system string) bool { return contains(s.Systems, system) }
+
+func (s settings) part(name string) bool { return contains(s.Parts, name) }
 
 // contains tells whether a list with commas has an entry.
 func contains(list, entry string) bool { return strings.Contains(","+list+",", ","+entry+",") }

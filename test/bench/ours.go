@@ -21,16 +21,17 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
-// sites are the perspectives, the primary first; the remotes are those of `quorate init`, one in each region.
+// sites are the perspectives that are compared with Boulder's, the primary first; the remotes are those of `quorate init`, one in each region.
 var sites = [6]string{"frankfurt", "ashburn", "sao-paulo", "johannesburg", "singapore", "stockholm"}
 
 // rirs are the sites' regions in Boulder's words.
 var rirs = [6]string{"RIPE", "ARIN", "LACNIC", "AFRINIC", "APNIC", "RIPE"}
 
-// The configurations are those of `quorate init` but for addresses, metrics (which are where allocations are read), and room for 256 in flight.
+// The configurations are those of `quorate init` but for addresses, metrics (which are where allocations are read), and a client that may have as much
+// in flight as the gate bears.
 const gateConfig = `listen: "127.0.0.1:%[1]d"
 tls: {certificate: tls.pem, key: tls-key.pem}
-clients: [{name: ra-1, api_key_sha256: "{{.APIKey}}", in_flight: 256}]
+clients: [{name: ra-1, api_key_sha256: "{{.APIKey}}", in_flight: 1024}]
 identity: {certificate: identity.pem, key: identity-key.pem}
 journal: {%[2]s}
 checkpoints: {key: log.key, memory: log.memory}
@@ -49,7 +50,7 @@ const perspectiveConfig = `name: {{.Name}}
 listen: "192.0.2.1:8444"
 tls: {certificate: tls.pem, key: tls-key.pem}
 signing_key: signing-key.pem
-gates: [{name: gate, tls_key: "{{.Gate}}", in_flight: 256}]
+gates: [{name: gate, tls_key: "{{.Gate}}"}]
 source_address: 192.0.2.99
 metrics: {listen: "192.0.2.1:9090"}
 `
@@ -64,6 +65,8 @@ type ours struct {
 	pool   *x509.CertPool
 	gate   *daemon
 	agents []*daemon
+	names  []string // of the remotes
+	at     []string // of the remotes, in the gate's roster
 	// others are processes of programs that it needs: Postgres.
 	others []int
 }
@@ -73,9 +76,9 @@ func (o *ours) port(i int) int      { return 9000 + 100*o.number + i } // of the
 func (o *ours) metrics(i int) int   { return o.port(i) + 50 }
 func (o *ours) remote(i int) string { return fmt.Sprintf("127.0.0.1:%d", o.port(i)) }
 
-// newOurs makes keys, configurations and, with SQLite, a database; far are the addresses of the remotes in the gate's roster.
-func newOurs(ctx context.Context, st *stage, number int, title, journal string, far func(i int, at string) (string, error)) (*ours, error) {
-	o := &ours{stage: st, title: title, number: number, dir: filepath.Join(st.Dir, fmt.Sprintf("quorate-%d", number))}
+// newOurs makes keys, configurations and, with SQLite, a database.
+func newOurs(ctx context.Context, st *stage, number int, title, journal string) (*ours, error) {
+	o := &ours{stage: st, title: title, number: number, names: sites[1:], dir: filepath.Join(st.Dir, fmt.Sprintf("quorate-%d", number))}
 	templates := o.dir + ".templates"
 	if err := os.Mkdir(templates, 0o700); err != nil {
 		return nil, err
@@ -91,15 +94,11 @@ func newOurs(ctx context.Context, st *stage, number int, title, journal string, 
 	}
 	for i, name := range sites[1:] {
 		i++
-		at, err := far(i, o.remote(i))
-		if err != nil {
+		if err := edit(filepath.Join(o.dir, "gate", "quorate.yaml"), name+".invalid:8444", o.remote(i)); err != nil {
 			return nil, err
 		}
-		if err := edit(filepath.Join(o.dir, "gate", "quorate.yaml"), name+".invalid:8444", at); err != nil {
-			return nil, err
-		}
-		if err := edit(filepath.Join(o.dir, "perspectives", name, "perspective.yaml"), "192.0.2.1:8444", o.remote(i), "192.0.2.99", source(i).String(),
-			"192.0.2.1:9090", fmt.Sprintf("127.0.0.1:%d", o.metrics(i))); err != nil {
+		o.at = append(o.at, o.remote(i))
+		if err := o.place(i, name); err != nil {
 			return nil, err
 		}
 	}
@@ -126,6 +125,12 @@ func newOurs(ctx context.Context, st *stage, number int, title, journal string, 
 	return o, os.WriteFile(o.doors(), text, 0o600)
 }
 
+// place gives the remote i its addresses.
+func (o *ours) place(i int, name string) error {
+	return edit(filepath.Join(o.dir, "perspectives", name, "perspective.yaml"), "192.0.2.1:8444", o.remote(i), "192.0.2.99", source(i).String(),
+		"192.0.2.1:9090", fmt.Sprintf("127.0.0.1:%d", o.metrics(i)))
+}
+
 func (o *ours) doors() string { return filepath.Join(o.dir, "doors.json") }
 
 // edit replaces texts in a file, in pairs as strings.NewReplacer has them.
@@ -140,10 +145,10 @@ func edit(file string, pairs ...string) error {
 // start starts the remotes and then the gate.
 func (o *ours) start() error {
 	sandbox := filepath.Join(o.stage.Dir, "quorate-sandbox")
-	o.agents = make([]*daemon, len(sites)-1)
+	o.agents = make([]*daemon, len(o.names))
 	errs := make([]error, len(o.agents))
 	var group sync.WaitGroup
-	for i, name := range sites[1:] {
+	for i, name := range o.names {
 		group.Go(func() {
 			dir := filepath.Join(o.dir, "perspectives", name)
 			o.agents[i], errs[i] = launch(filepath.Join(dir, "log"), true, sandbox, "perspective", "--config", filepath.Join(dir, "perspective.yaml"), "--doors", o.doors())
@@ -196,12 +201,16 @@ type validation struct {
 }
 
 func (o *ours) drive(ctx context.Context, l load) (times, error) {
+	type problem struct {
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: o.pool, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: l.InFlight,
 		ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
 	url := fmt.Sprintf("https://127.0.0.1:%d/v1/validations", o.port(0))
-	return l.run(func(i int) error {
+	return l.run(ctx, func(i int) error {
 		body, err := json.Marshal(validation{Identifier: map[string]string{"type": "dns", "value": zone(i % l.Zones)}, Method: l.Method, Token: token,
 			KeyAuthorization: keyAuthorization, TokenCreated: time.Now().UTC().Truncate(time.Second), AccountURI: accounts + strconv.Itoa(accountNumber)})
 		if err != nil {
@@ -219,28 +228,51 @@ func (o *ours) drive(ctx context.Context, l load) (times, error) {
 		}
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		if err == nil && resp.StatusCode != http.StatusCreated {
-			err = fmt.Errorf("%s: %s", resp.Status, text[:min(len(text), 600)])
+		if err != nil || resp.StatusCode == http.StatusCreated {
+			return err
 		}
-		return err
+		var p problem
+		if err := json.Unmarshal(text, &p); err != nil {
+			return fmt.Errorf("%s: %s", resp.Status, text[:min(len(text), 600)])
+		}
+		no := coded{strconv.Itoa(resp.StatusCode) + " " + p.Code, p.Detail}
+		if after := resp.Header.Get("Retry-After"); after != "" {
+			no.code += ", Retry-After: " + after
+		}
+		return no
 	})
 }
 
 // mallocs gives how many objects the gate and its first remote have allocated so far.
 func (o *ours) mallocs(ctx context.Context) (gate, remote int64, err error) {
 	for i, n := range []*int64{&gate, &remote} {
-		text, err := get(ctx, fmt.Sprintf("http://127.0.0.1:%d/metrics", o.metrics(i)))
+		values, err := o.gauges(ctx, i)
 		if err != nil {
 			return 0, 0, err
 		}
-		for line := range strings.Lines(string(text)) {
-			var f float64
-			if _, err := fmt.Sscanf(line, "go_memstats_mallocs_total %g", &f); err == nil {
-				*n = int64(f)
-			}
-		}
+		*n = int64(values["go_memstats_mallocs_total"])
 	}
 	return gate, remote, nil
+}
+
+// gauges has the metrics without labels of the gate, or of the remote i, by name.
+func (o *ours) gauges(ctx context.Context, i int) (map[string]float64, error) {
+	text, err := get(ctx, fmt.Sprintf("http://127.0.0.1:%d/metrics", o.metrics(i)))
+	if err != nil {
+		return nil, err
+	}
+	return gauges(string(text)), nil
+}
+
+func gauges(text string) map[string]float64 {
+	all := map[string]float64{}
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if f, err := strconv.ParseFloat(value, 64); ok && err == nil {
+			all[name] = f
+		}
+	}
+	return all
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {
@@ -263,13 +295,13 @@ func get(ctx context.Context, url string) ([]byte, error) {
 // move gives the remotes other addresses in the gate's roster, and starts all anew.
 func (o *ours) move(far func(i int, at string) (string, error)) error {
 	var pairs []string
-	for i := range sites[1:] {
-		i++
-		at, err := far(i, o.remote(i))
+	for i, old := range o.at {
+		at, err := far(i+1, o.remote(i+1))
 		if err != nil {
 			return err
 		}
-		pairs = append(pairs, strconv.Quote("https://"+o.remote(i)), strconv.Quote("https://"+at))
+		pairs = append(pairs, strconv.Quote("https://"+old), strconv.Quote("https://"+at))
+		o.at[i] = at
 	}
 	if err := edit(filepath.Join(o.dir, "gate", "quorate.yaml"), pairs...); err != nil {
 		return err

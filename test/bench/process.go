@@ -141,16 +141,22 @@ func forget(pid int) error {
 }
 
 // peak is a process's largest resident memory since forget, in MiB.
-func peak(pid int) (float64, error) {
+func peak(pid int) (float64, error) { return status(pid, "VmHWM") }
+
+// resident is its memory at the moment, in MiB.
+func resident(pid int) (float64, error) { return status(pid, "VmRSS") }
+
+// status reads a line of /proc/PID/status that is in kB, in MiB.
+func status(pid int, name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
 		var kib float64
-		if _, err := fmt.Sscanf(line, "VmHWM: %f kB", &kib); err == nil {
+		if _, err := fmt.Sscanf(line, name+": %f kB", &kib); err == nil {
 			return kib / 1024, nil
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmHWM", pid)
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
 }

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 )
 
 // loadAverage is the machine's over the last minute.
@@ -22,20 +21,17 @@ func loadAverage() string {
 
 func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.report, format, args...) }
 
-// write gives the part of the document.
-func (b *bench) write(before string, took time.Duration) error {
-	b.heading(before)
+// validations has whole validations, and lookups.
+func (b *bench) validations() {
+	b.heading()
 	for _, far := range []bool{false, true} {
 		b.table(far)
 	}
 	b.lookupTable()
-	b.printf("\nThe run took %s; load average after: %s.\n", took.Round(time.Second), loadAverage())
-	return nil
 }
 
-func (b *bench) heading(before string) {
-	b.printf("## Whole validations\n\nWritten by `make bench` on %s at %s: %s. Load average before: %s.\n\n", time.Now().UTC().Format(time.DateOnly), b.Revision,
-		machine(), before)
+func (b *bench) heading() {
+	b.printf("The machine: %s.\n\n", machine())
 	b.printf("One validation is DCV and CAA of one name; five remotes, four needed; %d signed zones (ECDSA P-256, NSEC3) on NSD, everything on one machine in a "+
 		"network namespace, name servers, web host and load included. A gate (or boulder-va) and each remote is a process. Quorate resolves by itself, "+
 		"and writes each record durably to its log before it answers; it is asked over REST. Boulder (v0.20260901.0) has an Unbound beside each "+

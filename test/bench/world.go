@@ -50,7 +50,7 @@ func addresses() []netip.Addr {
 	for _, l := range levels {
 		all = append(all, l[:]...)
 	}
-	for i := range sites {
+	for i := range allSites {
 		all = append(all, source(i))
 	}
 	return all

@@ -2,9 +2,9 @@
 // their DNS messages, and records it n times over, each time as an attempt of its own, signed anew by each remote; then it verifies
 // them as an auditor does, at each depth.
 //
-//	go run ./test/scale -n 10000 [-dir D] [-postgres URL]
+//	go run ./test/scale -n 10000 [-dir D] [-postgres URL] [-fill]
 //
-// -dir keeps the SQLite database; with one that is there already, only what is missing up to n is added.
+// -dir keeps the SQLite database; to one that is there already, only what is missing up to n is added. With -fill nothing is verified.
 package main
 
 import (
@@ -56,15 +56,16 @@ func main() {
 	dir := flag.String("dir", "", "where the SQLite database is kept; default: a temporary directory")
 	dsn := flag.String("postgres", "", "a migrated Postgres database, as a gate's user, instead of SQLite")
 	inFlight := flag.Int("inflight", 64, "how many attempts are recorded at a time")
+	only := flag.Bool("fill", false, "make records, and verify nothing")
 	profiles := flag.String("profiles", "", "a directory for a CPU profile of each depth of verification")
 	flag.Parse()
-	if err := run(context.Background(), *n, *dir, *dsn, *inFlight, *profiles); err != nil {
+	if err := run(context.Background(), *n, *dir, *dsn, *inFlight, *only, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n int64, dir, dsn string, inFlight int, profiles string) (err error) {
+func run(ctx context.Context, n int64, dir, dsn string, inFlight int, only bool, profiles string) (err error) {
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "quorate-scale-"); err != nil {
 			return err
@@ -84,7 +85,7 @@ func run(ctx context.Context, n int64, dir, dsn string, inFlight int, profiles s
 	if dsn != "" {
 		config.Path, config.Postgres = "", dsn
 	}
-	if err := fill(ctx, t, config, n, inFlight); err != nil {
+	if err := fill(ctx, t, config, n, inFlight); err != nil || only {
 		return err
 	}
 	if dsn == "" {
@@ -293,6 +294,13 @@ func fill(ctx context.Context, t *template, config db.Config, n int64, inFlight 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	newest, err := s.List(ctx, db.Filter{Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(newest) > 0 { // numbers have no gaps
+		n -= newest[0].Number
+	}
 	began := time.Now()
 	var next atomic.Int64
 	errs := make([]error, inFlight)
@@ -318,6 +326,7 @@ func fill(ctx context.Context, t *template, config db.Config, n int64, inFlight 
 		break
 	}
 	took := time.Since(began)
+	n = max(n, 0)
 	fmt.Printf("%d records made and recorded in %.1f s, %.0f/s at %d in flight, on %d processors\n", n, took.Seconds(), float64(n)/took.Seconds(), inFlight,
 		runtime.NumCPU())
 	for _, err := range errs {

@@ -1,7 +1,8 @@
 package dnssec
 
 import (
-	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/miekg/dns"
 )
@@ -46,8 +47,8 @@ func (v *Verifier) Answer(m Message, keys *Keys, name string, qtype uint16) Answ
 			}
 		}
 		if a.Verdict.Status == Secure {
-			a.Verdict.Reason.Text = fmt.Sprintf("signed by %s with key %d (%s), and the chain of trust holds", keys.Zone, sig.Tag,
-				AlgorithmName(sig.Algorithm))
+			a.Verdict.Reason.Text = "signed by " + keys.Zone + " with key " + strconv.Itoa(int(sig.Tag)) + " (" + AlgorithmName(sig.Algorithm) +
+				"), and the chain of trust holds"
 		}
 	default:
 		var what Existence
@@ -117,7 +118,10 @@ func tooLong(name string) Verdict {
 // follow finds where an alias leads. A DNAME's CNAME is made here, whatever the server made (RFC 6672 section 3.1).
 func (a Answer) follow(set *RRset, name string, qtype uint16) Answer {
 	a.Rcode = dns.RcodeSuccess
-	records := dns.Dedup(set.RRs, nil)
+	records := slices.Clone(set.RRs)
+	if len(records) > 1 {
+		records = dns.Dedup(records, nil)
+	}
 	for i, rr := range records { // servers repeat the owner in the case of the question, which is random
 		records[i] = dns.Copy(rr)
 		records[i].Header().Name = set.Name

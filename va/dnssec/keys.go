@@ -27,6 +27,7 @@ type Delegation struct {
 	TTL  uint32
 	ds   []*dns.DS
 	keys []*dns.DNSKEY // from anchors in DNSKEY form
+	tags []uint16
 	// from has, for records that stand for anchors, when they begin to hold.
 	from map[dns.RR]time.Time
 }
@@ -34,20 +35,23 @@ type Delegation struct {
 // FromAnchors gathers the anchors of a zone, nil when there is none.
 func FromAnchors(anchors []Anchor, zone string) *Delegation {
 	d := &Delegation{Zone: zone, from: map[dns.RR]time.Time{}}
+	var ds, keys []uint16
 	for _, a := range anchors {
 		if a.zone != zone {
 			continue
 		}
 		if a.ds != nil {
 			d.ds, d.from[a.ds] = append(d.ds, a.ds), a.from
+			ds = append(ds, a.ds.KeyTag)
 		} else if a.key != nil {
 			d.keys, d.from[a.key] = append(d.keys, a.key), a.from
+			keys = append(keys, a.key.KeyTag())
 		}
 	}
 	if len(d.ds)+len(d.keys) == 0 {
 		return nil
 	}
-	d.Verdict = secure()
+	d.Verdict, d.tags = secure(), append(ds, keys...)
 	return d
 }
 
@@ -56,23 +60,14 @@ func FromDS(set *RRset) *Delegation {
 	d := &Delegation{Zone: set.Name}
 	for _, rr := range set.RRs {
 		if ds, ok := rr.(*dns.DS); ok {
-			d.ds = append(d.ds, ds)
+			d.ds, d.tags = append(d.ds, ds), append(d.tags, ds.KeyTag)
 		}
 	}
 	return d
 }
 
-// Tags are the key tags of the DS records or anchors.
-func (d *Delegation) Tags() []uint16 {
-	var tags []uint16
-	for _, ds := range d.ds {
-		tags = append(tags, ds.KeyTag)
-	}
-	for _, k := range d.keys {
-		tags = append(tags, k.KeyTag())
-	}
-	return tags
-}
+// Tags are the key tags of the DS records, then those of anchors in DNSKEY form. They are shared, and to be read.
+func (d *Delegation) Tags() []uint16 { return d.tags }
 
 // usable gives the DS records that count: of a supported algorithm and digest, and no SHA-1 one where a SHA-2 one that
 // counts stands beside it (RFC 4509 section 3, DCV-07).

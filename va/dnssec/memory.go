@@ -2,8 +2,6 @@ package dnssec
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"reflect"
 	"strings"
@@ -20,7 +18,7 @@ import (
 //
 // Limits need no account: signature checks and hashes are counted for each stage alone, so that none is spent for another.
 //
-// It also remembers which signatures hold: that follows from key, octets and signature, whatever the time. Each is counted all the same.
+// It also remembers which signatures hold (Signatures).
 //
 // A Memory is safe for concurrent use, and belongs to whoever makes it: it holds for one table of algorithms.
 type Memory struct {
@@ -29,10 +27,10 @@ type Memory struct {
 	mu         sync.Mutex
 	serial     uint64
 	// stages has two generations: when the young one is full it becomes the old one, and that is forgotten.
-	stages, oldStages         map[stageKey]*remembered
-	signatures, oldSignatures map[[sha256.Size]byte]bool
-	size                      int
-	hits, misses              int
+	stages, oldStages map[stageKey]*remembered
+	size              int
+	hits, misses      int
+	signatures        *Signatures
 }
 
 // DefaultMemory is how many octets of records a Memory keeps at most, by default.
@@ -41,8 +39,8 @@ const DefaultMemory = 8 << 20
 // stageCost is added to the octets of each stage, for what is made of them.
 const stageCost = 1024
 
-// mostSignatures bounds each generation of signatures; one takes about 50 octets.
-const mostSignatures = 1 << 16
+// mostSignatures bounds the signatures of a Memory; one takes about 60 octets.
+const mostSignatures = 1 << 17
 
 // NewMemory makes an empty memory for provers with these algorithms; nil takes DefaultAlgorithms(). The table must not change
 // afterwards. most bounds the octets of records that are kept; 0 takes DefaultMemory.
@@ -53,7 +51,7 @@ func NewMemory(algorithms Algorithms, most int) *Memory {
 	if most <= 0 {
 		most = DefaultMemory
 	}
-	m := &Memory{algorithms: algorithms, most: most, stages: map[stageKey]*remembered{}, signatures: map[[sha256.Size]byte]bool{}}
+	m := &Memory{algorithms: algorithms, most: most, stages: map[stageKey]*remembered{}, signatures: NewSignatures(mostSignatures)}
 	return m
 }
 
@@ -214,38 +212,4 @@ func (m *Memory) anchors(anchors []Anchor, zone string) *remembered {
 	}
 	always := span{from: time.Time{}.Unix(), until: time.Time{}.Unix()}
 	return m.keep(k, &remembered{cut: FromAnchors(anchors, zone), span: always}, time.Time{})
-}
-
-// holds tells whether a signature is a key's, from memory or by verify.
-func (m *Memory) holds(key *dns.DNSKEY, data, signature []byte, verify VerifyFunc) bool {
-	if m == nil {
-		return verify(data, signature)
-	}
-	h := sha256.New()
-	var lengths [17]byte
-	lengths[0] = key.Algorithm
-	binary.BigEndian.PutUint64(lengths[1:], uint64(len(key.PublicKey)))
-	binary.BigEndian.PutUint64(lengths[9:], uint64(len(signature)))
-	h.Write(lengths[:])
-	h.Write([]byte(key.PublicKey))
-	h.Write(signature)
-	h.Write(data)
-	id := [sha256.Size]byte(h.Sum(nil))
-	m.mu.Lock()
-	known, ok := m.signatures[id]
-	if !ok {
-		known, ok = m.oldSignatures[id]
-	}
-	m.mu.Unlock()
-	if ok {
-		return known
-	}
-	known = verify(data, signature)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.signatures) >= mostSignatures {
-		m.oldSignatures, m.signatures = m.signatures, map[[sha256.Size]byte]bool{}
-	}
-	m.signatures[id] = known
-	return known
 }

@@ -120,7 +120,14 @@ func (v *Verifier) proof(before *Proof, s Found, sets []*RRset, verdict Verdict)
 // Stages gives a proof in the form that is kept, the first stage first, and puts the records that it rests on into sets. What
 // was remembered from before started was used at started, and is given that time: it must still have held then.
 func (p *Proof) Stages(started time.Time, sets Sets) []Stage {
-	var stages []Stage
+	n := 0
+	for q := p; q != nil; q = q.before {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	stages := make([]Stage, n)
 	started = started.UTC().Truncate(time.Second)
 	for ; p != nil; p = p.before {
 		s := p.stage.Stage
@@ -131,9 +138,9 @@ func (p *Proof) Stages(started time.Time, sets Sets) []Stage {
 		if s.At.Before(started) {
 			s.At = started
 		}
-		stages = append(stages, s)
+		n--
+		stages[n] = s
 	}
-	slices.Reverse(stages)
 	return stages
 }
 

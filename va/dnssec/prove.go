@@ -135,7 +135,9 @@ func (w *proving) stage(s Stage) error {
 		return broken("the time %s lies outside of the lookup", s.At.Format(time.RFC3339))
 	}
 	v := NewVerifier(w.Algorithms, w.Limits, s.At)
-	v.memory = w.Memory
+	if w.Memory != nil {
+		v.known = w.Memory.signatures
+	}
 	var verdict Verdict
 	var err error
 	switch s.Kind {

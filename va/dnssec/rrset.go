@@ -18,6 +18,9 @@ type RRset struct {
 	class uint16
 }
 
+// shortSection is how many RRsets of a section are looked through one by one.
+const shortSection = 8
+
 // Group sorts a section into RRsets, in the order of their first record. Each owner has its own: a copied signature never
 // covers a neighbour. Records of another class than IN, and OPT, are dropped. Signatures without records make an RRset
 // without RRs.
@@ -26,7 +29,7 @@ func Group(section []dns.RR) []*RRset {
 		name string
 		typ  uint16
 	}
-	index := map[id]*RRset{}
+	var index map[id]*RRset // for sections so long that looking through them costs more
 	var sets []*RRset
 	for _, rr := range section {
 		h := rr.Header()
@@ -39,10 +42,23 @@ func Group(section []dns.RR) []*RRset {
 			k.typ = sig.TypeCovered
 		}
 		s := index[k]
+		if index == nil {
+			if i := slices.IndexFunc(sets, func(s *RRset) bool { return s.Type == k.typ && s.Name == k.name }); i >= 0 {
+				s = sets[i]
+			}
+		}
 		if s == nil {
 			s = &RRset{Name: k.name, Type: k.typ, class: dns.ClassINET}
-			index[k] = s
 			sets = append(sets, s)
+			switch {
+			case index != nil:
+				index[k] = s
+			case len(sets) > shortSection:
+				index = map[id]*RRset{}
+				for _, s := range sets {
+					index[id{s.Name, s.Type}] = s
+				}
+			}
 		}
 		if isSig {
 			s.Sigs = append(s.Sigs, sig)
@@ -78,7 +94,11 @@ func (s *RRset) signedData(rdatas [][]byte, sig *dns.RRSIG) ([]byte, bool) {
 	if len(rdatas) == 0 { // a record cannot be put into canonical form, so that nothing is known to be signed
 		return nil, false
 	}
-	buf := make([]byte, 18, 512)
+	size := 18 + len(sig.SignerName) + 1
+	for _, rdata := range rdatas {
+		size += len(s.Name) + 3 + 10 + len(rdata) // "*." may come before the owner
+	}
+	buf := make([]byte, 18, size)
 	binary.BigEndian.PutUint16(buf[0:], sig.TypeCovered)
 	buf[2], buf[3] = sig.Algorithm, sig.Labels
 	binary.BigEndian.PutUint32(buf[4:], sig.OrigTtl)

@@ -21,33 +21,44 @@ const (
 	Failure
 )
 
-var statusNames = map[Status]string{Secure: "secure", Insecure: "insecure", Bogus: "bogus", Failure: "failure"}
+// statusNames has "" for what is no status.
+var statusNames = [...]string{Secure: "secure", Insecure: "insecure", Bogus: "bogus", Failure: "failure"}
+
+func (s Status) name() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return ""
+}
 
 // Usable tells whether an answer of this status may be relied upon: only secure and insecure ones.
 func (s Status) Usable() bool { return s == Secure || s == Insecure }
 
 // String gives the field's term in lower case, or "no status" for a value that is none.
 func (s Status) String() string {
-	if n, ok := statusNames[s]; ok {
+	if n := s.name(); n != "" {
 		return n
 	}
 	return "no status"
 }
 
-// MarshalText gives the field's term; a value that is no status is an error.
-func (s Status) MarshalText() ([]byte, error) {
-	n, ok := statusNames[s]
-	if !ok {
+// AppendText and MarshalText give the field's term; a value that is no status is an error.
+func (s Status) AppendText(b []byte) ([]byte, error) {
+	n := s.name()
+	if n == "" {
 		return nil, fmt.Errorf("dnssec: %d is no status", uint8(s))
 	}
-	return []byte(n), nil
+	return append(b, n...), nil
 }
+
+// MarshalText is AppendText's.
+func (s Status) MarshalText() ([]byte, error) { return s.AppendText(nil) }
 
 // UnmarshalText reads the field's term and refuses everything else.
 func (s *Status) UnmarshalText(text []byte) error {
 	for v, n := range statusNames {
-		if n == string(text) {
-			*s = v
+		if n != "" && n == string(text) {
+			*s = Status(v)
 			return nil
 		}
 	}

@@ -14,9 +14,9 @@ type Verifier struct {
 	limits     Limits
 	now        time.Time
 	checks     atomic.Int64 // signature checks spent
-	// span, for a prover with a memory, notes within which times the work comes to the same; memory knows signatures.
-	span   *span
-	memory *Memory
+	// span, for a prover with a memory, notes within which times the work comes to the same.
+	span  *span
+	known *Signatures
 }
 
 // NewVerifier takes the table of algorithms, limits that Limits.Complete has passed, and the time to judge at.
@@ -24,7 +24,14 @@ func NewVerifier(algorithms Algorithms, limits Limits, now time.Time) *Verifier 
 	return &Verifier{algorithms: algorithms, limits: limits, now: now}
 }
 
-// Checks is the number of signature checks done so far.
+// Knowing lets the verifier remember which signatures hold. It changes no result. The table of algorithms must be the one that the
+// memory is for.
+func (v *Verifier) Knowing(s *Signatures) *Verifier {
+	v.known = s
+	return v
+}
+
+// Checks is the number of signature checks so far, those from memory included.
 func (v *Verifier) Checks() int { return int(v.checks.Load()) }
 
 // Keys are the validated zone keys of one zone.
@@ -69,8 +76,7 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 	if !within(set.Name, keys.Zone) {
 		return Signature{Verdict: bogus(CodeSignatureInvalid, EDEBogus, "%s lies outside the zone %s", set.Name, keys.Zone)}
 	}
-	worst := bogus(CodeSignatureMissing, EDERRSIGsMissing, "%s %s carries no signature by the zone %s", set.Name,
-		typeName(set.Type), keys.Zone)
+	var worst Verdict
 	tried := 0
 	var rdatas [][]byte // made once, however many signatures claim to cover the set
 	for _, sig := range set.Sigs {
@@ -114,6 +120,10 @@ func (v *Verifier) RRset(set *RRset, keys *Keys) Signature {
 			worst = bogus(CodeKeyMissing, EDEDNSKEYMissing, "%s %s is signed with key %d (%s), which %s does not have",
 				set.Name, typeName(set.Type), sig.KeyTag, AlgorithmName(sig.Algorithm), keys.Zone)
 		}
+	}
+	if worst.Status == 0 {
+		worst = bogus(CodeSignatureMissing, EDERRSIGsMissing, "%s %s carries no signature by the zone %s", set.Name,
+			typeName(set.Type), keys.Zone)
 	}
 	return Signature{Verdict: worst}
 }
@@ -160,7 +170,7 @@ func (v *Verifier) check(set *RRset, rdatas [][]byte, sig *dns.RRSIG, k *dns.DNS
 		return Signature{}, false
 	}
 	raw, ok := unbase64(sig.Signature)
-	if !ok || !v.memory.holds(k, data, raw, verify) {
+	if !ok || !v.known.holds(k, data, raw, verify) {
 		return Signature{}, false
 	}
 	labels := dns.CountLabel(set.Name)

@@ -36,14 +36,49 @@ const rounds = 5
 // are not asked again.
 func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uint16,
 	judge func(dnssec.Message) dnssec.Verdict) (came dnssec.Verdict) {
+	defer func() { w.r.config.Metrics.ended(came) }()
+	q := &asking{work: w, frame: f, zone: z, name: name, qtype: qtype, verdict: judge}
+	sv, ok := q.next(ctx, false)
+	if !ok {
+		return q.ended()
+	}
+	first, hedge := q.alone(ctx, sv)
+	if first.plain() {
+		if v, over := q.handle(reply{sv, first.m, nil}); over {
+			return v
+		}
+	}
+	if ctx.Err() != nil {
+		return q.late()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer func() { w.r.config.Metrics.ended(came) }()
-	q := &asking{work: w, frame: f, zone: z, name: name, qtype: qtype,
-		replies: make(chan reply, 1), found: make(chan found, 1)}
-	worst := failed(codeNoServer, dnssec.EDENoReachableAuthority, "no server of the zone %s answered for %s %s", z.name, name,
-		dns.Type(qtype))
-	q.advance(ctx, false)
+	q.replies, q.found = make(chan reply, 1), make(chan found, 1)
+	switch {
+	case first.plain(): // and refused
+		q.advance(ctx, false)
+	case first.settled: // the same server is asked in another way
+		q.hedge = time.After(time.Until(first.began.Add(hedge)))
+		q.dispatch(ctx, sv, first, first.timeout)
+	default:
+		q.dispatch(ctx, sv, first, first.timeout)
+		q.advance(ctx, true)
+	}
+	return q.race(ctx)
+}
+
+// alone puts the question to the first server, and waits for it as long as it is not slow. Most questions need no more, and no goroutine.
+func (q *asking) alone(ctx context.Context, sv server) (first *flight, hedge time.Duration) {
+	hedge, timeout := q.r.stats.patience(sv.addr, 0)
+	q.asked = append(q.asked, sv)
+	q.inflight++
+	first = q.launch(ctx, sv.addr, q.fresh(0, true), timeout)
+	q.land(ctx, first, hedge)
+	return first, hedge
+}
+
+// race goes on with several servers.
+func (q *asking) race(ctx context.Context) dnssec.Verdict {
 	for q.limit == nil && (q.inflight > 0 || q.searching) {
 		select {
 		case <-q.hedge:
@@ -54,27 +89,49 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 				q.advance(ctx, false)
 			}
 		case r := <-q.replies:
-			q.inflight--
-			if errors.Is(r.err, errSpent) {
-				q.spent = true
-				continue
-			}
-			v := q.result(r, judge)
-			if v.Status.Usable() || final(v) {
+			if v, over := q.handle(r); over {
 				return v
 			}
-			q.refused(r, v)
-			if v.Status == dnssec.Bogus || worst.Status != dnssec.Bogus {
-				worst = v
-			}
-			if errors.Is(r.err, errSilent) && q.hedge != nil {
-				continue // a packet that was given up long ago: the timer sends the next
+			if errors.Is(r.err, errSpent) || errors.Is(r.err, errSilent) && q.hedge != nil {
+				continue // the latter is a packet that was given up long ago: the timer sends the next
 			}
 			q.advance(ctx, false)
 		case <-ctx.Done():
-			return failed(codeTimeout, dnssec.EDENoReachableAuthority, "the time for %s %s was up before a server of the zone %s "+
-				"answered", name, dns.Type(qtype), z.name)
+			return q.late()
 		}
+	}
+	return q.ended()
+}
+
+func (q *asking) late() dnssec.Verdict {
+	return failed(codeTimeout, dnssec.EDENoReachableAuthority, "the time for %s %s was up before a server of the zone %s answered", q.name,
+		dns.Type(q.qtype), q.zone.name)
+}
+
+// handle judges a reply, and tells whether the question is over with it.
+func (q *asking) handle(r reply) (v dnssec.Verdict, over bool) {
+	q.inflight--
+	if errors.Is(r.err, errSpent) {
+		q.spent = true
+		return v, false
+	}
+	v = q.result(r)
+	if v.Status.Usable() || final(v) {
+		return v, true
+	}
+	q.refused(r, v)
+	if v.Status == dnssec.Bogus || q.worst.Status != dnssec.Bogus {
+		q.worst = v
+	}
+	return v, false
+}
+
+// ended gives the verdict where no response could be used.
+func (q *asking) ended() dnssec.Verdict {
+	worst := q.worst
+	if worst.Status == 0 {
+		worst = failed(codeNoServer, dnssec.EDENoReachableAuthority, "no server of the zone %s answered for %s %s", q.zone.name, q.name,
+			dns.Type(q.qtype))
 	}
 	switch {
 	case q.limit != nil:
@@ -102,6 +159,8 @@ type asking struct {
 	zone    *zone
 	name    string
 	qtype   uint16
+	verdict func(dnssec.Message) dnssec.Verdict // see ask: judge
+	worst   dnssec.Verdict                      // of the responses so far; without status as long as there was none
 	replies chan reply
 	found   chan found
 
@@ -120,6 +179,9 @@ type asking struct {
 	targets   dnssec.Verdict // why a name server's address could not be had
 }
 
+// asks is the question as Query.Question tells it.
+func (q *asking) asks() string { return q.name + " " + dns.Type(q.qtype).String() }
+
 // advance sends the question to the next server, if there is one. late tells that those asked have been slow: then the next
 // round may begin beside them.
 func (q *asking) advance(ctx context.Context, late bool) {
@@ -135,14 +197,19 @@ func (q *asking) advance(ctx context.Context, late bool) {
 	q.hedge = time.After(hedge)
 	q.asked = append(q.asked, sv)
 	q.inflight++
+	q.dispatch(ctx, sv, nil, timeout)
+}
+
+// dispatch has a goroutine put the question to a server. first is as for exchange.
+func (q *asking) dispatch(ctx context.Context, sv server, first *flight, timeout time.Duration) {
 	round := q.round
 	q.running.Add(1)
 	go func() {
 		defer q.running.Done()
-		m, err := q.exchange(ctx, sv.addr, round, true, timeout)
+		m, err := q.exchange(ctx, first, sv.addr, round, true, timeout)
 		// A server that cannot do EDNS is asked without only where nothing signed is due: never in a signed zone.
 		if err == nil && !q.zone.signed() && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) {
-			m, err = q.exchange(ctx, sv.addr, round, false, timeout)
+			m, err = q.exchange(ctx, nil, sv.addr, round, false, timeout)
 		}
 		select {
 		case q.replies <- reply{sv, m, err}:
@@ -199,7 +266,7 @@ func (q *asking) take(f found) bool {
 		q.limit = &f.why
 		return false
 	}
-	fresh := slices.DeleteFunc(slices.Clone(f.servers), func(sv server) bool { return slices.Contains(q.known, sv.addr) })
+	fresh := slices.DeleteFunc(f.servers, func(sv server) bool { return slices.Contains(q.known, sv.addr) })
 	for _, sv := range fresh {
 		q.known = append(q.known, sv.addr)
 	}
@@ -211,7 +278,7 @@ func (q *asking) take(f found) bool {
 }
 
 // result judges one reply. A server without a response may be asked again; one whose response is refused may not.
-func (q *asking) result(r reply, judge func(dnssec.Message) dnssec.Verdict) dnssec.Verdict {
+func (q *asking) result(r reply) dnssec.Verdict {
 	if r.err != nil {
 		if limit := (errLimit{}); errors.As(r.err, &limit) {
 			return failed(codeLimit, 0, "%s", limit.what)
@@ -219,7 +286,7 @@ func (q *asking) result(r reply, judge func(dnssec.Message) dnssec.Verdict) dnss
 		return failed(codeNoServer, dnssec.EDENetworkError, "%s (%s), a server of the zone %s, gave no usable response to %s %s: %s",
 			r.server.name, r.server.addr, q.zone.name, q.name, dns.Type(q.qtype), r.err)
 	}
-	v := q.judged(r, judge)
+	v := q.judged(r)
 	if !v.Status.Usable() {
 		same := func(sv server) bool { return sv.addr == r.server.addr }
 		q.asked, q.queue = slices.DeleteFunc(q.asked, same), slices.DeleteFunc(q.queue, same)
@@ -228,9 +295,9 @@ func (q *asking) result(r reply, judge func(dnssec.Message) dnssec.Verdict) dnss
 	return v
 }
 
-func (q *asking) judged(r reply, judge func(dnssec.Message) dnssec.Verdict) dnssec.Verdict {
+func (q *asking) judged(r reply) dnssec.Verdict {
 	if speaks(r.m.Rcode) {
-		return judge(r.m)
+		return q.verdict(r.m)
 	}
 	return failed(codeNoServer, dnssec.EDENoReachableAuthority, "%s (%s), a server of the zone %s, answers %s %s with %s",
 		r.server.name, r.server.addr, q.zone.name, q.name, dns.Type(q.qtype), rcodeName(r.m.Rcode))

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,8 +41,9 @@ type cookies struct {
 }
 
 type serverCookie struct {
-	octets string // empty for a server that refuses queries with a cookie
-	until  time.Time
+	// both is the client's cookie and the server's, in hexadecimal; empty for a server that refuses queries with a cookie.
+	both  string
+	until time.Time
 }
 
 // attach puts the cookie option for p into a query with EDNS, in the place of one from an earlier try. It reports whether p's
@@ -65,16 +65,26 @@ func (c *cookies) attach(query *dns.Msg, p path, now time.Time) (known bool) {
 		delete(c.known, p)
 		server, ok = serverCookie{}, false
 	}
-	if ok && server.octets == "" {
-		return false
+	if ok {
+		if server.both != "" {
+			opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: server.both})
+		}
+		return server.both != ""
 	}
-	mac := hmac.New(sha256.New, c.secret[:])
+	opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: c.client(p)})
+	return false
+}
+
+// client is the client's cookie for p, in hexadecimal. What is hashed has always the same length, and most of the hash is kept back, so that
+// it needs no HMAC.
+func (c *cookies) client(p path) string {
+	var octets [64]byte
 	to, from := p.server.As16(), p.local.As16()
-	mac.Write(to[:])
-	mac.Write(from[:])
-	opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE,
-		Cookie: hex.EncodeToString(mac.Sum(nil)[:clientCookie]) + server.octets})
-	return ok
+	copy(octets[:], c.secret[:])
+	copy(octets[32:], to[:])
+	copy(octets[48:], from[:])
+	sum := sha256.Sum256(octets[:])
+	return hex.EncodeToString(sum[:clientCookie])
 }
 
 // learn keeps what an accepted response says of p's cookies: a server cookie, or that the server refuses queries with one. A
@@ -90,8 +100,8 @@ func (c *cookies) learn(query, m *dns.Msg, p path, now time.Time) {
 	switch {
 	case m.Rcode == dns.RcodeFormatError && sent:
 		c.put(p, serverCookie{until: now.Add(cookieLife)})
-	case sent && len(got) > 2*clientCookie:
-		c.put(p, serverCookie{got[2*clientCookie:], now.Add(cookieLife)})
+	case sent && len(got) > 2*clientCookie: // its first octets are those of the client's cookie: see sameCookie
+		c.put(p, serverCookie{got, now.Add(cookieLife)})
 	case sent || m.Rcode == dns.RcodeFormatError:
 		delete(c.known, p)
 	}

@@ -114,7 +114,7 @@ func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.
 // comes back lies between z and name where the referral skipped a zone cut.
 func (w *work) descend(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
 	hosts, ttl := w.hosts(m, name)
-	if !z.signed() || dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
+	if !z.signed() || w.r.anchors[name] != nil {
 		return w.child(ctx, f, z, name, hosts, nil, ttl), usable
 	}
 	keys, v := w.zoneKeys(ctx, f, z)
@@ -245,7 +245,7 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 			// RFC 9156 section 2.3: some servers fail on names that they should know as empty non-terminals.
 			out = cutResult{nothing: true, verdict: usable}
 		}
-		if out.verdict.Status.Usable() && out.zone == nil && dnssec.FromAnchors(w.r.config.Anchors, name) != nil {
+		if out.verdict.Status.Usable() && out.zone == nil && w.r.anchors[name] != nil {
 			z.mu.Lock()
 			hosts := append([]host(nil), z.hosts...)
 			z.mu.Unlock()

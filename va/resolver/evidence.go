@@ -63,6 +63,10 @@ func (c Config) settings() Settings {
 
 // prove adds the stages of one question's proof; those that an earlier alias had in common with it are there already.
 func (l *Lookup) prove(stages []dnssec.Stage) {
+	if len(l.Proof) == 0 {
+		l.Proof = stages
+		return
+	}
 	for _, s := range stages {
 		if !slices.Contains(l.Proof, s) {
 			l.Proof = append(l.Proof, s)

@@ -132,3 +132,65 @@ func TestRFC6761_AliasesToSpecialUseNames(t *testing.T) {
 		}
 	}
 }
+
+// A lookup that is called off says nothing of the zone: what is known of it is not asked for anew.
+func TestALookupThatIsCalledOffForgetsNothing(t *testing.T) {
+	var queries atomic.Int64
+	var callOff atomic.Value
+	cfg := quick()
+	cfg.OnQuery = func(q world.Query) {
+		queries.Add(1)
+		if cancel, ok := callOff.Load().(context.CancelFunc); ok && q.Type == dns.TypeCAA {
+			cancel()
+		}
+	}
+	w := serve(t, cfg)
+	_, err := w.Inject(world.Fault{Zone: "com", Type: dns.TypeCAA, Kind: world.Drop})
+	require.NoError(t, err)
+	r := in(t, w, nil)
+	require.Equal(t, dnssec.Secure, r.Lookup(context.Background(), "example.com", dns.TypeA).Lookup.Status)
+	ctx, cancel := context.WithCancel(context.Background())
+	callOff.Store(cancel)
+	l := r.Lookup(ctx, "com", dns.TypeCAA).Lookup
+	require.Equal(t, dnssec.Failure, l.Status)
+	require.Equal(t, "dns.timeout", l.Code)
+	queries.Store(0)
+	require.Equal(t, dnssec.Secure, r.Lookup(context.Background(), "com", dns.TypeSOA).Lookup.Status)
+	require.EqualValues(t, 1, queries.Load(), "com and its keys are known")
+}
+
+// A signature is worked out once, as long as what it signs stays the same.
+//
+// Holds: DCV-05
+func TestSignaturesAreRememberedAndTheirTimesAreNot(t *testing.T) {
+	w := serve(t, quick())
+	var worked atomic.Int64
+	var ahead atomic.Int64
+	ask := in(t, w, func(c *resolver.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		c.Algorithms = dnssec.Algorithms{}
+		for n, read := range dnssec.DefaultAlgorithms() {
+			c.Algorithms[n] = func(key []byte) (dnssec.VerifyFunc, error) {
+				verify, err := read(key)
+				return func(data, signature []byte) bool {
+					worked.Add(1)
+					return verify(data, signature)
+				}, err
+			}
+		}
+	}).Resolver
+	is := func(what string, want dnssec.Status, work int64) {
+		t.Helper()
+		worked.Store(0)
+		l := ask.Lookup(context.Background(), "note.example.com", dns.TypeTXT).Lookup
+		require.Equal(t, want, l.Status, "%s: %s", what, l.Why)
+		require.Equal(t, work, worked.Load(), what)
+	}
+	require.NoError(t, w.Set("note.example.com", dns.TypeTXT, "one"))
+	require.Equal(t, dnssec.Secure, ask.Lookup(context.Background(), "example.com", dns.TypeA).Lookup.Status)
+	is("the first time", dnssec.Secure, 1)
+	is("the second time", dnssec.Secure, 0)
+	_, err := w.Inject(world.Fault{Zone: "example.com", Type: dns.TypeTXT, Kind: world.Tamper})
+	require.NoError(t, err)
+	is("tampered with", dnssec.Bogus, 2) // and again, since what was remembered of the zone may be at fault
+}

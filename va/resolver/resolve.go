@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -24,24 +25,25 @@ type result struct {
 // chain (RFC 6672, RFC 4035).
 func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) *result {
 	res := &result{verdict: usable, ttl: ^uint32(0)}
-	seen := map[string]bool{}
+	var seen []string
 	for links := 0; ; links++ {
 		if v, refused := w.r.refuse(name); refused {
 			res.verdict = v
 			return res
 		}
-		if seen[name] {
+		if slices.Contains(seen, name) {
 			res.verdict = failed(codeAliasLoop, dnssec.EDEInvalidData, "the aliases lead back to %s", name)
 			return res
 		}
-		seen[name] = true
+		seen = append(seen, name)
 		if links > w.r.config.Limits.Restarts {
 			res.verdict = failed(codeLimit, 0, "more than %d aliases", w.r.config.Limits.Restarts)
 			w.r.config.Metrics.ended(res.verdict)
 			return res
 		}
 		s := w.single(ctx, f, name, qtype)
-		if !s.Verdict.Status.Usable() {
+		// Who no longer wants the answer says nothing of the zone, and must not have others ask for it anew.
+		if !s.Verdict.Status.Usable() && !errors.Is(ctx.Err(), context.Canceled) {
 			w.r.forget(s.zone)
 			if w.again(ctx, s) {
 				s = w.single(ctx, f, name, qtype)
@@ -52,7 +54,11 @@ func (w *work) resolve(ctx context.Context, f frame, name string, qtype uint16) 
 			proof = s.zone.proof()
 		}
 		res.proofs = append(res.proofs, proof)
-		for _, l := range s.zone.chain(s.Verdict, proof) {
+		chain := s.zone.chain(s.Verdict, proof)
+		if links == 0 {
+			res.chain, chain = chain, nil
+		}
+		for _, l := range chain {
 			if !slices.ContainsFunc(res.chain, func(o Link) bool { return o.Zone == l.Zone }) {
 				res.chain = append(res.chain, l)
 			}
@@ -114,7 +120,7 @@ func (w *work) single(ctx context.Context, f frame, name string, qtype uint16) s
 	for sent := 0; ; {
 		next := asked + 1
 		whole := dns.CountLabel(name)
-		anchored := dnssec.FromAnchors(w.r.config.Anchors, dnssec.Ancestor(name, next)) != nil
+		anchored := w.r.anchors[dnssec.Ancestor(name, next)] != nil
 		if next < whole && (anchored || (minimise && sent < maxMinimised)) ||
 			next == whole && anchored && qtype != dns.TypeDS && z.name != name {
 			if !anchored && z.isUncut(dnssec.Ancestor(name, next)) {
@@ -149,7 +155,7 @@ func (w *work) single(ctx context.Context, f frame, name string, qtype uint16) s
 
 func (w *work) anchorBelow(name string, labels int) bool {
 	for n := labels + 1; n <= dns.CountLabel(name); n++ {
-		if dnssec.FromAnchors(w.r.config.Anchors, dnssec.Ancestor(name, n)) != nil {
+		if w.r.anchors[dnssec.Ancestor(name, n)] != nil {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ package resolver
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,10 @@ type Resolver struct {
 	// datagrams are buffers to receive in.
 	datagrams sync.Pool
 	lookups   atomic.Uint64
-	root      *zone
+	// signatures are those that held.
+	signatures *dnssec.Signatures
+	root       *zone
+	anchors    map[string]*dnssec.Delegation // what stands for a delegation where there are anchors, by zone
 
 	mu    sync.Mutex
 	zones map[string]*zone // validated delegations, by name (never answers)
@@ -49,9 +53,12 @@ type Answer struct {
 }
 
 func newResolver(c Config) (*Resolver, error) {
-	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{},
-		datagrams: sync.Pool{New: func() any { return new([maxDatagram]byte) }}}
-	r.root = &zone{name: ".", delegation: dnssec.FromAnchors(c.Anchors, "."), verdict: usable}
+	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{}, anchors: map[string]*dnssec.Delegation{},
+		signatures: dnssec.NewSignatures(0), datagrams: sync.Pool{New: func() any { return new([maxDatagram]byte) }}}
+	for _, a := range c.Anchors {
+		r.anchors[a.Zone()] = dnssec.FromAnchors(c.Anchors, a.Zone())
+	}
+	r.root = &zone{name: ".", delegation: r.anchors["."], verdict: usable}
 	if r.root.delegation == nil {
 		r.root.verdict = failed(dnssec.CodeNoAnchor, dnssec.EDEIndeterminate, "no trust anchor covers this zone")
 	}
@@ -87,28 +94,35 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
 	default:
 		a.Lookup.Name = canonical
-		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype), verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started),
-			searches: map[target]*search{}, sought: map[*zone]int{}}
+		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype),
+			verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started).Knowing(r.signatures),
+		}
 		res = w.resolve(ctx, frame{}, canonical, qtype)
 		cancel()
 		w.running.Wait()
 		for _, p := range res.proofs {
 			a.Lookup.prove(p.Stages(a.Lookup.Started, a.Sets))
 		}
-		a.Lookup.Queries = append(a.Lookup.Queries, w.queries...)
+		if len(w.queries) > 0 {
+			a.Lookup.Queries = w.queries
+		}
 	}
 	a.fill(res)
 	a.Lookup.Finished = r.config.Now().UTC()
 	r.config.Metrics.finished(&a.Lookup, w)
-	r.config.Logger.Debug("lookup", "name", a.Lookup.Name, "type", a.Lookup.Type, "status", a.Lookup.Status.String(),
-		"code", a.Lookup.Code, "packets", len(a.Lookup.Queries))
+	if r.config.Logger.Enabled(ctx, slog.LevelDebug) {
+		r.config.Logger.Debug("lookup", "name", a.Lookup.Name, "type", a.Lookup.Type, "status", a.Lookup.Status.String(),
+			"code", a.Lookup.Code, "packets", len(a.Lookup.Queries))
+	}
 	return a
 }
 
 func (a *Answer) fill(res *result) {
 	l := &a.Lookup
 	l.Status, l.Why, l.Code, l.EDE = res.verdict.Status, res.verdict.Reason.Text, res.verdict.Reason.Code, res.verdict.Reason.EDE
-	l.Chain = append(l.Chain, res.chain...)
+	if len(res.chain) > 0 {
+		l.Chain = res.chain
+	}
 	if !res.verdict.Status.Usable() { // CAA-07: nothing of a bogus or failed answer is handed out, not even its absence
 		return
 	}

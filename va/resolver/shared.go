@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -67,7 +66,7 @@ type keptQuery struct {
 	Rcode        *string `json:"rcode,omitempty"`
 	Milliseconds float64 `json:"ms"`
 	Error        string  `json:"error,omitempty"`
-	// Cookie stands in the place of Query where that follows from it and the response: see usualQuery.
+	// Cookie stands in the place of Query where that follows from it and the response: see appendUsualQuery.
 	Cookie   []byte `json:"cookie,omitempty"`
 	Query    []byte `json:"query,omitempty"`
 	Response []byte `json:"response,omitempty"`
@@ -82,34 +81,55 @@ func (s *Shared) Keep(l Lookup) Kept {
 	if l.Queries != nil {
 		k.Queries = make([]keptQuery, len(l.Queries))
 	}
-	for i, q := range l.Queries {
-		k.Queries[i] = keepQuery(q, l.Started)
+	for i := range l.Queries {
+		k.Queries[i] = keepQuery(&l.Queries[i], l.Started)
 	}
 	if l.Chain != nil {
 		k.Chain = make([]int, len(l.Chain))
 	}
-	for i, link := range l.Chain {
-		place := slices.IndexFunc(s.Zones, func(o Link) bool { return o.Zone == link.Zone && reflect.DeepEqual(o, link) })
-		if place < 0 {
-			place = len(s.Zones)
-			s.Zones = append(s.Zones, link)
-		}
-		k.Chain[i] = place
+	for i := range l.Chain {
+		k.Chain[i] = s.zone(&l.Chain[i])
+	}
+	if len(l.Proof) > 0 {
+		k.Proof = make([]int, len(l.Proof))
 	}
 	start := wholeSecond(l.Started)
-	for _, stage := range l.Proof {
-		kept := keptStage{Kind: stage.Kind, Zone: stage.Zone, Name: stage.Name, Records: stage.Records, Query: stage.Query}
-		if !stage.At.Equal(start) {
-			kept.At = &stage.At
-		}
-		place := slices.IndexFunc(s.Stages, kept.same)
-		if place < 0 {
-			place = len(s.Stages)
-			s.Stages = append(s.Stages, kept)
-		}
-		k.Proof = append(k.Proof, place)
+	for i := range l.Proof {
+		k.Proof[i] = s.stage(&l.Proof[i], start)
 	}
 	return k
+}
+
+// zone gives the place of a link of a chain, which it takes in where there is none.
+func (s *Shared) zone(link *Link) int {
+	for i := range s.Zones {
+		if s.Zones[i].same(link) {
+			return i
+		}
+	}
+	s.Zones = append(s.Zones, *link)
+	return len(s.Zones) - 1
+}
+
+func (l *Link) same(o *Link) bool {
+	return l.Zone == o.Zone && l.Result == o.Result && l.Until == o.Until && l.Algorithm == o.Algorithm && l.Why == o.Why &&
+		slices.Equal(l.DS, o.DS) && slices.Equal(l.DNSKEY, o.DNSKEY)
+}
+
+// stage gives the place of a stage of a lookup that started in the second given; as zone.
+func (s *Shared) stage(stage *dnssec.Stage, start time.Time) int {
+	kept := keptStage{Kind: stage.Kind, Zone: stage.Zone, Name: stage.Name, Records: stage.Records, Query: stage.Query}
+	if !stage.At.Equal(start) {
+		at := stage.At
+		kept.At = &at
+	}
+	for i := range s.Stages {
+		if s.Stages[i].same(&kept) {
+			return i
+		}
+	}
+	s.Stages = append(s.Stages, kept)
+	return len(s.Stages) - 1
 }
 
 // Restore gives the lookup that was kept. It refuses one that names what s has not.
@@ -129,8 +149,8 @@ func (s *Shared) Restore(k Kept) (Lookup, error) {
 	if k.Queries != nil {
 		l.Queries = make([]Query, len(k.Queries))
 	}
-	for i, q := range k.Queries {
-		if l.Queries[i], err = restoreQuery(q, l.Started); err != nil {
+	for i := range k.Queries {
+		if l.Queries[i], err = restoreQuery(&k.Queries[i], l.Started); err != nil {
 			return Lookup{}, err
 		}
 	}
@@ -144,38 +164,40 @@ func (s *Shared) Restore(k Kept) (Lookup, error) {
 		l.Chain[i] = s.Zones[place]
 	}
 	start := wholeSecond(l.Started)
-	for _, place := range k.Proof {
+	if len(k.Proof) > 0 {
+		l.Proof = make([]dnssec.Stage, len(k.Proof))
+	}
+	for i, place := range k.Proof {
 		if place < 0 || place >= len(s.Stages) {
 			return Lookup{}, fmt.Errorf("resolver: the lookup of %s %s names the stage %d of %d", l.Name, l.Type, place, len(s.Stages))
 		}
-		kept := s.Stages[place]
-		stage := dnssec.Stage{Kind: kept.Kind, Zone: kept.Zone, Name: kept.Name, Records: kept.Records, Query: kept.Query, At: start}
+		kept := &s.Stages[place]
+		l.Proof[i] = dnssec.Stage{Kind: kept.Kind, Zone: kept.Zone, Name: kept.Name, Records: kept.Records, Query: kept.Query, At: start}
 		if kept.At != nil {
-			stage.At = *kept.At
+			l.Proof[i].At = *kept.At
 		}
-		l.Proof = append(l.Proof, stage)
 	}
 	return l, nil
 }
 
-func (s keptStage) same(o keptStage) bool {
-	at := s.At == nil && o.At == nil || s.At != nil && o.At != nil && s.At.Equal(*o.At)
-	s.At, o.At = nil, nil
-	return at && s == o
+func (s *keptStage) same(o *keptStage) bool {
+	return s.Kind == o.Kind && s.Zone == o.Zone && s.Name == o.Name && s.Records == o.Records && s.Query == o.Query &&
+		(s.At == nil) == (o.At == nil) && (s.At == nil || s.At.Equal(*o.At))
 }
 
 func wholeSecond(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-func keepQuery(q Query, started time.Time) keptQuery {
+func keepQuery(q *Query, started time.Time) keptQuery {
 	k := keptQuery{Server: q.Server, Milliseconds: q.Milliseconds, Error: q.Error, Query: q.Query, Response: q.Response}
 	k.After, k.At = after(q.At, started)
-	if cookie := cookieIn(q.Query); len(cookie) > 0 && bytes.Equal(q.Query, usualQuery(q.Response, cookie)) {
+	var room [256]byte
+	if cookie := cookieIn(q.Query); len(cookie) > 0 && bytes.Equal(q.Query, appendUsualQuery(room[:0], q.Response, cookie)) {
 		k.Cookie, k.Query = cookie, nil
 	}
 	if q.Transport != udp {
 		k.Transport = &q.Transport
 	}
-	if q.Question != questionIn(q.Query) {
+	if q.Question != string(appendQuestion(room[:0], q.Query)) {
 		k.Question = &q.Question
 	}
 	if q.Rcode != rcodeIn(q.Response, q.Error) {
@@ -184,7 +206,7 @@ func keepQuery(q Query, started time.Time) keptQuery {
 	return k
 }
 
-func restoreQuery(k keptQuery, started time.Time) (Query, error) {
+func restoreQuery(k *keptQuery, started time.Time) (Query, error) {
 	q := Query{Server: k.Server, Transport: udp, Rcode: rcodeIn(k.Response, k.Error), Milliseconds: k.Milliseconds, Error: k.Error,
 		Query: k.Query, Response: k.Response}
 	var err error
@@ -192,11 +214,12 @@ func restoreQuery(k keptQuery, started time.Time) (Query, error) {
 		return Query{}, err
 	}
 	if len(k.Cookie) > 0 {
-		if q.Query = usualQuery(k.Response, k.Cookie); q.Query == nil || len(k.Query) > 0 {
+		if q.Query = appendUsualQuery(nil, k.Response, k.Cookie); q.Query == nil || len(k.Query) > 0 {
 			return Query{}, errors.New("resolver: the octets of a query do not follow from its response and cookie, or stand beside them")
 		}
 	}
-	q.Question = questionIn(q.Query)
+	var room [256]byte
+	q.Question = string(appendQuestion(room[:0], q.Query))
 	override(&q.Transport, k.Transport)
 	override(&q.Question, k.Question)
 	override(&q.Rcode, k.Rcode)
@@ -215,7 +238,8 @@ func after(t, start time.Time) (int64, *time.Time) {
 	if d := t.Sub(start); start.Add(d).Equal(t) {
 		return int64(d), nil
 	}
-	return 0, &t
+	far := t // apart from t, which then need not be on the heap where it is not far
+	return 0, &far
 }
 
 // moment undoes after. It refuses a time that JSON could not write again.
@@ -238,17 +262,47 @@ const (
 	header = 12 // octets
 )
 
-// questionIn gives the question of a message as Query.Question tells it; empty where there is none to read.
-func questionIn(octets []byte) string {
+// appendQuestion appends the question of a message as Query.Question tells it; nothing where there is none to read.
+func appendQuestion(b, octets []byte) []byte {
 	end := questionEnd(octets)
 	if end == 0 {
-		return ""
+		return b
 	}
-	name, _, err := dns.UnpackDomainName(octets, header)
-	if err != nil {
-		return ""
+	kind := octets[end-4:]
+	if named, ok := appendPlainName(b, octets[header:end-4]); ok {
+		b = named
+	} else {
+		name, _, err := dns.UnpackDomainName(octets, header)
+		if err != nil {
+			return b
+		}
+		b = append(b, strings.ToLower(name)...)
 	}
-	return strings.ToLower(name) + " " + dns.Type(binary.BigEndian.Uint16(octets[end-4:])).String()
+	return append(append(b, ' '), dns.Type(binary.BigEndian.Uint16(kind)).String()...)
+}
+
+// appendPlainName appends a name of letters, digits, hyphens and underscores in lower case; false for all others, which are for the
+// library to read: those with escapes, those that are too long, and the root.
+func appendPlainName(b, wire []byte) ([]byte, bool) {
+	if len(wire) < 3 || len(wire) > 255 {
+		return b, false
+	}
+	for i := 0; wire[i] != 0; {
+		end := i + 1 + int(wire[i])
+		for i++; i < end; i++ {
+			c := wire[i]
+			switch {
+			case 'A' <= c && c <= 'Z':
+				c += 'a' - 'A'
+			case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			default:
+				return b, false
+			}
+			b = append(b, c)
+		}
+		b = append(b, '.')
+	}
+	return b, true
 }
 
 // questionEnd gives the place behind the first question of a message, whose name is not compressed; 0 where there is none.
@@ -267,14 +321,15 @@ const optHead = "\x00\x00\x29\x04\xd0\x00\x00\x80\x00"
 // optLength is optHead with both lengths, in octets, and the option's code.
 const optLength = len(optHead) + 6
 
-// usualQuery gives the query that a response answers, if it was the usual one of one question: nothing set in its header, the
-// response's identifier and question, octet for octet, and the OPT record above. Nil where there is no response with a question.
-func usualQuery(response, cookie []byte) []byte {
+// appendUsualQuery appends the query that a response answers, if it was the usual one of one question: nothing set in its header, the
+// response's identifier and question, octet for octet, and the OPT record above. It appends nothing, and gives nil for nil, where
+// there is no response with a question.
+func appendUsualQuery(b, response, cookie []byte) []byte {
 	end := questionEnd(response)
 	if end == 0 || len(cookie) > 40 { // RFC 7873 section 4
-		return nil
+		return b
 	}
-	q := append(make([]byte, 0, end+optLength+len(cookie)), response[0], response[1], 0, 0, 0, 1, 0, 0, 0, 0, 0, 1)
+	q := append(slices.Grow(b, end+optLength+len(cookie)), response[0], response[1], 0, 0, 0, 1, 0, 0, 0, 0, 0, 1)
 	q = append(append(q, response[header:end]...), optHead...)
 	q = binary.BigEndian.AppendUint16(q, uint16(4+len(cookie)))
 	q = binary.BigEndian.AppendUint16(q, dns.EDNS0COOKIE)

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -65,8 +66,12 @@ func (s *stats) outlasted(server netip.AddrPort, waited time.Duration) {
 func (s *stats) order(servers []server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cost := map[netip.AddrPort]time.Duration{}
-	for _, sv := range servers {
+	type ranked struct {
+		server
+		cost time.Duration
+	}
+	all := make([]ranked, len(servers))
+	for i, sv := range servers {
 		st := s.servers[sv.addr]
 		c := st.rtt
 		if c == 0 {
@@ -75,9 +80,12 @@ func (s *stats) order(servers []server) {
 		if st.fails > 0 && time.Since(st.last) < forgive {
 			c += time.Duration(min(st.fails, 8)) * time.Second
 		}
-		cost[sv.addr] = c
+		all[i] = ranked{sv, c}
 	}
-	slices.SortStableFunc(servers, func(a, b server) int { return int(cost[a.addr] - cost[b.addr]) })
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.cost, b.cost) })
+	for i := range all {
+		servers[i] = all[i].server
+	}
 	if len(servers) > 1 && rand.N(exploreOne) == 0 {
 		i := rand.N(len(servers))
 		servers[0], servers[i] = servers[i], servers[0]

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -66,15 +65,22 @@ func newQuery(name string, qtype uint16, edns, upstream bool) *dns.Msg {
 }
 
 func (w *work) dial(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{}
+	var local netip.AddrPort
 	if src := w.r.config.SourceAddr; src.IsValid() {
-		if network == "udp" {
-			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
-		} else {
-			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0))
-		}
+		local = netip.AddrPortFrom(src, 0)
 	}
-	return d.DialContext(ctx, network, server.String())
+	if network == udp {
+		return dialed(new(net.Dialer).DialUDP(ctx, network, local, server))
+	}
+	return dialed(new(net.Dialer).DialTCP(ctx, network, local, server))
+}
+
+// dialed gives a connection as an interface that is nil where there is none.
+func dialed[C net.Conn](conn C, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // minTCP is the least time for a question over TCP: a lost SYN alone costs a second.
@@ -84,88 +90,103 @@ const minTCP = 4 * time.Second
 // did not repeat the question's case or cookie, or cannot be read. A truncated answer is never used (C3). A server that
 // wants another cookie, or none, is asked once more. In later rounds silence may be due to the size of the answer (RFC 9715 section
 // 3.2): then a smaller one is asked for, so that a larger is truncated, and every other time TCP is asked at once.
-func (q *asking) exchange(ctx context.Context, server netip.AddrPort, round int, edns bool,
+//
+// first is the query over UDP that has been sent to the server already; nil where none was.
+func (q *asking) exchange(ctx context.Context, first *flight, server netip.AddrPort, round int, edns bool,
 	timeout time.Duration) (dnssec.Message, error) {
-	fresh := func() *dns.Msg {
-		m := newQuery(q.name, q.qtype, edns, q.r.stub())
-		if opt := m.IsEdns0(); opt != nil && round > 0 {
-			opt.SetUDPSize(dns.MinMsgSize)
+	if first == nil && round > 0 && round%2 == 0 {
+		query := q.fresh(round, edns)
+		m, err := q.overTCP(ctx, server, query, timeout)
+		if err == nil && aboutCookies(m.Msg, query) {
+			return q.overTCP(ctx, server, q.fresh(round, edns), timeout)
 		}
-		return m
-	}
-	query, transport := fresh(), "udp"
-	if round > 0 && round%2 == 0 {
-		transport, timeout = "tcp", max(2*timeout, minTCP)
-	}
-	m, err := q.recorded(ctx, transport, server, query, timeout)
-	if err == nil && aboutCookies(m.Msg, query) {
-		query = fresh()
-		m, err = q.recorded(ctx, transport, server, query, timeout)
-	}
-	if transport == "tcp" {
 		return m, err
 	}
-	switch {
-	case errors.Is(err, errTrunc), errors.Is(err, errCase), errors.Is(err, errStrays), errors.Is(err, errMangled),
-		errors.Is(err, errNoCookie), err == nil && m.Rcode == dns.RcodeBadCookie:
-		m, err = q.recorded(ctx, "tcp", server, query, max(2*timeout, minTCP))
+	if first == nil {
+		first = q.launch(ctx, server, q.fresh(round, edns), timeout)
 	}
-	return m, err
+	q.land(ctx, first, timeout)
+	if first.err == nil && aboutCookies(first.m.Msg, first.query) {
+		first = q.launch(ctx, server, q.fresh(round, edns), timeout)
+		q.land(ctx, first, timeout)
+	}
+	switch err := first.err; {
+	case errors.Is(err, errTrunc), errors.Is(err, errCase), errors.Is(err, errStrays), errors.Is(err, errMangled),
+		errors.Is(err, errNoCookie), err == nil && first.m.Rcode == dns.RcodeBadCookie:
+		return q.overTCP(ctx, server, first.query, timeout)
+	}
+	return first.m, first.err
 }
 
-// recorded sends one query, within the limits of sends, and keeps the account of it.
-func (q *asking) recorded(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg,
-	timeout time.Duration) (dnssec.Message, error) {
+// fresh makes the question anew, in later rounds with room for a small answer only.
+func (q *asking) fresh(round int, edns bool) *dns.Msg {
+	m := newQuery(q.name, q.qtype, edns, q.r.stub())
+	if opt := m.IsEdns0(); opt != nil && round > 0 {
+		opt.SetUDPSize(dns.MinMsgSize)
+	}
+	return m
+}
+
+// overTCP sends one query over TCP, within the limits of sends, and keeps the account of it.
+func (q *asking) overTCP(ctx context.Context, server netip.AddrPort, query *dns.Msg, timeout time.Duration) (dnssec.Message, error) {
+	timeout = max(2*timeout, minTCP)
 	if q.packets.Add(1) > int64(q.r.config.Limits.SendsPerQuestion) {
 		return dnssec.Message{}, errSpent
 	}
-	i, err := q.begin(transport, server, query)
+	i, err := q.begin("tcp", server, q.asks())
 	if err != nil {
 		return dnssec.Message{}, err
 	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	x, err := q.deliver(ctx, transport, server, query)
-	if err != nil && ctx.Err() != nil && !errors.Is(err, errTrunc) && !errors.Is(err, errCase) {
+	x, err := q.deliver(ctx, server, query)
+	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w within %s", errSilent, timeout)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			err = errGivenUp
 		}
 	}
-	took := time.Since(began)
-	q.end(i, x, err, took)
+	q.account(ctx, "tcp", server, query, i, x, err, time.Since(began))
+	return dnssec.Message{Msg: x.m, Query: i + 1}, err
+}
+
+// account keeps what came of a query, by its place from 0, in the lookup's account and in the statistics of its server.
+func (q *asking) account(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg, place int, x exchanged, err error,
+	took time.Duration) {
+	q.end(place, x, err, took)
 	q.told(transport, server, query, x, err, took)
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		q.r.stats.outlasted(server, took)
 	} else {
 		q.r.stats.note(server, took, x.m != nil || errors.Is(err, errTrunc) || errors.Is(err, errCase))
 	}
-	return dnssec.Message{Msg: x.m, Query: i + 1}, err
 }
 
-// deliver puts the query over UDP from a fresh socket, or over TCP through a connection that waits for one, if there is any. One
-// that the server has closed meanwhile is replaced.
-func (w *work) deliver(ctx context.Context, transport string, server netip.AddrPort, query *dns.Msg) (exchanged, error) {
-	if transport == "tcp" {
-		if conn := w.r.streams.take(server); conn != nil {
-			if x, err := w.through(ctx, conn, transport, server, query); err == nil || x.received != nil || ctx.Err() != nil {
-				return x, err
-			}
+// deliver puts the query over TCP, through a connection that waits for one, if there is any. One that the server has closed meanwhile is
+// replaced.
+func (w *work) deliver(ctx context.Context, server netip.AddrPort, query *dns.Msg) (exchanged, error) {
+	if conn := w.r.streams.take(server); conn != nil {
+		if x, err := w.through(ctx, conn, server, query); err == nil || x.received != nil || ctx.Err() != nil {
+			return x, err
 		}
 	}
-	conn, err := w.dial(ctx, transport, server)
+	conn, err := w.dial(ctx, "tcp", server)
 	if err != nil {
 		return exchanged{}, err
 	}
-	return w.through(ctx, conn, transport, server, query)
+	return w.through(ctx, conn, server, query)
 }
 
-func (w *work) through(ctx context.Context, conn net.Conn, transport string, server netip.AddrPort,
-	query *dns.Msg) (exchanged, error) {
+func (w *work) through(ctx context.Context, conn net.Conn, server netip.AddrPort, query *dns.Msg) (x exchanged, err error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	x, err := w.converse(conn, transport, server, query)
-	if stop() && err == nil && transport == "tcp" {
+	var p path
+	if p, _, x.sent, err = w.prepare(conn, server, query, time.Now()); err == nil {
+		if err = x.overTCP(conn, query); err == nil {
+			err = w.cookied(&x, query, p, false)
+		}
+	}
+	if stop() && err == nil {
 		w.r.streams.put(server, conn)
 	} else {
 		conn.Close()
@@ -180,57 +201,27 @@ type exchanged struct {
 	m              *dns.Msg
 }
 
-func (w *work) converse(conn net.Conn, transport string, server netip.AddrPort, query *dns.Msg) (exchanged, error) {
-	p := path{server: server.Addr()}
+// prepare puts the cookie for a server into a query, and gives its octets. expected tells whether the server has given a cookie.
+func (w *work) prepare(conn net.Conn, server netip.AddrPort, query *dns.Msg, now time.Time) (p path, expected bool, octets []byte, err error) {
+	p.server = server.Addr()
 	if local, ok := conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {
 		p.local = local.AddrPort().Addr().Unmap()
 	}
-	expected := w.r.cookies.attach(query, p, time.Now())
-	var x exchanged
-	var err error
-	if x.sent, err = query.Pack(); err != nil {
-		return x, err
-	}
-	if transport == "tcp" {
-		err = x.overTCP(conn, query)
-	} else {
-		buf := w.r.datagrams.Get().(*[maxDatagram]byte)
-		err = x.overUDP(conn, query, buf[:])
-		w.r.datagrams.Put(buf)
-	}
-	if err != nil {
-		return x, err
-	}
-	if _, ok := cookieOf(x.m); expected && !ok && transport == "udp" {
-		x.m = nil
-		return x, errNoCookie
-	}
-	w.r.cookies.learn(query, x.m, p, time.Now())
-	return x, nil
+	expected = w.r.cookies.attach(query, p, now)
+	octets, err = query.Pack()
+	return p, expected, octets, err
 }
 
-func (x *exchanged) overUDP(conn net.Conn, query *dns.Msg, buf []byte) error {
-	if _, err := conn.Write(x.sent); err != nil {
-		return err
-	}
-	for range maxStrays {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return err
-		}
-		x.received = bytes.Clone(buf[:n])
-		m, err := accept(x.received, query)
-		if err == nil && m.Truncated {
-			return errTrunc
-		}
-		if err == nil {
-			x.m = m
-		}
-		if err == nil || errors.Is(err, errCase) || errors.Is(err, errMangled) || errors.Is(err, errCrowded) {
-			return err
+// cookied refuses a datagram without the cookie that is expected, and learns from any other response.
+func (w *work) cookied(x *exchanged, query *dns.Msg, p path, expected bool) error {
+	if expected {
+		if _, ok := cookieOf(x.m); !ok {
+			x.m = nil
+			return errNoCookie
 		}
 	}
-	return errStrays
+	w.r.cookies.learn(query, x.m, p, time.Now())
+	return nil
 }
 
 func (x *exchanged) overTCP(conn net.Conn, query *dns.Msg) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +47,7 @@ type errLimit struct{ what string }
 
 func (e errLimit) Error() string { return e.what }
 
-func (w *work) begin(transport string, server netip.AddrPort, query *dns.Msg) (int, error) {
+func (w *work) begin(transport string, server netip.AddrPort, question string) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queries) >= w.r.config.Limits.Sends {
@@ -57,9 +56,7 @@ func (w *work) begin(transport string, server netip.AddrPort, query *dns.Msg) (i
 	if w.octets > w.r.config.Limits.Octets {
 		return 0, errLimit{fmt.Sprintf("the lookup was sent more than %d octets", w.r.config.Limits.Octets)}
 	}
-	q := query.Question[0]
-	w.queries = append(w.queries, Query{At: w.r.config.Now().UTC(), Server: server.String(), Transport: transport,
-		Question: strings.ToLower(q.Name) + " " + dns.Type(q.Qtype).String()})
+	w.queries = append(w.queries, Query{At: w.r.config.Now().UTC(), Server: server.String(), Transport: transport, Question: question})
 	return len(w.queries) - 1, nil
 }
 

@@ -161,7 +161,7 @@ func (r *Resolver) forget(z *zone) {
 func (w *work) child(ctx context.Context, f frame, parent *zone, name string, hosts []host, d *dnssec.Delegation,
 	ttl uint32) *zone {
 	z := &zone{name: name, parent: parent, hosts: hosts, delegation: d, verdict: parent.verdict, cut: parent.cut, by: w.number}
-	if own := dnssec.FromAnchors(w.r.config.Anchors, name); own != nil {
+	if own := w.r.anchors[name]; own != nil {
 		z.delegation = own
 	}
 	if z.delegation != nil {
@@ -338,6 +338,9 @@ func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) *sea
 		}
 	}
 	s := &search{done: make(chan struct{})}
+	if w.searches == nil {
+		w.searches, w.sought = map[target]*search{}, map[*zone]int{}
+	}
 	w.searches[id] = s
 	defer close(s.done)
 	w.targets++
@@ -483,5 +486,14 @@ func (z *zone) chain(why dnssec.Verdict, proof *dnssec.Proof) []Link {
 	if z == nil {
 		return nil
 	}
-	return append(z.parent.chain(why, proof), z.link(why, proof))
+	n := 0
+	for up := z; up != nil; up = up.parent {
+		n++
+	}
+	links := make([]Link, n)
+	for up := z; up != nil; up = up.parent {
+		n--
+		links[n] = up.link(why, proof)
+	}
+	return links
 }

@@ -179,6 +179,20 @@ type GateLimits struct {
 	Shutdown time.Duration `yaml:"shutdown"`
 	// InFlight is how many attempts run at once: 256, at most 65536.
 	InFlight int `yaml:"in_flight"`
+	// Waiting is how many more wait for their turn, 5 s at most: 256, at most 65536.
+	Waiting int `yaml:"waiting"`
+}
+
+// Places is how many attempts run and wait at most.
+func (l GateLimits) Places() int {
+	n := l.InFlight + l.Waiting
+	if l.InFlight == 0 {
+		n += mpic.DefaultMaxInFlight
+	}
+	if l.Waiting == 0 {
+		n += mpic.DefaultMaxWaiting
+	}
+	return n
 }
 
 // Metrics says where operators read metrics and profiles, over plain HTTP.
@@ -363,6 +377,9 @@ func (d *document) limits(l GateLimits) {
 	}
 	if d.has("limits.in_flight") && (l.InFlight < 1 || l.InFlight > 65536) {
 		d.refuse("limits.in_flight", "", "%d is not between 1 and 65536", l.InFlight)
+	}
+	if d.has("limits.waiting") && (l.Waiting < 1 || l.Waiting > 65536) {
+		d.refuse("limits.waiting", "", "%d is not between 1 and 65536", l.Waiting)
 	}
 }
 

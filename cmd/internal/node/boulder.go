@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -63,7 +64,7 @@ func (g *Gate) newBoulder(c config.Gate, primary mpic.Member) (*boulder.Server, 
 	}
 	front := boulder.Config{Incumbent: incumbent, Primary: primary, Certificate: certificate, ClientCAs: roots,
 		Clients:  boulder.Clients{VA: b.VAClients, CAA: b.CAAClients, Health: b.HealthClients},
-		Accounts: b.AccountURIPrefixes, Ready: g.Store.Ping, MaxInFlight: b.InFlight, MaxConnections: b.Connections, Logger: g.log}
+		Accounts: b.AccountURIPrefixes, Ready: g.Store.Ping, MaxInFlight: cmp.Or(b.InFlight, c.Limits.Places()), MaxConnections: b.Connections, Logger: g.log}
 	if incumbent == nil {
 		front.Coordinator = g.Coordinator
 	}
@@ -87,15 +88,15 @@ func mutual(own config.Pair, ca string) (tls.Certificate, *x509.CertPool, error)
 	return certificate, roots, nil
 }
 
-// front is a server beside the REST front's.
-type front struct {
+// beside is a server beside the REST front's.
+type beside struct {
 	stop   context.CancelFunc
 	served chan error
 	done   chan struct{}
 }
 
 // serveBoulder begins to answer Boulder's RA; it does nothing where no front is configured for it.
-func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*front, error) {
+func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*beside, error) {
 	if g.boulder == nil {
 		return nil, nil
 	}
@@ -104,7 +105,7 @@ func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*front, error) 
 		return nil, fmt.Errorf("boulder.listen: %s cannot be listened on: %w", c.Boulder.Listen, cause(err))
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f := &front{stop: stop, served: make(chan error, 1), done: make(chan struct{})}
+	f := &beside{stop: stop, served: make(chan error, 1), done: make(chan struct{})}
 	go func() {
 		defer close(f.done)
 		f.served <- g.boulder.Serve(ctx, listener, g.shutdown)
@@ -114,7 +115,7 @@ func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*front, error) 
 }
 
 // ended is closed when the server has ended; it never is where there is none.
-func (f *front) ended() <-chan struct{} {
+func (f *beside) ended() <-chan struct{} {
 	if f == nil {
 		return nil
 	}
@@ -122,7 +123,7 @@ func (f *front) ended() <-chan struct{} {
 }
 
 // end lets running calls come to their end, and gives the server's error.
-func (f *front) end() error {
+func (f *beside) end() error {
 	if f == nil {
 		return nil
 	}

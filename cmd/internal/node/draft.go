@@ -7,6 +7,7 @@ import (
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/draft"
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // draftRemotes makes the remotes that stand behind services of draft-westerbaan-mpic, by their names.
@@ -42,9 +43,9 @@ func (g *Gate) newDraft(c *config.DraftMPIC, inFlight int) (http.Handler, error)
 	if c == nil || len(c.Clients) == 0 {
 		return nil, nil
 	}
-	var clients []draft.Client
+	var clients []front.Client
 	for _, client := range c.Clients {
-		clients = append(clients, draft.Client{Name: client.Name, APIKeySHA256: client.APIKeySHA256, InFlight: client.InFlight})
+		clients = append(clients, front.Client{Name: client.Name, APIKeySHA256: client.APIKeySHA256, InFlight: client.InFlight})
 	}
 	g.log.Warn("draft-westerbaan-mpic is served, which is experimental", "path", draft.Path)
 	return draft.NewServer(draft.Config{Carrier: g.Coordinator, Clients: clients, MaxInFlight: inFlight, Logger: g.log})

@@ -26,6 +26,7 @@ import (
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"
 	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/mpic/openmpic"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -131,14 +132,15 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	}
 	g.Coordinator, err = mpic.New(mpic.Config{Subtree: c.Permits != nil && c.Permits.Scope == "subtree", Configuration: c.SHA256, Roster: roster, Primary: primary, Remotes: remotes, Cohort: cohort, Journal: g.Store.Journal(),
 		Issuers: c.Issuers, CAALookupFailure: failure, Software: software, Now: doors.Now, Logger: g.log, Refused: refused, Shadow: c.InShadow(),
-		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight})
+		Metrics: decided, AuditLog: g.lines(), Deadline: c.Limits.Attempt, GrantGrace: c.Limits.GrantGrace, RefusalGrace: c.Limits.RefusalGrace, MaxInFlight: c.Limits.InFlight,
+		MaxWaiting: c.Limits.Waiting})
 	if err != nil {
 		return err
 	}
 	if g.shadow, err = g.newShadow(c); err != nil {
 		return err
 	}
-	front := rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: restClients(c), MaxInFlight: c.Limits.InFlight, Logger: g.log}
+	front := rest.Config{Validator: g.Coordinator, Records: records{g.Store}, Clients: restClients(c), MaxInFlight: c.Limits.Places(), Logger: g.log}
 	if g.shadow != nil {
 		front.Records = besideRecords{records{g.Store}}
 	}
@@ -154,7 +156,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if g.openMPIC, err = g.newOpenMPIC(c, doors); err != nil {
 		return err
 	}
-	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.InFlight); err != nil {
+	if g.draft, err = g.newDraft(c.DraftMPIC, c.Limits.Places()); err != nil {
 		return err
 	}
 	g.boulder, err = g.newBoulder(c, roster.Primary)
@@ -245,10 +247,10 @@ func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identi
 	return remotes, nil
 }
 
-func restClients(c config.Gate) []rest.Client {
-	var list []rest.Client
+func restClients(c config.Gate) []front.Client {
+	var list []front.Client
 	for _, client := range c.Clients {
-		list = append(list, rest.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
+		list = append(list, front.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
 			InFlight: client.InFlight})
 	}
 	return list

@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/mpic/openmpic"
 )
 
@@ -27,17 +28,17 @@ func (g *Gate) newOpenMPIC(c config.Gate, doors Doors) (*openmpic.Server, error)
 		return nil, err
 	}
 	front := openmpic.Config{Incumbent: incumbent, Clients: openMPICClients(c.OpenMPIC.Clients), Issuers: c.Issuers,
-		MaxAttempts: c.OpenMPIC.MaxAttempts, MaxInFlight: c.Limits.InFlight, Logger: g.log, Now: doors.clock()}
+		MaxAttempts: c.OpenMPIC.MaxAttempts, MaxInFlight: c.Limits.Places(), Logger: g.log, Now: doors.clock()}
 	if incumbent == nil {
 		front.Validator = g.Coordinator
 	}
 	return openmpic.NewServer(front)
 }
 
-func openMPICClients(clients []config.OpenMPICClient) []openmpic.Client {
-	var list []openmpic.Client
+func openMPICClients(clients []config.OpenMPICClient) []front.Client {
+	var list []front.Client
 	for _, c := range clients {
-		list = append(list, openmpic.Client{Name: c.Name, APIKeySHA256: c.APIKeySHA256, InFlight: c.InFlight})
+		list = append(list, front.Client{Name: c.Name, APIKeySHA256: c.APIKeySHA256, InFlight: c.InFlight})
 	}
 	return list
 }
