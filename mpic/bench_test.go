@@ -2,12 +2,19 @@ package mpic
 
 import (
 	"context"
+	"io"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // BenchmarkJudge decides one attempt with five remotes, one of which failed.
@@ -90,6 +97,53 @@ func BenchmarkCoordinatorAdds(b *testing.B) {
 	b.ReportMetric(float64(added[len(added)/2].Microseconds()), "added-µs-median")
 	b.ReportMetric(float64(added[len(added)*99/100].Microseconds()), "added-µs-p99")
 }
+
+// shelf is a Journal that numbers attempts and keeps nothing.
+type shelf struct{ number atomic.Int64 }
+
+func (s *shelf) Open(context.Context, Attempt, Roster) (int64, error) { return s.number.Add(1), nil }
+func (s *shelf) Close(context.Context, Evidence, Decision) error      { return nil }
+func (s *shelf) Late(context.Context, Attempt, Attestation) error     { return nil }
+
+// BenchmarkCarry carries attempts out, one after the other, with perspectives whose answers are there at once and have been read: the
+// coordinator's own work, Judge, metrics and the line of the log included.
+func BenchmarkCarry(b *testing.B) {
+	s := newScene(b, fiveRegions(), december)
+	req := request(va.DNS01, december)
+	template := passing(b, va.Probe{Request: req, Deadline: december}, "")
+	answer := func(p va.Probe, name string) va.Report {
+		r := template
+		r.Perspective, r.Attempt, r.Nonce, r.Digest, r.Sets = name, p.Attempt, p.Nonce, p.Digest(), dnssec.Sets{}
+		return r
+	}
+	s.config.Journal, s.config.Logger = &shelf{}, slog.New(slog.NewJSONHandler(io.Discard, nil))
+	var err error
+	s.config.Metrics, err = NewMetrics(prometheus.NewRegistry())
+	require.NoError(b, err)
+	for i, f := range s.remotes {
+		s.config.Remotes[i] = quick{f.member, func(p va.Probe) Attestation {
+			return Attestation{Perspective: f.member.Name, State: Answered, Reply: &Reply{signed: "e30.e30.c2ln", report: answer(p, f.member.Name)}}
+		}}
+	}
+	s.check = func(_ context.Context, p va.Probe) va.Report { return answer(p, "zurich") }
+	c := s.coordinator()
+	b.ReportAllocs()
+	for b.Loop() {
+		if r, err := c.Validate(context.Background(), Issuance, "bench:1", req); err != nil || !r.Decision.Granted() {
+			b.Fatal(err, r.Decision.Reasons())
+		}
+	}
+	s.close(c)
+}
+
+// quick is a Remote that answers at once.
+type quick struct {
+	member Member
+	answer func(va.Probe) Attestation
+}
+
+func (q quick) Member() Member                                   { return q.member }
+func (q quick) Attest(_ context.Context, p va.Probe) Attestation { return q.answer(p) }
 
 // BenchmarkCoordinator16 carries out attempts, 16 at a time, among perspectives that answer at once: the coordinator's own
 // work per attempt.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/va"
@@ -284,4 +285,33 @@ func TestALongCAARecordIsJudgedToo(t *testing.T) {
 	d := Judge(e)
 	require.True(t, d.Granted(), "%v", d.Reasons())
 	require.Equal(t, "5/5", d.CAA().String())
+}
+
+// TestPlainTXTIsWhatTheParserReads: what is taken for a TXT record without the parser of presentation format is one by that parser, and
+// has the value; the resolver's own form is taken.
+//
+// Holds: MPIC-10, DCV-11
+func TestPlainTXTIsWhatTheParserReads(t *testing.T) {
+	const name, value = "_acme-challenge.example.com", "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+	right := name + ".\t300\tIN\tTXT\t\"" + value + "\""
+	require.True(t, plainTXT(right, name, value))
+	texts := []string{right}
+	for i := range len(right) {
+		for _, c := range []string{"", "\t", "\"", "\\", " ", "x", ".", ";", "0", "-"} {
+			texts = append(texts, right[:i]+c+right[i:], right[:i]+c+right[i+1:])
+		}
+	}
+	taken := 0
+	for _, text := range texts {
+		if !plainTXT(text, name, value) {
+			continue
+		}
+		taken++
+		rr, err := dns.NewRR(text)
+		require.NoError(t, err, "%q", text)
+		require.Equal(t, name+".", rr.Header().Name, "%q", text)
+		require.Equal(t, []string{value}, rr.(*dns.TXT).Txt, "%q", text)
+	}
+	require.Greater(t, taken, 1, "other TTLs are taken as well")
+	require.False(t, plainTXT(name+".\t300\tIN\tTXT\t\"\"", name, ""), "nothing is no value")
 }

@@ -36,6 +36,7 @@ func (c serveCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer node.GrowHeap()()
 	gate, err := node.NewGate(ctx, settings, software(), open, nodeLogger())
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
+	defer node.GrowHeap()()
 	log := logger(out.stderr, settings.Log.Level, settings.Log.Format)
 	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, log)
 	if err != nil {
