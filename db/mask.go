@@ -13,7 +13,6 @@ import (
 // look is how a text is searched for tokens at first: nearly all hold none, or hold them as they are.
 type look struct {
 	tokens []string
-	forms  [][]string
 	// search is for the tokens and then their forms.
 	search *search
 }
@@ -22,7 +21,6 @@ func newLook(tokens []string) look {
 	l := look{tokens: tokens}
 	needles := slices.Clone(tokens)
 	for _, t := range tokens {
-		l.forms = append(l.forms, forms(t))
 		needles = append(needles, forms(t)...)
 	}
 	l.search = newSearch(needles)
@@ -58,18 +56,27 @@ func (l look) at(text []byte) (plain, otherwise bool) {
 		if end < 0 {
 			return plain, true
 		}
-		literal := string(text[:end])
-		if strings.Contains(literal, `\`) {
+		if l.suspects(text[:end]) {
 			return plain, true
-		}
-		for i, t := range l.tokens {
-			// What stands there as it is, was seen.
-			if holds(strings.ReplaceAll(literal, t, " "), t, l.forms[i], 3) {
-				return plain, true
-			}
 		}
 		text = text[end:]
 	}
+}
+
+// suspects tells whether there may be a token in what a string decodes to that begins as a JWS does. What stands in it as it is, was seen.
+func (l look) suspects(literal []byte) bool {
+	if bytes.IndexByte(literal, '\\') >= 0 {
+		return true
+	}
+	for part := range bytes.SplitSeq(literal, []byte(".")) {
+		decoded := make([]byte, base64.RawURLEncoding.DecodedLen(len(part)))
+		n, _ := base64.RawURLEncoding.Decode(decoded, part) // as far as it goes, as holds has it
+		decoded = decoded[:n]
+		if at, _ := l.search.next(decoded, 0); at >= 0 || bytes.ContainsAny(decoded, `\%`) || bytes.HasPrefix(decoded, []byte("eyJ")) {
+			return true
+		}
+	}
+	return false
 }
 
 // concealed gives the values that are taken out of a JSON text so that none of the tokens is left in it in any form: whole strings

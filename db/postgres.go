@@ -100,7 +100,9 @@ func (e postgres) afterCommit() error {
 func (e postgres) openReads() (*sql.DB, error) {
 	c := e.config.Copy()
 	c.RuntimeParams["application_name"] = "quorate reader"
-	return e.openPool(c, readers, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+	// Reads are seldom: a connection that has idled is asked whether it still stands, before a read fails because the server is another one now.
+	idled := stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool { return p.IdleDuration > 100*time.Millisecond })
+	return e.openPool(c, readers, idled, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "SET default_transaction_read_only = on")
 		return err
 	})), nil

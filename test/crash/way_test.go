@@ -2,6 +2,8 @@ package crash
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -162,12 +164,15 @@ func (w *way) thaw() bool {
 	return w.trouble != cut
 }
 
+// committing is how a COMMIT goes over the wire: in a Bind message without a portal's name, by the name under which pgx has prepared it.
+var committing = fmt.Sprintf("\x00stmtcache_%x\x00", sha256.Sum256([]byte("COMMIT")))[:len("\x00stmtcache_")+48] + "\x00"
+
 // commit takes the trouble that waits for a COMMIT, once.
 func (w *way) commit(data []byte) trouble {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x := w.trouble
-	if x != answerLost && x != commitLost || !bytes.Contains(bytes.ToLower(data), []byte("commit\x00")) {
+	if x != answerLost && x != commitLost || !bytes.Contains(data, []byte(committing)) {
 		return none
 	}
 	w.trouble = none
