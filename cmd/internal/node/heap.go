@@ -2,10 +2,9 @@ package node
 
 import (
 	"os"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"sync/atomic"
+	"time"
 )
 
 // gateHeap is how large a gate's heap grows before its garbage is collected, in octets. Little of it lives: 10 MB at 16 validations in
@@ -19,33 +18,38 @@ func GrowHeap() (stop func()) {
 		return func() {}
 	}
 	h := &heap{floor: gateHeap, before: debug.SetGCPercent(goPercent)}
-	h.afterEachCollection()
 	h.adjust()
-	return func() {
-		h.stopped.Store(true)
-		debug.SetGCPercent(h.before)
-	}
+	quit := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(heapTime)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				h.adjust()
+			case <-quit:
+				debug.SetGCPercent(h.before)
+				close(quit)
+				return
+			}
+		}
+	}()
+	return func() { quit <- struct{}{}; <-quit }
 }
 
-// goPercent is Go's own GOGC.
-const goPercent = 100
+const (
+	// goPercent is Go's own GOGC.
+	goPercent = 100
+	// mostPercent bounds how far the heap grows when much more lives all at once than at the last look: to four times that.
+	mostPercent = 300
+	// heapTime is how often is looked at what lives.
+	heapTime = 250 * time.Millisecond
+)
 
 type heap struct {
 	floor   uint64
 	before  int
 	percent int // as it was set last
-	stopped atomic.Bool
-}
-
-// afterEachCollection adjusts once an object that nobody refers to was found by the collector, and leaves the next such one.
-func (h *heap) afterEachCollection() {
-	type unused struct{ _ [64]byte }
-	runtime.AddCleanup(new(unused), func(h *heap) {
-		if !h.stopped.Load() {
-			h.adjust()
-			h.afterEachCollection()
-		}
-	}, h)
 }
 
 // adjust sets the percentage upon which the next collection begins at the floor. Each setting stops all goroutines for a moment, so that
@@ -66,5 +70,5 @@ func gcPercent(size, live, others uint64) int {
 	if live >= size || live+others == 0 {
 		return goPercent
 	}
-	return max(goPercent, int((size-live)*100/(live+others)))
+	return min(mostPercent, max(goPercent, int((size-live)*100/(live+others))))
 }
