@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate/test/world"
 	"github.com/quorate/quorate/va"
+	"github.com/quorate/quorate/va/resolver"
 )
 
 // wildcardAttacks are case 7: a wildcard replayed for a name that exists; more labels signed than the owner has.
@@ -232,8 +233,9 @@ func serverAttacks() map[string]attack {
 			}})
 		}, verify: func(s *stage, r record) {
 			l := lookups(r.primary, s.challenge(), "TXT")[0]
-			require.Equal(s.t, "tcp", l.Queries[len(l.Queries)-1].Transport,
-				"who is flooded asks where nobody guesses: %s", told(l))
+			used := slices.DeleteFunc(slices.Clone(l.Queries), func(q resolver.Query) bool { return q.Error != "" }) // not a hedge that came later
+			require.NotEmpty(s.t, used, told(l))
+			require.Equal(s.t, "tcp", used[len(used)-1].Transport, "who is flooded asks where nobody guesses: %s", told(l))
 		}}
 	}
 	return map[string]attack{
