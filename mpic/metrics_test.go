@@ -30,7 +30,7 @@ func TestMetricsTellWhatBecameOfAttemptsAndRemotes(t *testing.T) {
 		registry := metered(t, s)
 		scrape.Require(t, registry, map[string]float64{"quorate_quorums_total{check=caa,result=thin}": 0})
 		c := s.coordinator()
-		s.validate(c)                                              // all agree; it is decided before the last may have replied
+		s.validate(c) // all agree; it is decided before the last may have replied
 		synctest.Wait()
 		s.remotes[1].attest = mute("tokyo")                        // tokyo's state is known after the decision
 		s.remotes[2].attest = failing(t, "sao-paulo", time.Second) // one may disagree
