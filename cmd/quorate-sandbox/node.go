@@ -36,7 +36,7 @@ func (c serveCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer node.GrowHeap()()
+	defer node.KeepHeap(node.GateHeap)()
 	gate, err := node.NewGate(ctx, settings, software(), open, nodeLogger())
 	if err != nil {
 		return err
@@ -54,6 +54,7 @@ func (c perspectiveCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer node.KeepHeap(node.PerspectiveHeap)()
 	p, err := node.NewPerspective(ctx, settings, software(), open, nodeLogger())
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
-	defer node.GrowHeap()()
+	defer node.KeepHeap(node.GateHeap)()
 	log := logger(out.stderr, settings.Log.Level, settings.Log.Format)
 	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, log)
 	if err != nil {
@@ -86,6 +86,7 @@ func (c perspectiveCmd) Run(ctx context.Context, out console) error {
 		return err
 	}
 	log := logger(out.stderr, settings.Log.Level, settings.Log.Format)
+	defer node.KeepHeap(node.PerspectiveHeap)()
 	p, err := node.NewPerspective(ctx, settings, software(), node.Doors{}, log)
 	if err != nil {
 		return err

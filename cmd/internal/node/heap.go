@@ -7,17 +7,21 @@ import (
 	"time"
 )
 
-// gateHeap is how large a gate's heap grows before its garbage is collected, in octets. Little of it lives: 10 MB at 16 validations in
-// flight, 30 MB at 128. Go's own rule, twice what lives, has it collected seven times a second at 16, for 9 % of the gate's CPU time.
-const gateHeap = 48 << 20
+// How large a heap grows before its garbage is collected, in octets. Of a gate's little lives: 10 MB at 16 validations in flight, 30 MB at
+// 128. Go's own rule, twice what lives, has it collected seven times a second at 16, for 9 % of the gate's CPU time. Perspectives are
+// many and small: 5 MB live, and what they make is collected at little cost.
+const (
+	GateHeap        = 48 << 20
+	PerspectiveHeap = 8 << 20
+)
 
-// GrowHeap lets the heap grow to a gate's size before it is collected, until stop is called. A larger one is collected by Go's rule, so
-// that it costs no more however much lives. It does nothing where the operator has set GOGC or GOMEMLIMIT.
-func GrowHeap() (stop func()) {
+// KeepHeap lets the heap grow to a size before it is collected, until stop is called. One of which more lives is collected when it has grown by half,
+// so that garbage never needs much. It does nothing where the operator has set GOGC or GOMEMLIMIT.
+func KeepHeap(size uint64) (stop func()) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return func() {}
 	}
-	h := &heap{floor: gateHeap, before: debug.SetGCPercent(goPercent)}
+	h := &heap{size: size, before: debug.SetGCPercent(leastPercent)}
 	h.adjust()
 	quit := make(chan struct{})
 	go func() {
@@ -38,8 +42,8 @@ func GrowHeap() (stop func()) {
 }
 
 const (
-	// goPercent is Go's own GOGC.
-	goPercent = 100
+	// leastPercent is for heaps of which much lives.
+	leastPercent = 50
 	// mostPercent bounds how far the heap grows when much more lives all at once than at the last look: to four times that.
 	mostPercent = 300
 	// heapTime is how often is looked at what lives.
@@ -47,28 +51,28 @@ const (
 )
 
 type heap struct {
-	floor   uint64
+	size    uint64
 	before  int
 	percent int // as it was set last
 }
 
-// adjust sets the percentage upon which the next collection begins at the floor. Each setting stops all goroutines for a moment, so that
+// adjust sets the percentage upon which the next collection begins at the size. Each setting stops all goroutines for a moment, so that
 // small differences are left.
 func (h *heap) adjust() {
 	read := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	metrics.Read(read)
-	percent := gcPercent(h.floor, read[0].Value.Uint64(), read[1].Value.Uint64()+read[2].Value.Uint64())
+	percent := gcPercent(h.size, read[0].Value.Uint64(), read[1].Value.Uint64()+read[2].Value.Uint64())
 	if d := percent - h.percent; d*8 > h.percent || -d*8 > h.percent {
 		h.percent = percent
 		debug.SetGCPercent(percent)
 	}
 }
 
-// gcPercent is the GOGC by which a heap is collected next when it has a size, or Go's own where that is larger. What else is scanned, stacks
-// and globals, counts in Go's rule (runtime, GC Guide): goal = live + (live + else) * GOGC / 100.
+// gcPercent is the GOGC by which a heap is collected next when it has a size. What else is scanned, stacks and globals, counts in Go's rule
+// (runtime, GC Guide): goal = live + (live + else) * GOGC / 100.
 func gcPercent(size, live, others uint64) int {
 	if live >= size || live+others == 0 {
-		return goPercent
+		return leastPercent
 	}
-	return min(mostPercent, max(goPercent, int((size-live)*100/(live+others))))
+	return min(mostPercent, max(leastPercent, int((size-live)*100/(live+others))))
 }
