@@ -166,3 +166,15 @@ func TestObjectsHaveOneMeaning(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, twice, 16, "of so many is told")
 }
+
+func TestAnswersAreNotKept(t *testing.T) {
+	w := httptest.NewRecorder()
+	require.NoError(t, WriteJSON(w, 201, "application/problem+json", named{"a": "<b>"}))
+	require.Equal(t, 201, w.Code)
+	require.Equal(t, http.Header{"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}}, w.Header())
+	require.Equal(t, "{\"a\":\"\\u003cb\\u003e\"}\n", w.Body.String())
+	w = httptest.NewRecorder()
+	require.Error(t, WriteJSON(w, 200, "application/json", func() {}))
+	require.Equal(t, 500, w.Code)
+	require.Empty(t, w.Body.String())
+}

@@ -107,7 +107,7 @@ func (d *door) posted(r *http.Request) *Problem {
 }
 
 func (d *door) answer(w http.ResponseWriter, r *http.Request, v any) {
-	if err := writeJSON(w, http.StatusOK, "application/json", v); err != nil {
+	if err := front.WriteJSON(w, http.StatusOK, "application/json", v); err != nil {
 		d.log.WarnContext(r.Context(), "writing an answer", "path", r.URL.Path, "error", err)
 	}
 }

@@ -1,9 +1,10 @@
 package rest
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // Problem is a refusal in the form of RFC 9457. Code is stable; docs/rest.md lists the codes.
@@ -74,20 +75,5 @@ func (p *Problem) write(w http.ResponseWriter) error {
 	if p.allow != "" {
 		w.Header().Set("Allow", p.allow)
 	}
-	return writeJSON(w, p.Status, "application/problem+json", p)
-}
-
-func writeJSON(w http.ResponseWriter, status int, contentType string, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, err = w.Write(append(body, '\n'))
-	return err
+	return front.WriteJSON(w, p.Status, "application/problem+json", p)
 }

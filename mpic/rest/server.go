@@ -313,7 +313,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, client *front.Membe
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
-	if err := writeJSON(w, status, "application/json", v); err != nil {
+	if err := front.WriteJSON(w, status, "application/json", v); err != nil {
 		s.log.WarnContext(r.Context(), "writing an answer", "path", r.URL.Path, "error", err)
 	}
 }
