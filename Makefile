@@ -44,9 +44,10 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 PARTS ?= near,upstream,failing,above,soak,growth,lookups,far
 SOAK ?= 2m
+SOAKRATE ?= 0
 RECORDS ?= 1000,10000,100000
 bench: ## whole validations beside Boulder's, in one world and one run, PARTS of it: docs/performance.md (root)
-	$(GO) run ./test/bench -write docs/performance.md -parts $(PARTS) -soak $(SOAK) -records $(RECORDS)
+	$(GO) run ./test/bench -write docs/performance.md -parts $(PARTS) -soak $(SOAK) -soakrate $(SOAKRATE) -records $(RECORDS)
 
 BENCH ?= .
 COUNT ?= 6

@@ -37,7 +37,7 @@ func (b *bench) measureAbove(ctx context.Context) error {
 }
 
 func (b *bench) above(ctx context.Context, s system) error {
-	if err := b.warm(ctx, s, "dns-01"); err != nil {
+	if err := b.warm(ctx, s, "dns-01", false); err != nil {
 		return err
 	}
 	at := load{Method: "dns-01", InFlight: 128, Zones: b.Zones, Limit: b.Each}

@@ -86,6 +86,41 @@ func TestTheTableComparesWithBoulderInTheSameCell(t *testing.T) {
 	require.Contains(t, out.String(), "150 ms")
 }
 
+// TestTurnsOfACellAreOneMeasurement: what is told for each validation counts each of them once, peaks are the highest, and how far the turns lie apart is told.
+func TestTurnsOfACellAreOneMeasurement(t *testing.T) {
+	turn := func(granted int, took time.Duration, cpu float64, mib float64) cell {
+		c := cell{cpu: [4]float64{cpu}, queries: cpu, mallocs: [2]float64{cpu, 2 * cpu}, memory: [3]float64{mib}, times: times{All: time.Second}}
+		for range granted {
+			c.times.Took = append(c.times.Took, took)
+		}
+		return c
+	}
+	var ours, theirs cell
+	ours.add(turn(300, 2*time.Millisecond, 1, 9))
+	failing := turn(100, time.Millisecond, 5, 4)
+	failing.times.Failed, failing.times.Why, failing.times.No, failing.times.Codes = 2, "why", []time.Duration{1, 2}, map[string]int{"503": 2}
+	ours.add(failing)
+	require.Equal(t, 200.0, ours.each())
+	require.Equal(t, []float64{300, 100}, ours.rates)
+	require.InDelta(t, (300*1+102*5)/402.0, ours.cpu[0], 1e-9)
+	require.InDelta(t, ours.cpu[0], ours.queries, 1e-9)
+	require.InDelta(t, 2*ours.cpu[0], ours.mallocs[1], 1e-9)
+	require.Equal(t, 9.0, ours.memory[0])
+	require.Equal(t, time.Millisecond, ours.times.Took[0], "in order")
+	require.Equal(t, 2.0, ours.times.at(50))
+	require.Equal(t, times{Took: ours.times.Took, All: 2 * time.Second, Failed: 2, No: []time.Duration{1, 2}, Codes: map[string]int{"503": 2}, Why: "why"}, ours.times)
+	theirs.add(turn(100, time.Millisecond, 1, 1))
+	theirs.add(turn(200, time.Millisecond, 1, 1))
+	require.Equal(t, " (0.50 to 3.00)", spread(ours.rates, theirs.rates))
+	require.Empty(t, spread([]float64{1}, []float64{1}), "one turn has no spread")
+}
+
+// TestALoadAsksTheZonesThatItIsTold: those whose answers nobody may remember are others.
+func TestALoadAsksTheZonesThatItIsTold(t *testing.T) {
+	require.Equal(t, "z1.com", load{Zones: 4}.name(5))
+	require.Equal(t, "n1.com", load{Zones: 4, Fresh: true}.name(5))
+}
+
 // TestARateDoesNotWaitForAnswers: what would find too many unanswered is not begun, and counted.
 func TestARateDoesNotWaitForAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -126,7 +161,7 @@ func TestTheMostFrequentCodesAreTold(t *testing.T) {
 }
 
 func TestSettingsThatSayNothingAreRefused(t *testing.T) {
-	good := settings{Parts: "near,soak", Systems: "boulder", Methods: "dns-01", Caches: "warm", InFlight: "1,16", Records: "10", Remotes: "5,20"}
+	good := settings{Parts: "near,soak", Systems: "boulder", Methods: "dns-01", Caches: "warm", InFlight: "1,16", Records: "10", Remotes: "5,20", Each: time.Second, Turns: 2}
 	require.NoError(t, good.check())
 	for name, change := range map[string]func(*settings){
 		"no such part":      func(s *settings) { s.Parts = "near,all" },
@@ -137,6 +172,9 @@ func TestSettingsThatSayNothingAreRefused(t *testing.T) {
 		"nothing in flight": func(s *settings) { s.InFlight = "0" },
 		"few remotes":       func(s *settings) { s.Remotes = "4" },
 		"many remotes":      func(s *settings) { s.Remotes = "21" },
+		"no turn":           func(s *settings) { s.Turns = 0 },
+		"short turns":       func(s *settings) { s.Turns = 100 },
+		"no rate":           func(s *settings) { s.SoakRate = -1 },
 	} {
 		s := good
 		change(&s)

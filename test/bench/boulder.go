@@ -219,7 +219,7 @@ func (b *boulder) drive(ctx context.Context, l load) (times, error) {
 	defer context.AfterFunc(ctx, func() { _ = syscall.Kill(client, syscall.SIGKILL) })()
 	o := order{Method: l.Method, Token: token, KeyAuthorization: keyAuthorization, InFlight: l.InFlight, Most: l.Most, Limit: l.Limit, Rate: l.Rate, RegID: accountNumber}
 	for i := range l.Zones {
-		o.Names = append(o.Names, zone(i))
+		o.Names = append(o.Names, l.name(i))
 	}
 	var t times
 	err := b.client.Ask(o, &t)

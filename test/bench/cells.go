@@ -14,6 +14,8 @@ type cell struct {
 	inFlight              int
 	far                   bool
 	times                 times
+	// rates are the validations granted in a second, turn by turn.
+	rates []float64
 	// cpu is that of gate or VA, remotes, resolvers beside them, and the database's server, in seconds for a thousand validations.
 	cpu [4]float64
 	// memory is the largest of gate or VA, of any remote, and of any resolver beside it, in MiB.
@@ -27,35 +29,84 @@ func (c cell) each() float64 { return float64(len(c.times.Took)) / c.times.All.S
 
 func (c cell) cpuSum() float64 { return c.cpu[0] + c.cpu[1] + c.cpu[2] + c.cpu[3] }
 
-// measure fills all cells. The same cell is measured of each system before the next. What fails is left out, and told.
+// measure fills all cells. The same cell is measured of each system before the next, in several turns: a machine that others use is slower in one moment
+// than in another, and turns share that out. What fails is left out, and told.
 func (b *bench) measure(ctx context.Context, far bool, methods string) {
 	counts, _ := numbers(b.InFlight) // checked before
 	for method := range strings.SplitSeq(methods, ",") {
 		for cache := range strings.SplitSeq(b.Caches, ",") {
 			for n, inFlight := range counts {
-				for _, s := range b.systems {
-					c, err := cell{system: s.name(), method: method, cache: cache, inFlight: inFlight, far: far}, error(nil)
-					if cache == "warm" && n == 0 {
-						err = b.warm(ctx, s, method)
-					}
-					if err == nil {
-						c, err = b.tried(ctx, s, c)
-					}
-					if ctx.Err() != nil {
-						return
-					}
-					if err != nil {
-						progress("%v: %v", c, err)
-						b.failures = append(b.failures, failure{"bench", fmt.Sprintf("%v: %v", c, err)})
-						continue
-					}
-					progress("%v: %6.0f/s p50 %6.1f p99 %6.1f ms, CPU %.1f s/1000 %.1f, %.0f MiB, %.1f queries, %.0f mallocs", c, c.each(), c.times.at(50), c.times.at(99),
-						c.cpuSum(), c.cpu, c.memory, c.queries, c.mallocs)
-					b.cells = append(b.cells, c)
+				c := cell{method: method, cache: cache, inFlight: inFlight, far: far}
+				if ctx.Err() == nil {
+					b.cells = append(b.cells, b.turns(ctx, c, n == 0)...)
 				}
 			}
 		}
 	}
+}
+
+// turns measures a cell of all systems. The first of one cache is preceded by what makes it so.
+func (b *bench) turns(ctx context.Context, c cell, first bool) (cells []cell) {
+	failed := map[system]bool{}
+	fail := func(s system, c cell, err error) {
+		failed[s] = true
+		if ctx.Err() == nil {
+			progress("%v: %v", c, err)
+			b.failures = append(b.failures, failure{"bench", fmt.Sprintf("%v: %v", c, err)})
+		}
+	}
+	sum := map[system]*cell{}
+	for _, s := range b.systems {
+		c := c
+		c.system = s.name()
+		sum[s] = &c
+		if first && c.cache != "cold" {
+			if err := b.warm(ctx, s, c.method, c.cache == "new"); err != nil {
+				fail(s, c, err)
+			}
+		}
+	}
+	for range b.Turns {
+		for _, s := range b.systems {
+			if failed[s] {
+				continue
+			}
+			c := c
+			c.system = s.name()
+			c, err := b.tried(ctx, s, c, b.Each/time.Duration(b.Turns))
+			if err != nil {
+				fail(s, c, err)
+				continue
+			}
+			sum[s].add(c)
+		}
+	}
+	for _, s := range b.systems {
+		if c := *sum[s]; !failed[s] {
+			progress("%v: %6.0f/s %.0f p50 %6.1f p99 %6.1f ms, CPU %.1f s/1000 %.1f, %.0f MiB, %.1f queries, %.0f mallocs", c, c.each(), c.rates, c.times.at(50), c.times.at(99),
+				c.cpuSum(), c.cpu, c.memory, c.queries, c.mallocs)
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+// add joins a further turn.
+func (c *cell) add(o cell) {
+	n, m := float64(c.times.count()), float64(o.times.count())
+	mean := func(a *float64, b float64) { *a = (*a*n + b*m) / (n + m) }
+	for i := range c.cpu {
+		mean(&c.cpu[i], o.cpu[i])
+	}
+	for i := range c.mallocs {
+		mean(&c.mallocs[i], o.mallocs[i])
+	}
+	mean(&c.queries, o.queries)
+	for i := range c.memory {
+		c.memory[i] = max(c.memory[i], o.memory[i])
+	}
+	c.rates = append(c.rates, o.each())
+	c.times.add(o.times)
 }
 
 func (c cell) String() string {
@@ -67,8 +118,8 @@ func (c cell) String() string {
 }
 
 // warm has each name validated once.
-func (b *bench) warm(ctx context.Context, s system, method string) error {
-	t, err := s.drive(ctx, load{Method: method, InFlight: 16, Zones: b.Zones, Limit: 2 * time.Minute, Most: b.Zones})
+func (b *bench) warm(ctx context.Context, s system, method string, fresh bool) error {
+	t, err := s.drive(ctx, load{Method: method, InFlight: 16, Zones: b.Zones, Fresh: fresh, Limit: 2 * time.Minute, Most: b.Zones})
 	if err != nil {
 		return err
 	}
@@ -76,19 +127,26 @@ func (b *bench) warm(ctx context.Context, s system, method string) error {
 }
 
 // tried measures a cell, and once more where too much failed: on a loaded machine packets are lost in bursts.
-func (b *bench) tried(ctx context.Context, s system, c cell) (cell, error) {
-	got, err := b.one(ctx, s, c)
+func (b *bench) tried(ctx context.Context, s system, c cell, limit time.Duration) (cell, error) {
+	got, err := b.one(ctx, s, c, limit)
 	if errors.Is(err, errFailed) && ctx.Err() == nil {
 		progress("%v, once more: %v", c, err)
-		got, err = b.one(ctx, s, c)
+		got, err = b.one(ctx, s, c, limit)
 	}
 	return got, err
 }
 
-func (b *bench) one(ctx context.Context, s system, c cell) (cell, error) {
-	l := load{Method: c.method, InFlight: c.inFlight, Zones: b.Zones, Limit: b.Each}
+func (b *bench) one(ctx context.Context, s system, c cell, limit time.Duration) (cell, error) {
+	l := load{Method: c.method, InFlight: c.inFlight, Zones: b.Zones, Fresh: c.cache == "new", Limit: limit}
 	if c.cache == "cold" {
 		if err := s.empty(); err != nil {
+			return c, err
+		}
+		// Connections are opened, and keys of root and com fetched, by validations in other zones.
+		other := load{Method: c.method, InFlight: c.inFlight, Zones: b.Zones, Fresh: true, Limit: time.Minute, Most: min(2*c.inFlight, b.Zones)}
+		if t, err := s.drive(ctx, other); err != nil {
+			return c, err
+		} else if err := t.check(); err != nil {
 			return c, err
 		}
 		l.Most = b.Zones
@@ -107,7 +165,7 @@ func (b *bench) one(ctx context.Context, s system, c cell) (cell, error) {
 	if err := c.times.check(); err != nil {
 		return c, err
 	}
-	done := float64(len(c.times.Took) + c.times.Failed)
+	done := float64(c.times.count())
 	for i := range c.cpu {
 		c.cpu[i] = (after.cpu[i] - before.cpu[i]).Seconds() * 1000 / done
 	}

@@ -17,12 +17,22 @@ type load struct {
 	Method   string
 	InFlight int
 	Zones    int
+	// Fresh asks the zones whose answers nobody may remember.
+	Fresh bool
 	// Limit is how long new validations are begun; Most, if not 0, is how many at most.
 	Limit time.Duration
 	Most  int
 	// Rate, if not 0, is how many are begun in a second whether or not earlier ones have been answered, but for those that would
 	// find InFlight of them unanswered: these are not begun.
 	Rate float64
+}
+
+// name is what the i-th validation is for.
+func (l load) name(i int) string {
+	if l.Fresh {
+		return freshZone(i % l.Zones)
+	}
+	return zone(i % l.Zones)
 }
 
 // times are how long validations took, in order, and how long all of them together.
@@ -129,6 +139,23 @@ func (t *tally) add(i int, do func(i int) error) {
 	t.Codes[code]++
 }
 
+// add joins what was measured at another time.
+func (t *times) add(o times) {
+	t.Took, t.No = append(t.Took, o.Took...), append(t.No, o.No...)
+	slices.Sort(t.Took)
+	slices.Sort(t.No)
+	t.All, t.Failed, t.Unbegun = t.All+o.All, t.Failed+o.Failed, t.Unbegun+o.Unbegun
+	if o.Why != "" {
+		t.Why = o.Why
+	}
+	for code, n := range o.Codes {
+		if t.Codes == nil {
+			t.Codes = map[string]int{}
+		}
+		t.Codes[code] += n
+	}
+}
+
 func (t times) at(percent int) float64 { return percentile(t.Took, percent) }
 
 // percentile is one of what is in order, in milliseconds.
@@ -138,6 +165,9 @@ func percentile(took []time.Duration, percent int) float64 {
 	}
 	return float64(took[len(took)*percent/100]) / float64(time.Millisecond)
 }
+
+// count is how many were answered.
+func (t times) count() int { return len(t.Took) + t.Failed }
 
 // codes tells how many of which kind, the most frequent first, and no more than four.
 func (t times) codes() string {

@@ -194,6 +194,9 @@ func beFar(in io.Reader, out io.Writer) (err error) {
 
 // profile has CPU and allocation profiles of gate and first remote written while 16 validations are in flight.
 func (b *bench) profile(ctx context.Context) error {
+	if err := os.MkdirAll(b.Profile, 0o700); err != nil {
+		return err
+	}
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -206,7 +209,7 @@ func (b *bench) profile(ctx context.Context) error {
 			if err := o.empty(); err != nil {
 				return err
 			}
-		} else if err := b.warm(ctx, o, "dns-01"); err != nil {
+		} else if err := b.warm(ctx, o, "dns-01", cache == "new"); err != nil {
 			return err
 		}
 		limit := b.Each
@@ -220,7 +223,7 @@ func (b *bench) profile(ctx context.Context) error {
 		}
 		done := make(chan result, 1)
 		go func() {
-			t, err := o.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Limit: limit, Most: most})
+			t, err := o.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Fresh: cache == "new", Limit: limit, Most: most})
 			done <- result{t, err}
 		}()
 		files := make(chan error, 2)

@@ -36,7 +36,8 @@ import (
 
 // settings are what the flags say.
 type settings struct {
-	Each     time.Duration // for one cell
+	Each     time.Duration // for one cell, all its turns together
+	Turns    int
 	Zones    int
 	Systems  string
 	Methods  string
@@ -46,6 +47,7 @@ type settings struct {
 	Records  string
 	Remotes  string
 	Soak     time.Duration
+	SoakRate float64
 	Profile  string
 	Write    string
 	// Dir, Postgres, PostgresPID and Revision are found by the process outside of the namespace.
@@ -58,17 +60,19 @@ type settings struct {
 func main() {
 	var s settings
 	role := flag.String("role", "", "what this process is for another one of this program")
-	flag.DurationVar(&s.Each, "each", 5*time.Second, "how long each warm cell is measured; a cold one asks each zone once, for no longer")
+	flag.DurationVar(&s.Each, "each", 6*time.Second, "how long each cell is measured, in all its turns; a cold turn asks each zone once, for no longer than its share")
+	flag.IntVar(&s.Turns, "turns", 3, "in how many turns a cell is measured: each system's once, then each again")
 	flag.IntVar(&s.Zones, "zones", 600, "how many zones there are")
 	flag.StringVar(&s.Systems, "systems", "sqlite,postgres,boulder", "who is measured")
 	flag.StringVar(&s.Methods, "methods", "dns-01,http-01,tls-alpn-01", "by which methods")
 	flag.StringVar(&s.InFlight, "inflight", "1,16,128", "how many validations are in flight")
-	flag.StringVar(&s.Caches, "caches", "warm,cold", "what the resolvers remember")
+	flag.StringVar(&s.Caches, "caches", "warm,new,cold", "what the resolvers remember")
 	flag.StringVar(&s.Parts, "parts", "near,upstream,failing,growth,above,soak,far,lookups", "what is measured")
 	flag.StringVar(&s.Records, "records", "1000,10000,100000", "growth: with how many records in store, in rising order")
 	flag.StringVar(&s.Remotes, "remotes", "5,10,20", "growth: with how many remotes, at most 20")
 	flag.DurationVar(&s.Soak, "soak", 2*time.Minute, "soak: for how long")
-	flag.StringVar(&s.Profile, "profile", "", "write CPU profiles of gate and a remote to this directory, and nothing else")
+	flag.Float64Var(&s.SoakRate, "soakrate", 0, "soak: how many validations arrive in a second; 0 for as many as 16 in flight make")
+	flag.StringVar(&s.Profile, "profile", "", "write CPU and allocation profiles of gate and a remote to this directory, and nothing else")
 	flag.StringVar(&s.Write, "write", "", "the document whose part is written; standard output by default")
 	flag.Parse()
 	if flag.NArg() > 0 {

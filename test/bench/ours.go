@@ -211,7 +211,7 @@ func (o *ours) drive(ctx context.Context, l load) (times, error) {
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
 	url := fmt.Sprintf("https://127.0.0.1:%d/v1/validations", o.port(0))
 	return l.run(ctx, func(i int) error {
-		body, err := json.Marshal(validation{Identifier: map[string]string{"type": "dns", "value": zone(i % l.Zones)}, Method: l.Method, Token: token,
+		body, err := json.Marshal(validation{Identifier: map[string]string{"type": "dns", "value": l.name(i)}, Method: l.Method, Token: token,
 			KeyAuthorization: keyAuthorization, TokenCreated: time.Now().UTC().Truncate(time.Second), AccountURI: accounts + strconv.Itoa(accountNumber)})
 		if err != nil {
 			return err

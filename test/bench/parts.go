@@ -46,7 +46,7 @@ func (s settings) check() error {
 		names = append(names, p.name)
 	}
 	for name, list := range map[string][2]string{"parts": {s.Parts, strings.Join(names, ",")}, "systems": {s.Systems, "sqlite,postgres,boulder"},
-		"methods": {s.Methods, "dns-01,http-01,tls-alpn-01"}, "caches": {s.Caches, "warm,cold"}} {
+		"methods": {s.Methods, "dns-01,http-01,tls-alpn-01"}, "caches": {s.Caches, "warm,new,cold"}} {
 		for entry := range strings.SplitSeq(list[0], ",") {
 			if entry == "" || !contains(list[1], entry) {
 				return fmt.Errorf("-%s: %q is none of %s", name, entry, list[1])
@@ -57,6 +57,12 @@ func (s settings) check() error {
 		if _, err := numbers(list); err != nil {
 			return fmt.Errorf("-%s: %w", name, err)
 		}
+	}
+	if s.Turns < 1 || s.Each < time.Duration(s.Turns)*100*time.Millisecond {
+		return fmt.Errorf("-turns and -each: %d turns in %s: there is at least one, and none of less than 100 ms", s.Turns, s.Each)
+	}
+	if s.SoakRate < 0 || s.SoakRate > 10000 {
+		return fmt.Errorf("-soakrate: %g is no rate that could be kept", s.SoakRate)
 	}
 	remotes, _ := numbers(s.Remotes)
 	if most := len(allSites) - 1; slices.Min(remotes) < 5 || slices.Max(remotes) > most {

@@ -36,13 +36,16 @@ func (b *bench) heading() {
 		"network namespace, name servers, web host and load included. A gate (or boulder-va) and each remote is a process. Quorate resolves by itself, "+
 		"and writes each record durably to its log before it answers; it is asked over REST. Boulder (v0.20260901.0) has an Unbound beside each "+
 		"VA, which remembers all answers for their TTL where it is warm, and keeps no records; it is asked by gRPC, DoDCV and then DoCAA, as its RA does.\n\n", b.Zones)
-	b.printf("- Warm: each name was validated shortly before. Quorate asks the name servers for challenges, addresses and CAA all the same, and remembers only "+
-		"keys and delegations. Cold: Quorate's processes are started anew, Unbound's memories are emptied, and each name is validated once, for at most %s.\n", b.Each)
+	b.printf("- Each cell is measured in %d turns, each system's once and then each again, for %s in all: what else happens on the machine is shared out.\n", b.Turns, b.Each)
+	b.printf("- Warm: each name was validated shortly before. Quorate asks the name servers for challenges, addresses and CAA all the same, and remembers only " +
+		"keys and delegations; Unbound has all answers in its memory, also the challenge, which in practice is another one each time. New: the same, but challenges, addresses and CAA " +
+		"records have a TTL of 0, so that nobody can remember them: keys and delegations are known, and all else is asked for. Cold: Quorate's processes are started anew, Unbound's " +
+		"memories are emptied, some names of other zones are validated, so that connections are open, and then each name once.\n")
 	b.printf("- CPU is that of all processes of a system (/proc/PID/stat), in seconds for a thousand validations: in all, and of gate or VA, remotes, " +
 		"Unbounds, and PostgreSQL. What asks, serves DNS and web, or delays is not in it.\n" +
 		"- Memory is the most that was resident, in MiB, of gate or VA, of the largest remote, and of the largest Unbound.\n" +
 		"- Queries are those that NSD counted, for each validation. Allocations are those of the gate and of one remote, in objects.\n" +
-		"- To Boulder: validations per second, p50 and CPU, ours divided by theirs in the same cell.\n")
+		"- To Boulder: validations per second, p50 and CPU, ours divided by theirs in the same cell; in parentheses the smallest and the largest rate's of one turn.\n")
 }
 
 // machine describes where this runs.
@@ -97,7 +100,7 @@ func (b *bench) table(far bool) {
 			allocations = fmt.Sprintf("%.0f + %.0f", c.mallocs[0], c.mallocs[1])
 		}
 		if peer, ok := b.peer(c); ok {
-			ratio = fmt.Sprintf("%.2f, %.2f, %.2f", c.each()/peer.each(), c.times.at(50)/peer.times.at(50), c.cpuSum()/peer.cpuSum())
+			ratio = fmt.Sprintf("%.2f%s, %.2f, %.2f", c.each()/peer.each(), spread(c.rates, peer.rates), c.times.at(50)/peer.times.at(50), c.cpuSum()/peer.cpuSum())
 		}
 		failures := ""
 		if c.times.Failed > 0 {
@@ -117,6 +120,18 @@ func (b *bench) peer(c cell) (cell, bool) {
 		}
 	}
 	return cell{}, false
+}
+
+// spread is the smallest and the largest ratio of two rates of the same turn.
+func spread(ours, theirs []float64) string {
+	if len(ours) < 2 || len(ours) != len(theirs) {
+		return ""
+	}
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	return fmt.Sprintf(" (%.2f to %.2f)", slices.Min(ratios), slices.Max(ratios))
 }
 
 func (b *bench) lookupTable() {

@@ -30,7 +30,7 @@ func (b *bench) measureSoak(ctx context.Context) error {
 	if o == nil {
 		return errors.New("there is none of ours among -systems")
 	}
-	if err := b.warm(ctx, o, "dns-01"); err != nil {
+	if err := b.warm(ctx, o, "dns-01", false); err != nil {
 		return err
 	}
 	type result struct {
@@ -39,7 +39,7 @@ func (b *bench) measureSoak(ctx context.Context) error {
 	}
 	done, began := make(chan result, 1), time.Now()
 	go func() {
-		t, err := o.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Limit: b.Soak})
+		t, err := o.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Limit: b.Soak, Rate: b.SoakRate})
 		done <- result{t, err}
 	}()
 	tick := time.NewTicker(max(2*time.Second, b.Soak/240))
@@ -123,10 +123,14 @@ func (b *bench) soakTable() {
 	if b.soaked.Failed > 0 {
 		why = " (" + b.soaked.codes() + ")"
 	}
-	b.printf("%s of load: warm, dns-01, 16 in flight, records in SQLite; %.0f validations/s, %d in all, %d not granted%s. Gate and one remote were looked at %d times. "+
+	how := "16 in flight"
+	if b.SoakRate > 0 {
+		how = fmt.Sprintf("%g arriving in a second", b.SoakRate)
+	}
+	b.printf("%s of load: warm, dns-01, %s, records in SQLite; %.0f validations/s, %d in all, %d not granted%s. Gate and one remote were looked at %d times. "+
 		"Rise is that of a line through the second half, from its first to its last moment, with its standard error; it counts as one where it is more than three of these and more than a "+
 		"twentieth of the value. Memory that is resident is what Go keeps, too, and the heap what is alive after a garbage collection.\n\n"+
-		"| Process | What | First | Most | Second half: mean | Rise | Does it rise? |\n|---|---|---|---|---|---|---|\n", b.Soak, rate(len(b.soaked.Took), b.soaked.All), len(b.soaked.Took)+b.soaked.Failed,
+		"| Process | What | First | Most | Second half: mean | Rise | Does it rise? |\n|---|---|---|---|---|---|---|\n", b.Soak, how, rate(len(b.soaked.Took), b.soaked.All), len(b.soaked.Took)+b.soaked.Failed,
 		b.soaked.Failed, why, len(b.samples)/2)
 	done := map[string]bool{}
 	for _, s := range b.samples {

@@ -52,7 +52,7 @@ func (b *bench) storing(most int) []system {
 func (b *bench) flow(ctx context.Context, s system, method, cache string) (f flow, err error) {
 	f = flow{system: s.name(), method: method, cache: cache}
 	if cache == "warm" {
-		err = b.warm(ctx, s, method)
+		err = b.warm(ctx, s, method, false)
 	} else {
 		err = s.empty()
 	}
@@ -67,7 +67,7 @@ func (b *bench) flow(ctx context.Context, s system, method, cache string) (f flo
 	if err != nil {
 		return f, err
 	}
-	if err := b.warm(ctx, s, method); err != nil { // each name once more
+	if err := b.warm(ctx, s, method, false); err != nil { // each name once more
 		return f, err
 	}
 	after, err := b.stage.queries()

@@ -31,6 +31,10 @@ const (
 // zone is the name of a leaf zone, which is what is validated.
 func zone(i int) string { return fmt.Sprintf("z%d.com", i) }
 
+// freshZone is the name of another leaf zone, whose address, CAA record and challenge have a TTL of 0, so that each validation asks for them: a CA
+// hardly ever sees the same challenge twice. Its keys and delegation are remembered like others'.
+func freshZone(i int) string { return fmt.Sprintf("n%d.com", i) }
+
 // levels are the name servers: two addresses of one NSD for the root, for com, and for all leaf zones.
 var levels = [3][2]netip.Addr{
 	{netip.MustParseAddr("198.41.0.4"), netip.MustParseAddr("199.9.14.201")},
@@ -89,7 +93,9 @@ func newStage(s settings) (st *stage, err error) {
 	req := va.Request{Identifier: "example.com", Method: va.DNS01, Token: token, KeyAuthorization: keyAuthorization}
 	zones := []world.Zone{signed(".", 0, ""), signed("com", 1, "")}
 	for i := range s.Zones {
-		zones = append(zones, signed(zone(i), 2, fmt.Sprintf("@ A %s\n@ CAA 0 issue %q\n_acme-challenge TXT %q\n", webAddr, issuer, req.Expected())))
+		const records = "@ %[1]d A %[2]s\n@ %[1]d CAA 0 issue %[3]q\n_acme-challenge %[1]d TXT %[4]q\n"
+		zones = append(zones, signed(zone(i), 2, fmt.Sprintf(records, 3600, webAddr, issuer, req.Expected())),
+			signed(freshZone(i), 2, fmt.Sprintf(records, 0, webAddr, issuer, req.Expected())))
 	}
 	// The signer serves the zones too, at a port that nobody asks, until they are written.
 	w, err := world.New(world.Config{Zones: zones, AnyAddress: true, Port: 5353})
@@ -105,7 +111,7 @@ func newStage(s settings) (st *stage, err error) {
 	}
 	var names []string
 	for i := range s.Zones {
-		names = append(names, zone(i))
+		names = append(names, zone(i), freshZone(i))
 	}
 	if st.web, err = child.Spawn("web", names, nil); err != nil {
 		return st, err
