@@ -10,8 +10,8 @@ LDFLAGS := -X main.version=$(VERSION)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/quorate and bin/quorate-sandbox
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/quorate ./cmd/quorate-sandbox
+build: ## bin/quorate, bin/quorate-perspective and bin/quorate-sandbox
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/quorate ./cmd/quorate-perspective ./cmd/quorate-sandbox
 
 demo: build ## the main job from nothing: certificates issued, attacks refused
 	./bin/quorate-sandbox demo

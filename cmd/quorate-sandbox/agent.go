@@ -12,40 +12,22 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/quorate/quorate/cmd/internal/node"
+	"github.com/quorate/quorate/cmd/quorate-sandbox/internal/doors"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/va"
-	"github.com/quorate/quorate/va/dnssec"
-	"github.com/quorate/quorate/va/resolver"
 )
 
-// doors are what the sandbox opens and the production binary cannot: another root, other ports, reserved addresses
-// (invariant 8 of docs/design.md). It is JSON, because the perspectives are processes of their own.
-type doors struct {
-	Hints []resolver.Hint `json:"hints"`
-	// Anchors is the trust anchor of the sandbox's own root, in presentation format.
-	Anchors  string `json:"anchors"`
-	DNSPort  uint16 `json:"dns_port"`
-	HTTPPort uint16 `json:"http_port"`
-	TLSPort  uint16 `json:"tls_port"`
-}
-
-// checker makes what one perspective checks with: a resolver of its own (MPIC-07), sending from its own address.
-func (d doors) checker(name string, source netip.Addr, log *slog.Logger) (*va.Checker, error) {
-	anchors, err := dnssec.ParseAnchors(strings.NewReader(d.Anchors))
+// newChecker makes what one perspective checks with: a resolver of its own (MPIC-07), sending from its own address.
+func newChecker(d doors.Doors, name string, source netip.Addr, log *slog.Logger) (*va.Checker, error) {
+	open, err := d.Open()
 	if err != nil {
 		return nil, err
 	}
-	r, err := resolver.New(resolver.Config{Hints: d.Hints, Anchors: anchors, Port: d.DNSPort, AllowReserved: true,
-		SourceAddr: source, Logger: log})
-	if err != nil {
-		return nil, err
-	}
-	return va.New(va.Config{Name: name, Software: software(), Resolver: r, SourceAddr: source, Logger: log,
-		World: va.World{HTTPPort: d.HTTPPort, TLSPort: d.TLSPort, AllowReserved: true}})
+	return node.NewChecker(node.Identity{Name: name, Software: software(), Source: source.String()}, open, log)
 }
 
 // agentConfig is all that a perspective's process is told, as JSON on its standard input.
@@ -56,7 +38,7 @@ type agentConfig struct {
 	Source  netip.Addr         `json:"source"`
 	Keys    perspective.Files  `json:"keys"`
 	Gates   []perspective.Gate `json:"gates"`
-	Doors   doors              `json:"doors"`
+	Doors   doors.Doors        `json:"doors"`
 	Verbose bool               `json:"verbose"`
 }
 
@@ -79,7 +61,7 @@ func (agentCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	checker, err := c.Doors.checker(c.Name, c.Source, log)
+	checker, err := newChecker(c.Doors, c.Name, c.Source, log)
 	if err != nil {
 		return err
 	}

@@ -7,11 +7,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/quorate/quorate/cmd/internal/gate"
+
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
-	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/db"
 )
 
@@ -21,7 +22,7 @@ type book struct {
 	database  string
 	key       string // the public key's file
 	store     *db.Store
-	signer    *node.Signer
+	signer    *gate.Signer
 	publisher *db.Publisher
 }
 
@@ -35,7 +36,7 @@ func (s *sandbox) openBook(ctx context.Context, name string, now func() time.Tim
 		err = key.Save(base + ".log.key")
 	}
 	if err == nil {
-		b.signer, err = node.NewSigner(config.Checkpoints{Key: base + ".log.key", Memory: base + ".log.memory"}, now)
+		b.signer, err = gate.NewSigner(config.Checkpoints{Key: base + ".log.key", Memory: base + ".log.memory"}, now)
 	}
 	if err == nil {
 		b.store, err = db.Open(ctx, db.Config{Path: b.database, Software: software(), Now: now, Logger: s.log})

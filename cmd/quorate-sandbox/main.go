@@ -26,11 +26,10 @@ const exitHelp = `Exit status: 0 every outcome of the demonstration was the expe
 or when the world cannot be started.`
 
 type commands struct {
-	Demo        demoCmd        `cmd:"" help:"Issue certificates and refuse attacks, from nothing."`
-	Up          upCmd          `cmd:"" help:"Start the same world, print how to use it with certbot, lego and curl, and keep it running until it is interrupted."`
-	Agent       agentCmd       `cmd:"" hidden:"" help:"Run one perspective; used by demo and up."`
-	Serve       serveCmd       `cmd:"" hidden:"" help:"Run the gate of a configuration in a world; used by test/bench."`
-	Perspective perspectiveCmd `cmd:"" hidden:"" help:"Run the perspective of a configuration in a world; used by test/bench."`
+	Demo  demoCmd  `cmd:"" help:"Issue certificates and refuse attacks, from nothing."`
+	Up    upCmd    `cmd:"" help:"Start the same world, print how to use it with certbot, lego and curl, and keep it running until it is interrupted."`
+	Agent agentCmd `cmd:"" hidden:"" help:"Run one perspective; used by demo and up."`
+	Serve serveCmd `cmd:"" hidden:"" help:"Run the gate of a configuration in a world; used by test/bench."`
 
 	Health  healthCmd        `cmd:"" help:"Ask a URL of a sandbox that runs whether it is well: exit status 0, or 1."`
 	Version kong.VersionFlag `help:"Print the version and exit."`

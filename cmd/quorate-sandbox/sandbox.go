@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/acme/pebble"
+	"github.com/quorate/quorate/cmd/quorate-sandbox/internal/doors"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -64,7 +65,7 @@ type sandbox struct {
 	listen  string // the ACME server's address and port
 	verbose bool
 	log     *slog.Logger
-	doors   doors
+	doors   doors.Doors
 
 	world  *world.World
 	gate   *perspective.Identity
@@ -116,7 +117,7 @@ func (s *sandbox) startWorld(context.Context) error {
 		return err
 	}
 	s.world = w
-	s.doors = doors{Anchors: w.AnchorText(), DNSPort: w.Port(), HTTPPort: w.HTTPPort(), TLSPort: w.TLSPort()}
+	s.doors = doors.Doors{Anchors: w.AnchorText(), DNSPort: w.Port(), HTTPPort: w.HTTPPort(), TLSPort: w.TLSPort()}
 	for _, h := range w.Hints() {
 		s.doors.Hints = append(s.doors.Hints, resolver.Hint{Name: h.Host, Addrs: []netip.Addr{h.Addr}})
 	}
@@ -213,7 +214,7 @@ func savePermitsKey(file string, key crypto.PublicKey) error {
 
 // coordinator makes a gate over the first of the remotes that a roster has.
 func (s *sandbox) coordinator(roster mpic.Roster, store *db.Store, now func() time.Time) (*mpic.Coordinator, error) {
-	checker, err := s.doors.checker(roster.Primary.Name, sites[0].addr(), s.log)
+	checker, err := newChecker(s.doors, roster.Primary.Name, sites[0].addr(), s.log)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func BenchmarkAddedLatency(b *testing.B) {
 		defer link.Close()
 		roster.Remotes, remotes = append(roster.Remotes, m), append(remotes, link)
 	}
-	checker, err := s.doors.checker(roster.Primary.Name, sites[0].addr(), s.log)
+	checker, err := newChecker(s.doors, roster.Primary.Name, sites[0].addr(), s.log)
 	require.NoError(b, err)
 	gate, err := mpic.New(mpic.Config{Roster: roster, Primary: checker, Remotes: remotes, Journal: s.store.Journal(), Issuers: []string{issuer},
 		Software: software(), Now: time.Now})

@@ -12,8 +12,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/quorate/quorate/cmd/internal/gate"
+
 	"github.com/quorate/quorate/cmd/internal/config"
-	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
@@ -58,7 +59,7 @@ func (f recordsFlags) config() (db.Config, error) {
 	if err != nil {
 		return db.Config{}, err
 	}
-	return node.RecordsConfig(g.Journal)
+	return gate.RecordsConfig(g.Journal)
 }
 
 // filterFlags pick attempts.
@@ -207,7 +208,7 @@ func (c showCmd) Run(ctx context.Context, out console) (err error) {
 		return err
 	}
 	late := r.LateAttestations()
-	decision, err := node.Recorded(r)
+	decision, err := gate.Recorded(r)
 	if err != nil {
 		return err
 	}

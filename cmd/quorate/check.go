@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/cmd/internal/gate"
+
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/cmd/internal/node"
@@ -70,17 +72,17 @@ func (c checkCmd) Run(ctx context.Context, out console) (err error) {
 	if settings.AuditLog != nil && settings.AuditLog.Destination == auditlog.Stdout { // which has the command's own answer
 		settings.AuditLog.Destination = auditlog.Stderr
 	}
-	log := logger(out.stderr, level, settings.Log.Format)
-	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, log)
+	log := node.NewLogger(out.stderr, config.Log{Level: level, Format: settings.Log.Format})
+	g, err := gate.New(ctx, settings, software(), node.Doors{}, log)
 	if errors.Is(err, merkle.ErrLocked) { // the gate that serves signs the log, with what a dry run adds to it
 		settings.Checkpoints = nil
-		gate, err = node.NewGate(ctx, settings, software(), node.Doors{}, log)
+		g, err = gate.New(ctx, settings, software(), node.Doors{}, log)
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, gate.Close()) }()
-	result, err := gate.Coordinator.Validate(ctx, mpic.DryRun, caller(), req)
+	defer func() { err = errors.Join(err, g.Close()) }()
+	result, err := g.Coordinator.Validate(ctx, mpic.DryRun, caller(), req)
 	if err != nil {
 		return status{exitFailure, err}
 	}

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/cmd/internal/node"
+
+	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 )
 
@@ -41,7 +43,7 @@ func (c migrateCmd) Run(ctx context.Context, out console) error {
 		}
 		password = strings.TrimRight(string(text), "\r\n")
 	}
-	if err := db.Migrate(ctx, db.Config{Postgres: c.Postgres, PostgresPassword: password, Logger: logger(out.stderr, "info", "text")}); err != nil {
+	if err := db.Migrate(ctx, db.Config{Postgres: c.Postgres, PostgresPassword: password, Logger: node.NewLogger(out.stderr, config.Log{})}); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out.stdout, "the schema is up to date; grant a gate's user its role with: GRANT %s TO user\n", db.GateRole)
@@ -66,16 +68,16 @@ func (c adoptCmd) Run(ctx context.Context, out console) (err error) {
 	if settings.Checkpoints == nil {
 		return errors.New("the configuration has no checkpoints: nobody signs the log")
 	}
-	signer, err := node.NewSigner(*settings.Checkpoints, time.Now)
+	signer, err := gate.NewSigner(*settings.Checkpoints, time.Now)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, signer.Close()) }()
-	records, err := node.RecordsConfig(settings.Journal)
+	records, err := gate.RecordsConfig(settings.Journal)
 	if err != nil {
 		return err
 	}
-	records.Software, records.Logger = software(), logger(out.stderr, "info", "text")
+	records.Software, records.Logger = software(), node.NewLogger(out.stderr, config.Log{})
 	store, err := db.Open(ctx, records)
 	if err != nil {
 		return err

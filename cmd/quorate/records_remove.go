@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/audit"
+	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/db/bundle"
 )
@@ -72,7 +74,7 @@ func (c removeCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
-	records.Retention, records.Software, records.Logger = true, software(), logger(out.stderr, "warn", "text")
+	records.Retention, records.Software, records.Logger = true, software(), node.NewLogger(out.stderr, config.Log{Level: "warn"})
 	store, err := db.Open(ctx, records)
 	if err != nil {
 		return status{exitFailure, err}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/cmd/internal/node"
 )
 
@@ -30,16 +31,16 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 		return err
 	}
 	defer node.KeepHeap(node.GateHeap)()
-	log := logger(out.stderr, settings.Log.Level, settings.Log.Format)
-	gate, err := node.NewGate(ctx, settings, software(), node.Doors{}, log)
+	log := node.NewLogger(out.stderr, settings.Log)
+	g, err := gate.New(ctx, settings, software(), node.Doors{}, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, gate.Close()) }()
+	defer func() { err = errors.Join(err, g.Close()) }()
 	if settings.AuditLog != nil {
-		defer onRotation(gate.ReopenAuditLog, log)()
+		defer onRotation(g.ReopenAuditLog, log)()
 	}
-	return gate.Serve(ctx, settings, func(addr string) {
+	return g.Serve(ctx, settings, func(addr string) {
 		log.Info("the gate is ready", "address", addr, "software", software(), "remotes", len(settings.Roster().Remotes))
 	})
 }
@@ -81,16 +82,5 @@ type perspectiveCmd struct {
 func (perspectiveCmd) Help() string { return ending }
 
 func (c perspectiveCmd) Run(ctx context.Context, out console) error {
-	settings, err := config.LoadPerspective(c.Config)
-	if err != nil {
-		return err
-	}
-	log := logger(out.stderr, settings.Log.Level, settings.Log.Format)
-	defer node.KeepHeap(node.PerspectiveHeap)()
-	p, err := node.NewPerspective(ctx, settings, software(), node.Doors{}, log)
-	if err != nil {
-		return err
-	}
-	log.Info("the perspective is ready", "name", settings.Name, "address", p.Addr(), "software", software(), "gates", len(settings.Gates))
-	return p.Serve(ctx)
+	return node.RunPerspective(ctx, c.Config, software(), node.Doors{}, out.stderr, nil)
 }

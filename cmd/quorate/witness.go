@@ -16,6 +16,7 @@ import (
 
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 )
 
 type witnessCmd struct {
@@ -49,7 +50,7 @@ func (c witnessCmd) Run(ctx context.Context, out console) error {
 	case c.Begin != "":
 		return c.begin(settings, out)
 	}
-	return serveWitness(ctx, settings, logger(out.stderr, settings.Log.Level, settings.Log.Format))
+	return serveWitness(ctx, settings, node.NewLogger(out.stderr, settings.Log))
 }
 
 func (c witnessCmd) makeKey(settings config.WitnessServer, out console) error {

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder/account"
 	"github.com/quorate/quorate/va"
 )
 
@@ -48,7 +49,7 @@ type ClientConfig struct {
 	Certificate tls.Certificate
 	Roots       *x509.CertPool
 	// Accounts are those of the CA.
-	Accounts Accounts
+	Accounts account.Prefixes
 	// Issuers are all of the gate's Issuer Domain Names. A remoteva has one of them in its own configuration and is not told any, so that it
 	// is not asked where a caller narrowed them down: what it would permit might be another's issuance.
 	Issuers []string
@@ -61,7 +62,7 @@ type ClientConfig struct {
 // Remote asks one of Boulder's remoteva. It keeps its connection between attempts.
 type Remote struct {
 	member   mpic.Member
-	accounts Accounts
+	accounts account.Prefixes
 	issuers  []string
 	conn     *grpc.ClientConn
 	last     *handshakes
@@ -163,7 +164,7 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Sta
 		return mpic.Rejected, nil, r.problem("perspective.refused", "was not asked: Boulder cannot be told which of the issuer domain names %s count",
 			strings.Join(r.issuers, ", "))
 	}
-	id, err := r.accounts.id(probe.Request.AccountURI)
+	id, err := r.accounts.Number(probe.Request.AccountURI)
 	if err != nil {
 		return mpic.Rejected, nil, r.problem("perspective.account", "was not asked: the account URI %v", err)
 	}

@@ -23,10 +23,11 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder/account"
 	"github.com/quorate/quorate/va"
 )
 
-var accounts = Accounts{"https://ca.example/acme/acct/", "https://ca.example/acme/reg/"}
+var accounts = account.Prefixes{"https://ca.example/acme/acct/", "https://ca.example/acme/reg/"}
 
 const token = "DGyRejmCefe7v4NfDGDKfADGyRejmCefe7v4NfDGDKf"
 

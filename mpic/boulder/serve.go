@@ -65,7 +65,7 @@ func (s *Server) dcvCall(ctx context.Context, in *vapb.PerformValidationRequest)
 	if unsupported != nil {
 		return mpic.Call{}, unsupported, nil
 	}
-	uri, _ := s.config.Accounts.uris(authz.GetRegID())
+	uri, _ := s.config.Accounts.URIs(authz.GetRegID())
 	req := va.Request{Identifier: ident.GetValue(), Method: method, Token: challenge.GetToken(), KeyAuthorization: in.GetExpectedKeyAuthorization(),
 		AccountURI: uri}
 	return called(ctx, mpic.DCVAlone, authz.GetId(), req), nil, nil
@@ -107,7 +107,7 @@ func (s *Server) caaCall(ctx context.Context, in *vapb.IsCAAValidRequest) (mpic.
 	if unsupported != nil {
 		return mpic.Call{}, unsupported, nil
 	}
-	uri, aliases := s.config.Accounts.uris(in.GetAccountURIID())
+	uri, aliases := s.config.Accounts.URIs(in.GetAccountURIID())
 	req := va.Request{Identifier: ident.GetValue(), Method: method, AccountURI: uri, AccountAliases: aliases}
 	return called(ctx, mpic.CAAAlone, in.GetAuthzID(), req), nil, nil
 }

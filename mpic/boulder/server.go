@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder/account"
 )
 
 const (
@@ -66,7 +67,7 @@ type Config struct {
 	Certificate tls.Certificate
 	ClientCAs   *x509.CertPool
 	Clients     Clients
-	Accounts    Accounts
+	Accounts    account.Prefixes
 	// Ready tells whether the records can be reached: without them there is no health, since there are no answers.
 	Ready func(context.Context) error
 	// MaxInFlight is how many calls run or wait for their turn at a time; what is more gets RESOURCE_EXHAUSTED at once. Default (0): 256.

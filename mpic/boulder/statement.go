@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/mpic/boulder/account"
 	"github.com/quorate/quorate/va"
 )
 
@@ -137,7 +138,7 @@ func target(m mpic.Member, method string) string { return strings.TrimSuffix(m.U
 // accountOf gives the number at the end of an account's URI. Which URIs are accounts of the CA, the Remote knows by its prefixes.
 func accountOf(uri string) (int64, error) {
 	digits := len(uri) - len(strings.TrimRight(uri, "0123456789"))
-	id, ok := number(uri[len(uri)-digits:])
+	id, ok := account.ParseNumber(uri[len(uri)-digits:])
 	if !ok {
 		return 0, fmt.Errorf("boulder: the account URI %q does not end in a number as Boulder's do", cut(uri, 200))
 	}

@@ -129,6 +129,7 @@ func outside(ctx context.Context, s settings) (err error) {
 	for _, b := range []struct{ dir, out, of string }{
 		{root, "quorate", "./cmd/quorate"},
 		{root, "quorate-sandbox", "./cmd/quorate-sandbox"},
+		{root, "perspective", "./cmd/quorate-sandbox/perspective"},
 		{root, "scale", "./test/scale"},
 		{filepath.Join(root, "test", "boulder", "program"), "boulder", "."},
 	} {

@@ -151,7 +151,7 @@ func (o *ours) start() error {
 	for i, name := range o.names {
 		group.Go(func() {
 			dir := filepath.Join(o.dir, "perspectives", name)
-			o.agents[i], errs[i] = launch(filepath.Join(dir, "log"), true, sandbox, "perspective", "--config", filepath.Join(dir, "perspective.yaml"), "--doors", o.doors())
+			o.agents[i], errs[i] = launch(filepath.Join(dir, "log"), true, filepath.Join(o.stage.Dir, "perspective"), "--config", filepath.Join(dir, "perspective.yaml"), "--doors", o.doors())
 		})
 	}
 	group.Wait()

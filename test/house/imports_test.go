@@ -114,3 +114,21 @@ func TestRoomNames(t *testing.T) {
 		}
 	}
 }
+
+// TestAPerspectiveNeedsNoDatabase: the program that runs on other people's hosts has in it what a perspective does, and no more to be attacked.
+func TestAPerspectiveNeedsNoDatabase(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "./cmd/quorate-perspective")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	deps := strings.Fields(string(out))
+	require.Contains(t, deps, module+"mpic/perspective")
+	for _, dep := range deps {
+		for _, not := range []string{module + "db", module + "acme", module + "cmd/internal/gate", module + "mpic/rest", "modernc.org/", "github.com/jackc/pgx/v5/stdlib",
+			"google.golang.org/grpc", "github.com/letsencrypt/", "github.com/pressly/"} {
+			if strings.HasPrefix(dep, not) {
+				t.Errorf("cmd/quorate-perspective has %s in it", dep)
+			}
+		}
+	}
+}

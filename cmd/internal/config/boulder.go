@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/quorate/quorate/mpic"
-	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/boulder/account"
 )
 
 // Boulder is the front for Boulder's RA: gRPC over mutual TLS.
@@ -66,7 +66,7 @@ func (d *document) boulder(b *Boulder) {
 }
 
 func (d *document) accounts(field string, prefixes []string) {
-	if err := boulder.Accounts(prefixes).Check(); d.has(field) && err != nil {
+	if err := account.Prefixes(prefixes).Check(); d.has(field) && err != nil {
 		d.refuse(field, "CAA-04", "%v", err)
 	}
 }

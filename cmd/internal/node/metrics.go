@@ -20,8 +20,8 @@ import (
 	"github.com/quorate/quorate/va/reserved"
 )
 
-// newRegistry makes the registry of one node, nil where its operators want no metrics.
-func newRegistry(c config.Metrics) (*prometheus.Registry, error) {
+// NewRegistry makes the registry of one node, nil where its operators want no metrics.
+func NewRegistry(c config.Metrics) (*prometheus.Registry, error) {
 	if c.Listen == "" {
 		return nil, nil
 	}
@@ -29,16 +29,16 @@ func newRegistry(c config.Metrics) (*prometheus.Registry, error) {
 	return r, errors.Join(r.Register(collectors.NewGoCollector()), r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
 }
 
-// register makes the metrics of one part of a node: nil without a registry.
-func register[M any](r *prometheus.Registry, newMetrics func(prometheus.Registerer) (*M, error)) (*M, error) {
+// Register makes the metrics of one part of a node: nil without a registry.
+func Register[M any](r *prometheus.Registry, newMetrics func(prometheus.Registerer) (*M, error)) (*M, error) {
 	if r == nil {
 		return nil, nil
 	}
 	return newMetrics(r)
 }
 
-// monitor serves operators: metrics and Go's profiles, over plain HTTP. A nil *monitor serves nobody.
-type monitor struct {
+// Monitor serves operators: metrics and Go's profiles, over plain HTTP. A nil *Monitor serves nobody.
+type Monitor struct {
 	addr   string
 	server *http.Server
 	served chan error
@@ -54,14 +54,14 @@ const (
 	monitorGrace = time.Second
 )
 
-// startMonitor listens and answers until stop is called.
-func startMonitor(ctx context.Context, c config.Metrics, registry *prometheus.Registry, log *slog.Logger) (*monitor, error) {
+// StartMonitor listens and answers until Stop is called; without a registry it does nothing.
+func StartMonitor(ctx context.Context, c config.Metrics, registry *prometheus.Registry, log *slog.Logger) (*Monitor, error) {
 	if registry == nil {
 		return nil, nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("metrics.listen: %s cannot be listened on: %w", c.Listen, cause(err))
+		return nil, fmt.Errorf("metrics.listen: %s cannot be listened on: %w", c.Listen, Cause(err))
 	}
 	mux := http.NewServeMux()
 	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelWarn)
@@ -72,7 +72,7 @@ func startMonitor(ctx context.Context, c config.Metrics, registry *prometheus.Re
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	m := &monitor{addr: listener.Addr().String(), log: log, served: make(chan error, 1), server: &http.Server{Handler: mux, ReadTimeout: 10 * time.Second,
+	m := &Monitor{addr: listener.Addr().String(), log: log, served: make(chan error, 1), server: &http.Server{Handler: mux, ReadTimeout: 10 * time.Second,
 		WriteTimeout: monitorTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog}}
 	go func() { m.served <- m.server.Serve(netutil.LimitListener(listener, monitorConnections)) }()
 	log.Info("metrics and profiles are served", "metrics_address", m.addr)
@@ -93,8 +93,8 @@ func public(addr net.Addr) bool {
 	return !private
 }
 
-// stop lets answers come to their end for a moment, and gives the port back.
-func (m *monitor) stop() {
+// Stop lets answers come to their end for a moment, and gives the port back.
+func (m *Monitor) Stop() {
 	if m == nil {
 		return
 	}
@@ -106,4 +106,12 @@ func (m *monitor) stop() {
 	if err := <-m.served; !errors.Is(err, http.ErrServerClosed) {
 		m.log.Error("metrics were served no longer", "error", err)
 	}
+}
+
+// Cause is what was wrong with an address, without the address.
+func Cause(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }

@@ -1,11 +1,12 @@
-// Package node puts a gate and a perspective together from their configurations: resolver, checker, roster, remotes,
-// records, coordinator and front.
+// Package node puts a perspective together from its configuration, and has what a gate and a perspective have in common: the checker,
+// metrics, the size of the heap. It needs no database and no gRPC, so that a program of the perspective alone is small.
 package node
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -34,37 +35,41 @@ type Doors struct {
 	Now func() time.Time
 }
 
-func (d Doors) clock() func() time.Time {
+// Clock gives Now, or time.Now.
+func (d Doors) Clock() func() time.Time {
 	if d.Now == nil {
 		return time.Now
 	}
 	return d.Now
 }
 
-// identity is what a node is called, from where it sends, and for how long.
-type identity struct {
-	name, software, source string
-	resolution, check      time.Duration
-	// upstream is a remote's alone: the zero AddrPort resolves from the root.
-	upstream netip.AddrPort
-	// metrics are where the resolver's go; nil for none.
-	metrics *prometheus.Registry
-	// gate is whom a remote answers with it: a label of these metrics. Empty for a primary.
-	gate string
+// Identity is what a perspective is called, from where it sends, and for how long: what its checker is made of.
+type Identity struct {
+	Name, Software string
+	// Source is the address from which it sends; empty lets the host choose.
+	Source string
+	// Resolution bounds one DNS lookup, Check all for one probe; 0 for the defaults.
+	Resolution, Check time.Duration
+	// Upstream is a remote's alone: the zero AddrPort resolves from the root.
+	Upstream netip.AddrPort
+	// Metrics are where the resolver's go; nil for none.
+	Metrics *prometheus.Registry
+	// Gate is whom a remote answers with it: a label of these metrics. Empty for a primary.
+	Gate string
 }
 
-// checker makes what one perspective checks with. Its resolver is its own and shares nothing (MPIC-07).
-func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
+// NewChecker makes what one perspective checks with. Its resolver is its own and shares nothing (MPIC-07).
+func NewChecker(id Identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 	var source netip.Addr
-	if id.source != "" {
+	if id.Source != "" {
 		var err error
-		if source, err = netip.ParseAddr(id.source); err != nil {
+		if source, err = netip.ParseAddr(id.Source); err != nil {
 			return nil, fmt.Errorf("source_address: %w", err)
 		}
 	}
-	metrics, err := register(id.metrics, func(r prometheus.Registerer) (*resolver.Metrics, error) {
-		if id.gate != "" {
-			r = prometheus.WrapRegistererWith(prometheus.Labels{"gate": id.gate}, r)
+	metrics, err := Register(id.Metrics, func(r prometheus.Registerer) (*resolver.Metrics, error) {
+		if id.Gate != "" {
+			r = prometheus.WrapRegistererWith(prometheus.Labels{"gate": id.Gate}, r)
 		}
 		return resolver.NewMetrics(r)
 	})
@@ -72,13 +77,13 @@ func checker(id identity, doors Doors, log *slog.Logger) (*va.Checker, error) {
 		return nil, err
 	}
 	r, err := resolver.New(resolver.Config{Hints: doors.Hints, Anchors: doors.Anchors, Port: doors.DNSPort,
-		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.resolution, Upstream: id.upstream,
+		AllowReserved: doors.AllowReserved, SourceAddr: source, Now: doors.Now, Timeout: id.Resolution, Upstream: id.Upstream,
 		Logger: log, Metrics: metrics})
 	if err != nil {
 		return nil, err
 	}
-	return va.New(va.Config{Name: id.name, Software: id.software, Resolver: r, SourceAddr: source, Now: doors.Now, Logger: log,
-		Timeout: id.check, World: doors.World})
+	return va.New(va.Config{Name: id.Name, Software: id.Software, Resolver: r, SourceAddr: source, Now: doors.Now, Logger: log,
+		Timeout: id.Check, World: doors.World})
 }
 
 // Perspective is a remote perspective that is ready to serve.
@@ -86,7 +91,7 @@ type Perspective struct {
 	server   *perspective.Server
 	listener net.Listener
 	open     *openChecker
-	monitor  *monitor
+	monitor  *Monitor
 }
 
 // NewPerspective loads the keys and begins to listen; Serve answers.
@@ -95,7 +100,7 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, fmt.Errorf("upstream_resolver: %w", err)
 	}
-	registry, err := newRegistry(c.Metrics)
+	registry, err := NewRegistry(c.Metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -103,30 +108,30 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 	if err != nil {
 		return nil, err
 	}
-	base := identity{name: c.Name, software: software, source: c.SourceAddress, resolution: c.Limits.Resolution, check: c.Limits.Check,
-		upstream: upstream, metrics: registry}
+	base := Identity{Name: c.Name, Software: software, Source: c.SourceAddress, Resolution: c.Limits.Resolution, Check: c.Limits.Check,
+		Upstream: upstream, Metrics: registry}
 	gates, err := gatesOf(c, base, doors, log)
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := register(registry, perspective.NewMetrics)
+	metrics, err := Register(registry, perspective.NewMetrics)
 	if err != nil {
 		return nil, err
 	}
 	server, err := perspective.NewServer(perspective.Config{Identity: id, Gates: gates, Places: c.Limits.InFlight,
-		MaxCheck: c.Limits.Check, Logger: log, Metrics: metrics, Now: doors.clock()})
+		MaxCheck: c.Limits.Check, Logger: log, Metrics: metrics, Now: doors.Clock()})
 	if err != nil {
 		return nil, err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
+		return nil, fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, Cause(err))
 	}
 	open, err := newOpenChecker(ctx, c, base, doors, log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	monitor, err := startMonitor(ctx, c.Metrics, registry, log)
+	monitor, err := StartMonitor(ctx, c.Metrics, registry, log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), open.close())
 	}
@@ -135,12 +140,12 @@ func NewPerspective(ctx context.Context, c config.Perspective, software string, 
 
 // gatesOf gives each gate a checker of its own, so that the memory of no resolver serves two (MPIC-07). Its log lines and metrics bear
 // the gate's name.
-func gatesOf(c config.Perspective, base identity, doors Doors, log *slog.Logger) ([]perspective.Gate, error) {
+func gatesOf(c config.Perspective, base Identity, doors Doors, log *slog.Logger) ([]perspective.Gate, error) {
 	var gates []perspective.Gate
 	for _, g := range c.Gates {
 		own := base
-		own.gate = g.Name
-		check, err := checker(own, doors, log.With("gate", g.Name))
+		own.Gate = g.Name
+		check, err := NewChecker(own, doors, log.With("gate", g.Name))
 		if err != nil {
 			return nil, err
 		}
@@ -153,8 +158,49 @@ func gatesOf(c config.Perspective, base identity, doors Doors, log *slog.Logger)
 // Addr is where the perspective listens.
 func (p *Perspective) Addr() string { return p.listener.Addr().String() }
 
+// OpenMPICAddr is where Open MPIC coordinators are answered; empty where none are.
+func (p *Perspective) OpenMPICAddr() string {
+	if p.open == nil {
+		return ""
+	}
+	return p.open.listener.Addr().String()
+}
+
 // Serve answers probes until ctx ends, and lets those in flight come to their end.
 func (p *Perspective) Serve(ctx context.Context) error {
-	defer p.monitor.stop()
+	defer p.monitor.Stop()
 	return p.open.beside(ctx, func(ctx context.Context) error { return p.server.Serve(ctx, p.listener) })
+}
+
+// RunPerspective is a whole perspective, from its configuration's file until ctx ends: a program. It writes its log to w, as the configuration
+// says; ready, if not nil, is called when it listens.
+func RunPerspective(ctx context.Context, file, software string, doors Doors, w io.Writer, ready func()) error {
+	c, err := config.LoadPerspective(file)
+	if err != nil {
+		return err
+	}
+	log := NewLogger(w, c.Log)
+	defer KeepHeap(PerspectiveHeap)()
+	p, err := NewPerspective(ctx, c, software, doors, log)
+	if err != nil {
+		return err
+	}
+	log.Info("the perspective is ready", "name", c.Name, "address", p.Addr(), "software", software, "gates", len(c.Gates))
+	if ready != nil {
+		ready()
+	}
+	return p.Serve(ctx)
+}
+
+// NewLogger writes what operators want to know.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.Level)); err != nil { // the configuration allows "" and slog's own names
+		l = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: l}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
 }

@@ -1,7 +1,9 @@
-package node
+package gate
 
 import (
 	"context"
+
+	"github.com/quorate/quorate/cmd/internal/node"
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
@@ -10,11 +12,11 @@ import (
 
 // openAuditLog opens the log for auditors, where the configuration has one. It comes before the records: dead gates' attempts, which
 // opening those closes, have their lines too.
-func (g *Gate) openAuditLog(c *config.AuditLog, software string, doors Doors) error {
+func (g *Gate) openAuditLog(c *config.AuditLog, software string, doors node.Doors) error {
 	if c == nil {
 		return nil
 	}
-	metrics, err := register(g.registry, auditlog.NewMetrics)
+	metrics, err := node.Register(g.registry, auditlog.NewMetrics)
 	if err != nil {
 		return err
 	}

@@ -1,17 +1,18 @@
-package node
+package gate
 
 import (
 	"fmt"
 	"net/http"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/draft"
 	"github.com/quorate/quorate/mpic/front"
 )
 
 // draftRemotes makes the remotes that stand behind services of draft-westerbaan-mpic, by their names.
-func (g *Gate) draftRemotes(c config.Gate, _ mpic.Roster, doors Doors) (map[string]mpic.Remote, error) {
+func (g *Gate) draftRemotes(c config.Gate, _ mpic.Roster, doors node.Doors) (map[string]mpic.Remote, error) {
 	if c.DraftMPIC == nil {
 		return nil, nil
 	}
@@ -26,7 +27,7 @@ func (g *Gate) draftRemotes(c config.Gate, _ mpic.Roster, doors Doors) (map[stri
 		if err != nil {
 			return nil, fmt.Errorf("%s.roots: %w", field, err)
 		}
-		service, err := draft.NewService(draft.ServiceConfig{Members: s.Members(), Key: key, Roots: roots, Logger: g.log, Now: doors.clock()})
+		service, err := draft.NewService(draft.ServiceConfig{Members: s.Members(), Key: key, Roots: roots, Logger: g.log, Now: doors.Clock()})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", field, err)
 		}

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/db"
 )
 
@@ -83,15 +84,15 @@ func (s *Signer) Close() error {
 }
 
 // openRecords opens the database, and begins to publish the log's checkpoints.
-func (g *Gate) openRecords(ctx context.Context, c config.Gate, software string, doors Doors, metrics *db.Metrics) error {
+func (g *Gate) openRecords(ctx context.Context, c config.Gate, software string, doors node.Doors, metrics *db.Metrics) error {
 	settings, err := RecordsConfig(c.Journal)
 	if err != nil {
 		return err
 	}
-	settings.Logger, settings.Metrics, settings.Now, settings.Software = g.log, metrics, doors.clock(), software
+	settings.Logger, settings.Metrics, settings.Now, settings.Software = g.log, metrics, doors.Clock(), software
 	settings.Abandoned = g.abandoned()
 	if c.Checkpoints != nil {
-		if g.signer, err = NewSigner(*c.Checkpoints, doors.clock()); err != nil {
+		if g.signer, err = NewSigner(*c.Checkpoints, doors.Clock()); err != nil {
 			return err
 		}
 	}

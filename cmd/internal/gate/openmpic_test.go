@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"bytes"
@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/va"
@@ -71,7 +72,7 @@ func (s *setup) openPerspective(i int) (url, roots string) {
 		sites[i].name, strings.Repeat("ab", 32), sites[i].source, openDigest()), 0o600))
 	settings, err := config.LoadPerspective(file)
 	require.NoError(s.t, err)
-	p, err := NewPerspective(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	p, err := node.NewPerspective(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -80,7 +81,7 @@ func (s *setup) openPerspective(i int) (url, roots string) {
 		stop()
 		require.NoError(s.t, <-served)
 	})
-	return "https://" + p.open.listener.Addr().String(), filepath.Join(dir, "web.pem")
+	return "https://" + p.OpenMPICAddr(), filepath.Join(dir, "web.pem")
 }
 
 func openFront() string {
@@ -108,7 +109,7 @@ func (s *setup) openGate(text []byte) *Gate {
 	s.t.Helper()
 	settings, err := config.ParseGate(s.yaml, text)
 	require.NoError(s.t, err)
-	gate, err := NewGate(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	gate, err := New(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { require.NoError(s.t, gate.Close()) })
 	return gate
@@ -173,7 +174,7 @@ func TestOpenMPICFromConfiguration(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "public.key"), []byte(openKey), 0o644))
 		settings, err := config.ParseGate(s.yaml, bytes.Replace(text, []byte(c.old), []byte(c.new), 1))
 		require.NoError(t, err)
-		_, err = NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+		_, err = New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 		require.ErrorContains(t, err, c.want, name)
 	}
 }

@@ -1,8 +1,10 @@
-package node
+package gate
 
 import (
 	"context"
 	"fmt"
+
+	"github.com/quorate/quorate/cmd/internal/node"
 
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic"
@@ -15,7 +17,7 @@ func (g *Gate) newShadow(c config.Gate) (*mpic.Shadow, error) {
 	if !c.InShadow() {
 		return nil, nil
 	}
-	metrics, err := register(g.registry, mpic.NewShadowMetrics)
+	metrics, err := node.Register(g.registry, mpic.NewShadowMetrics)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"io"
@@ -29,7 +29,7 @@ func TestTheQueueOfTheConfiguration(t *testing.T) {
 		Replace(string(text))), 0o600))
 	settings, err := config.LoadGate(small)
 	require.NoError(t, err)
-	gate, err := NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	gate, err := New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, gate.Close()) }()
 	s.rest.Close()

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"bytes"
@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/perspective"
@@ -56,7 +57,7 @@ type setup struct {
 	gate  *Gate
 	rest  *httptest.Server
 	yaml  string
-	doors Doors
+	doors node.Doors
 }
 
 // newSetup puts lines at the end of the gate's configuration.
@@ -65,7 +66,7 @@ func newSetup(t *testing.T, lines ...string) *setup {
 	w, err := world.New(world.Default())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
-	s := &setup{t: t, world: w, doors: Doors{DNSPort: w.Port(), AllowReserved: true,
+	s := &setup{t: t, world: w, doors: node.Doors{DNSPort: w.Port(), AllowReserved: true,
 		World: va.World{HTTPPort: w.HTTPPort(), TLSPort: w.TLSPort(), AllowReserved: true}}}
 	for _, h := range w.Hints() {
 		s.doors.Hints = append(s.doors.Hints, resolver.Hint{Name: h.Host, Addrs: []netip.Addr{h.Addr}})
@@ -93,7 +94,7 @@ func newSetup(t *testing.T, lines ...string) *setup {
 	require.NoError(t, os.WriteFile(s.yaml, []byte(b.String()+strings.Join(lines, "")), 0o600))
 	settings, err := config.LoadGate(s.yaml)
 	require.NoError(t, err)
-	s.gate, err = NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	s.gate, err = New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.gate.Close()) })
 	s.rest = httptest.NewTLSServer(s.gate.Handler)
@@ -113,7 +114,7 @@ func (s *setup) startPerspective(dir string, i int, gateKey string) (url string,
 		"signing_key: signing-key.pem\ngates: [{name: gate, tls_key: \"%s\"}]\nsource_address: %s\n", sites[i].name, gateKey, sites[i].source), 0o600))
 	settings, err := config.LoadPerspective(file)
 	require.NoError(s.t, err)
-	p, err := NewPerspective(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	p, err := node.NewPerspective(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -249,7 +250,7 @@ func TestGateFromConfiguration(t *testing.T) {
 		require.NoError(t, err)
 		settings.Perspectives = settings.Perspectives[:3]
 		settings.Journal.SQLite = filepath.Join(t.TempDir(), "records.db")
-		_, err = NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+		_, err = New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 		require.ErrorContains(t, err, "roster.too-few")
 		require.NoFileExists(t, settings.Journal.SQLite)
 	})

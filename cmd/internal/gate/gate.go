@@ -1,4 +1,5 @@
-package node
+// Package gate puts a gate together from its configuration: primary, roster, remotes, records, coordinator and fronts.
+package gate
 
 import (
 	"context"
@@ -18,6 +19,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/cmd/internal/node"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -62,8 +65,8 @@ type Gate struct {
 
 const defaultShutdown = 30 * time.Second
 
-// NewGate refuses a configuration that does not meet the rules in force. It listens to nothing yet. Close ends it.
-func NewGate(ctx context.Context, c config.Gate, software string, doors Doors, log *slog.Logger) (*Gate, error) {
+// New refuses a configuration that does not meet the rules in force. It listens to nothing yet. Close ends it.
+func New(ctx context.Context, c config.Gate, software string, doors node.Doors, log *slog.Logger) (*Gate, error) {
 	g := &Gate{log: log, attempt: c.Limits.Attempt, shutdown: c.Limits.Shutdown}
 	if g.attempt == 0 {
 		g.attempt = mpic.DefaultDeadline
@@ -77,13 +80,13 @@ func NewGate(ctx context.Context, c config.Gate, software string, doors Doors, l
 	return g, nil
 }
 
-func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors Doors) error {
+func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors node.Doors) error {
 	var err error
-	if g.registry, err = newRegistry(c.Metrics); err != nil {
+	if g.registry, err = node.NewRegistry(c.Metrics); err != nil {
 		return err
 	}
-	primary, err := checker(identity{name: c.Primary.Name, software: software, source: c.SourceAddress,
-		resolution: c.Limits.Resolution, check: g.attempt, metrics: g.registry}, doors, g.log)
+	primary, err := node.NewChecker(node.Identity{Name: c.Primary.Name, Software: software, Source: c.SourceAddress,
+		Resolution: c.Limits.Resolution, Check: g.attempt, Metrics: g.registry}, doors, g.log)
 	if err != nil {
 		return err
 	}
@@ -100,10 +103,10 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 	if err != nil {
 		return err
 	}
-	if breaks := cohort.Check(roster, doors.clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
+	if breaks := cohort.Check(roster, doors.Clock()()); len(breaks) > 0 { // before a database is made for a gate that cannot run
 		return rosterError(breaks)
 	}
-	written, err := register(g.registry, db.NewMetrics)
+	written, err := node.Register(g.registry, db.NewMetrics)
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (g *Gate) build(ctx context.Context, c config.Gate, software string, doors 
 			return err
 		}
 	}
-	decided, err := register(g.registry, mpic.NewMetrics)
+	decided, err := node.Register(g.registry, mpic.NewMetrics)
 	if err != nil {
 		return err
 	}
@@ -176,7 +179,7 @@ func newCohort(c *config.Cohort) (mpic.Cohort, error) {
 }
 
 // newPermits loads the key that signs permits.
-func (g *Gate) newPermits(c config.Permits, doors Doors) (*mpic.Permits, error) {
+func (g *Gate) newPermits(c config.Permits, doors node.Doors) (*mpic.Permits, error) {
 	key, err := loadKey(c.Key)
 	if err != nil {
 		return nil, fmt.Errorf("permits.key: %w", err)
@@ -223,9 +226,9 @@ func loadKey(file string) (crypto.Signer, error) {
 }
 
 // connect makes the remotes, in the roster's order.
-func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors Doors) ([]mpic.Remote, error) {
+func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identity, doors node.Doors) ([]mpic.Remote, error) {
 	others := map[string]mpic.Remote{}
-	for _, connect := range []func(config.Gate, mpic.Roster, Doors) (map[string]mpic.Remote, error){g.boulderRemotes, g.openMPICRemotes, g.draftRemotes} {
+	for _, connect := range []func(config.Gate, mpic.Roster, node.Doors) (map[string]mpic.Remote, error){g.boulderRemotes, g.openMPICRemotes, g.draftRemotes} {
 		some, err := connect(c, roster, doors)
 		if err != nil {
 			return nil, err
@@ -238,7 +241,7 @@ func (g *Gate) connect(c config.Gate, roster mpic.Roster, id *perspective.Identi
 			remotes = append(remotes, others[m.Name])
 			continue
 		}
-		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.clock()})
+		remote, err := perspective.NewRemote(perspective.ClientConfig{Member: m, Others: roster.Remotes, Identity: id, Logger: g.log, Now: doors.Clock()})
 		if err != nil {
 			return nil, err
 		}
@@ -272,14 +275,14 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	if err != nil {
 		return fmt.Errorf("tls.certificate %s with tls.key %s: %w", c.TLS.Certificate, c.TLS.Key, err)
 	}
-	monitor, err := startMonitor(ctx, c.Metrics, g.registry, g.log)
+	monitor, err := node.StartMonitor(ctx, c.Metrics, g.registry, g.log)
 	if err != nil {
 		return err
 	}
-	defer monitor.stop()
+	defer monitor.Stop()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, cause(err))
+		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, node.Cause(err))
 	}
 	server := &http.Server{
 		Handler:           g.Fronts(),
@@ -317,14 +320,6 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return errors.Join(fmt.Errorf("requests were cut off at the end: %w", err), server.Close(), fronts.end())
 	}
 	return fronts.end()
-}
-
-// cause is what was wrong with an address, without the address.
-func cause(err error) error {
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return op.Err
-	}
-	return err
 }
 
 // Close lets running attempts come to their end, within the time that the configuration allows, and closes the records.

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"context"
@@ -28,6 +28,7 @@ import (
 
 	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/va"
@@ -177,6 +178,6 @@ func TestBouldersFilesAreRead(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, _, err = mutual(config.Pair{Certificate: own.Certificate, Key: filepath.Join(dir, "absent.pem")}, own.Certificate)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = (&Gate{}).boulderRemotes(config.Gate{}, mpic.Roster{Remotes: []mpic.Member{{Name: "lagos", Protocol: mpic.Boulder}}}, Doors{})
+	_, err = (&Gate{}).boulderRemotes(config.Gate{}, mpic.Roster{Remotes: []mpic.Member{{Name: "lagos", Protocol: mpic.Boulder}}}, node.Doors{})
 	require.ErrorContains(t, err, "boulder_remotes")
 }

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"log/slog"
@@ -56,7 +56,7 @@ func TestIODEFThatCannotWork(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, []byte(other), 0o600))
 			settings, err := config.LoadGate(file)
 			require.NoError(t, err)
-			_, err = NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+			_, err = New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 			require.ErrorContains(t, err, c.want)
 		})
 	}

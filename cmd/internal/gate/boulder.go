@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder"
 )
@@ -24,7 +25,7 @@ func (c closer) Close() error {
 }
 
 // boulderRemotes makes the connections to Boulder's remoteva, by their names.
-func (g *Gate) boulderRemotes(c config.Gate, roster mpic.Roster, doors Doors) (map[string]mpic.Remote, error) {
+func (g *Gate) boulderRemotes(c config.Gate, roster mpic.Roster, doors node.Doors) (map[string]mpic.Remote, error) {
 	out := map[string]mpic.Remote{}
 	for _, m := range roster.Remotes {
 		if m.Protocol != mpic.Boulder {
@@ -39,7 +40,7 @@ func (g *Gate) boulderRemotes(c config.Gate, roster mpic.Roster, doors Doors) (m
 			return nil, fmt.Errorf("boulder_remotes: %w", err)
 		}
 		remote, err := boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: certificate, Roots: roots, Accounts: b.AccountURIPrefixes,
-			Issuers: c.Issuers, Logger: g.log, Now: doors.clock()})
+			Issuers: c.Issuers, Logger: g.log, Now: doors.Clock()})
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +103,7 @@ func (g *Gate) serveBoulder(ctx context.Context, c config.Gate) (*beside, error)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Boulder.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("boulder.listen: %s cannot be listened on: %w", c.Boulder.Listen, cause(err))
+		return nil, fmt.Errorf("boulder.listen: %s cannot be listened on: %w", c.Boulder.Listen, node.Cause(err))
 	}
 	ctx, stop := context.WithCancel(ctx)
 	f := &beside{stop: stop, served: make(chan error, 1), done: make(chan struct{})}

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"bytes"
@@ -160,14 +160,14 @@ func TestF4_AbandonedAttemptsHaveTheirLines(t *testing.T) {
 	s := newSetup(t)
 	settings, err := config.LoadGate(s.yaml)
 	require.NoError(t, err)
-	a := mpic.Attempt{Kind: mpic.Issuance, Started: s.doors.clock()().UTC().Round(0), Caller: "rest:ra-1", Software: "quorate test", Rules: mpic.RulesDigest(),
+	a := mpic.Attempt{Kind: mpic.Issuance, Started: s.doors.Clock()().UTC().Round(0), Caller: "rest:ra-1", Software: "quorate test", Rules: mpic.RulesDigest(),
 		Probe: va.Probe{Attempt: "LEFTOPEN", Nonce: "00", Request: s.request("example.com", va.HTTP01)}}
 	a.Probe.Request.Issuers = []string{"ca.quorate.net"}
 	number, err := s.gate.Store.Journal().Open(t.Context(), a, settings.Roster())
 	require.NoError(t, err)
 	require.NoError(t, s.gate.Close())
 	settings.AuditLog = &config.AuditLog{Destination: file}
-	g, err := NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	g, err := New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.NoError(t, g.Close())
 	lines := auditLines(t, file)

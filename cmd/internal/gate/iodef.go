@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"crypto/x509"
@@ -6,17 +6,19 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/quorate/quorate/cmd/internal/node"
+
 	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/va"
 )
 
 // newReporter makes what reports refusals; nil where the configuration has none. Reports go to the web as the primary does.
-func (g *Gate) newReporter(c *config.IODEF, primary *va.Checker, doors Doors) (*iodef.Reporter, error) {
+func (g *Gate) newReporter(c *config.IODEF, primary *va.Checker, doors node.Doors) (*iodef.Reporter, error) {
 	if c == nil {
 		return nil, nil
 	}
-	metrics, err := register(g.registry, iodef.NewMetrics)
+	metrics, err := node.Register(g.registry, iodef.NewMetrics)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package node
+package gate
 
 import (
 	"bytes"
@@ -59,7 +59,7 @@ func (s *setup) behind(service *httptest.Server, mixed bool, codes ...string) *G
 	require.NoError(s.t, os.WriteFile(file, []byte(b.String()), 0o600))
 	settings, err := config.LoadGate(file)
 	require.NoError(s.t, err)
-	g, err := NewGate(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+	g, err := New(s.t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { require.NoError(s.t, g.Close()) })
 	return g
@@ -309,7 +309,7 @@ func TestServicesWithoutTheirFiles(t *testing.T) {
 				c.service.Perspectives = []config.DraftRemote{{Name: "lisbon"}}
 			}
 			settings.DraftMPIC = &config.DraftMPIC{Services: []config.DraftService{c.service}}
-			_, err := NewGate(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
+			_, err := New(t.Context(), settings, "quorate test", s.doors, slog.New(slog.DiscardHandler))
 			require.ErrorContains(t, err, c.says)
 			require.NoFileExists(t, settings.Journal.SQLite)
 		})
