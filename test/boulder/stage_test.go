@@ -29,6 +29,7 @@ import (
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder"
+	"github.com/quorate/quorate/mpic/boulder/account"
 	"github.com/quorate/quorate/mpic/perspective"
 	"github.com/quorate/quorate/test/daemon"
 	"github.com/quorate/quorate/test/world"
@@ -236,7 +237,7 @@ func (s *stage) coordinator(members []mpic.Member, now func() time.Time) *mpic.C
 		if m.Protocol == mpic.Boulder {
 			var r *boulder.Remote
 			r, err = boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: s.pki.issue("va.boulder").pair, Roots: s.pki.roots,
-				Accounts: boulder.Accounts{acct, reg}, Issuers: []string{issuer}, Logger: log, Now: time.Now})
+				Accounts: account.Prefixes{acct, reg}, Issuers: []string{issuer}, Logger: log, Now: time.Now})
 			if err == nil {
 				s.t.Cleanup(func() { require.NoError(s.t, r.Close()) })
 			}
