@@ -271,10 +271,11 @@ func TestGrowthHasTwoTables(t *testing.T) {
 	var out strings.Builder
 	quick := times{Took: []time.Duration{time.Millisecond}, All: time.Second}
 	b := &bench{report: &out, grown: []grown{
-		{records: 1000, cell: cell{system: "Quorate, Postgres", times: quick, cpu: [4]float64{1, 2, 0, 3}}},
+		{records: 1000, cell: cell{system: "Quorate, Postgres", times: quick, cpu: [4]float64{1, 2, 0, 3}, rates: []float64{1, 3}},
+			beside: cell{times: times{Took: make([]time.Duration, 2), All: time.Second}, cpu: [4]float64{2, 2}, rates: []float64{2, 2}}},
 		{remotes: 20, cell: cell{system: "Quorate, 20 remotes", times: quick, cpu: [4]float64{1, 40}}}}}
 	b.growthTable()
-	require.Contains(t, out.String(), "| 1000 records | Quorate, Postgres | 1 | 1.0 | 1.0 | 1.00 | 2.00 | 3.00 | 0 |\n")
+	require.Contains(t, out.String(), "| 1000 records | Quorate, Postgres | 1 | 1.0 | 1.0 | 1.00 | 2.00 | 3.00 | 0 | 0.50 (0.50 to 1.50), 1.50 |\n")
 	require.Contains(t, out.String(), "| 20 | 1 | 1.0 | 1.0 | 1.00 | 40.00 | 2.00 | 0 | 0.0 |\n")
 }
 
