@@ -33,6 +33,9 @@ const (
 	// (idleTimeout), so that it is not the one to close.
 	idleConnections = 512
 	keepIdle        = idleTimeout - time.Minute
+	// connectTime bounds a connection's coming about, and again its handshake, as headerTimeout does on the other side. net/http goes on with
+	// both when the request has ended that they were begun for, so that without a bound whoever never shakes hands would keep them for ever.
+	connectTime = 5 * time.Second
 )
 
 // ClientConfig is what NewRemote needs. All fields but Others are required.
@@ -100,14 +103,15 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 	r.bodies.New = func() any { return bytes.NewBuffer(make([]byte, 0, 16<<10)) }
 	r.others = slices.DeleteFunc(slices.Clone(config.Others), func(o mpic.Member) bool { return o.Name == m.Name })
 	// A kept connection that leads nowhere is found out within 20 s, before an attempt depends on it.
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
+	dialer := &net.Dialer{Timeout: connectTime, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
 	only := &http.Protocols{}
 	only.SetHTTP1(true)
 	r.client = &http.Client{
 		Transport: &http.Transport{
 			// Proxy stays nil: no environment variable leads the channel elsewhere.
-			DialContext:     dialer.DialContext,
-			TLSClientConfig: r.tlsConfig(config.Identity),
+			DialContext:         dialer.DialContext,
+			TLSClientConfig:     r.tlsConfig(config.Identity),
+			TLSHandshakeTimeout: connectTime,
 			// HTTP/1.1 costs both sides less for bodies as small as these, and a reply finds a congestion window of its own.
 			Protocols:              only,
 			MaxIdleConnsPerHost:    idleConnections,
@@ -268,7 +272,7 @@ func (r *Remote) broken(ctx context.Context, err error) (mpic.State, *va.Problem
 		}
 		return mpic.Rejected, r.problem("perspective.identity", "was reached at %s, and there the TLS key is %s, %s; the roster has %s",
 			r.member.URL, identity.got, whose, r.member.TLSKey)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded): // a connection that took too long to come about calls itself one, too
 		return mpic.TimedOut, r.problem("perspective.timeout", "gave no answer by the deadline")
 	case ctx.Err() != nil:
 		return mpic.TimedOut, r.problem("perspective.timeout", "gave no answer before the gate stopped waiting")
