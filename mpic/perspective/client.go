@@ -219,6 +219,9 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	}
 	read, refused := r.verifier.Verify(answer.Report, r.member, r.others, probe)
 	if refused != nil {
+		if refused.Code == "perspective.replay" { // the answers that follow on this connection may be one behind, too
+			r.client.CloseIdleConnections()
+		}
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), refused
 	}
 	if err := read.Bring(answer.Sets); err != nil {
