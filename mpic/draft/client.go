@@ -31,7 +31,7 @@ const maxReply = 64 << 10
 
 // connectTime bounds a connection's coming about, and again its handshake. net/http goes on with both when the request has ended that they were
 // begun for, so that without a bound whoever never shakes hands would keep them for ever.
-const connectTime = 5 * time.Second
+const connectTime = 10 * time.Second
 
 // ServiceConfig is what NewService needs. All but Roots is required.
 type ServiceConfig struct {

@@ -35,7 +35,7 @@ const (
 	pingTimeout = 5 * time.Second
 	// connectTime bounds a connection's coming about, and again its handshake. net/http goes on with both when the request has ended that
 	// they were begun for, so that without a bound whoever never shakes hands would keep them for ever.
-	connectTime = 5 * time.Second
+	connectTime = 10 * time.Second
 )
 
 // ClientConfig is what NewRemotes needs. All but Roots is required.

@@ -33,9 +33,10 @@ const (
 	// (idleTimeout), so that it is not the one to close.
 	idleConnections = 512
 	keepIdle        = idleTimeout - time.Minute
-	// connectTime bounds a connection's coming about, and again its handshake, as headerTimeout does on the other side. net/http goes on with
-	// both when the request has ended that they were begun for, so that without a bound whoever never shakes hands would keep them for ever.
-	connectTime = 5 * time.Second
+	// connectTime bounds a connection's coming about, and again its handshake: three packets for it may be lost, which are sent again after 1,
+	// 3 and 7 s. net/http goes on with both when the request has ended that they were begun for, so that without a bound whoever never
+	// shakes hands would keep them for ever.
+	connectTime = 10 * time.Second
 )
 
 // ClientConfig is what NewRemote needs. All fields but Others are required.
