@@ -106,8 +106,11 @@ func logger(w io.Writer, level, format string) *slog.Logger {
 		l = slog.LevelInfo
 	}
 	options := &slog.HandlerOptions{Level: l}
+	log := slog.New(slog.NewTextHandler(w, options))
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		log = slog.New(slog.NewJSONHandler(w, options))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	// What net/http says of a peer's mistakes, with the peer's own octets, it says to package log: here in the form and at the level of the rest.
+	slog.SetDefault(log)
+	return log
 }
