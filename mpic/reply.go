@@ -169,17 +169,13 @@ func (a Attestation) Answers() bool {
 	return a.Reply != nil && a.Report == &a.Reply.report && a.Signed == a.Reply.signed
 }
 
-// parts takes a compact JWS apart. It takes only base64url that would be written again in the same way.
+// parts takes a compact JWS apart. Of its payload it takes only base64url that would be written again in the same way.
 func parts(signed string) (protected string, payload []byte, signature string, err error) {
-	protected, rest, _ := strings.Cut(signed, ".")
-	encoded, signature, found := strings.Cut(rest, ".")
-	if !found || strings.Contains(signature, ".") {
-		return "", nil, "", errors.New("it is no compact JWS")
+	protected, encoded, signature, err := cutCompact(signed)
+	if err == nil {
+		payload, err = fromBase64URL("payload", encoded)
 	}
-	if payload, err = base64.RawURLEncoding.Strict().DecodeString(encoded); err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return "", nil, "", errors.New("its payload is not base64url")
-	}
-	return protected, payload, signature, nil
+	return protected, payload, signature, err
 }
 
 // flattened is a signed reply as the record keeps it: the members of RFC 7515 section 7.2.2, but the payload as the JSON text that
