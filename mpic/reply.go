@@ -235,7 +235,8 @@ type keptAttestation[S any] struct {
 }
 
 // MarshalJSON and UnmarshalJSON serve the record: a report that was signed is kept once, as it was signed. It stands there as JSON
-// where its octets survive that, and otherwise in the string that was received.
+// where it was read as a report and its octets survive that, and otherwise in the string that was received: what was rejected may be JSON that
+// other readers do not take, or nest so deep that nobody could read the record.
 func (a Attestation) MarshalJSON() ([]byte, error) { return a.AppendJSON(nil) }
 
 // AppendJSON appends to b what MarshalJSON gives, an answer without going over the report as JSON again.
@@ -252,9 +253,11 @@ func (a Attestation) marshal() ([]byte, error) {
 	if a.Signed == "" {
 		return json.Marshal(k)
 	}
-	if a.State == Answered {
-		k.Report = nil
+	k.Signed = a.Signed
+	if a.State != Answered {
+		return json.Marshal(k)
 	}
+	k.Report = nil
 	if protected, payload, signature, err := parts(a.Signed); err == nil && bytes.HasPrefix(payload, []byte("{")) {
 		k.Signed = flattened{protected, payload, signature}
 		// Written again, a text is shorter or longer than before, or the same.
