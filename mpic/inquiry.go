@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -312,6 +313,11 @@ func vet(m Member, a Attestation) Attestation {
 		}
 		if a.Problem == nil {
 			a.Problem = perspectiveProblem("silent", "%s gave no usable answer (%s)", m.Name, a.State)
+		}
+		if len(a.Problem.Detail) > maxReason {
+			p := *a.Problem
+			p.Detail = strings.ToValidUTF8(p.Detail[:maxReason], "\uFFFD")
+			a.Problem = &p
 		}
 		a.Signed = cut(a.Signed)
 	default: // not-asked and outstanding are the coordinator's own

@@ -287,7 +287,7 @@ func (r *Remote) broken(ctx context.Context, err error) (mpic.State, *va.Problem
 
 func (r *Remote) problem(code, format string, args ...any) *va.Problem {
 	return &va.Problem{Code: code, Rules: []string{"MPIC-08"}, URL: r.endpoint,
-		Detail: r.member.Name + " " + fmt.Sprintf(format, args...)}
+		Detail: cut(r.member.Name+" "+fmt.Sprintf(format, args...), maxDetail)}
 }
 
 // isMedia compares a Content-Type with a media type; parameters do not matter.
