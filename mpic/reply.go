@@ -138,19 +138,19 @@ func (r *Reply) Supply(sets dnssec.Sets) error { return supply(&r.report, sets) 
 // Bring does what Supply does with the records that came beside the reply. It refuses others than those that the proofs rest on, and
 // any that is there twice. The error completes "a report that ...".
 func (r *Reply) Bring(records [][]byte) error {
+	needs := r.report.Needs()
+	if len(records) > len(needs) {
+		return errors.New("comes with records on which it does not rest")
+	}
 	sets := make(dnssec.Sets, len(records))
 	for _, octets := range records {
 		sum := sha256.Sum256(octets)
 		sets[hex.EncodeToString(sum[:])] = octets
 	}
-	needs := r.report.Needs()
 	for _, sum := range needs {
 		if _, ok := sets[sum]; !ok {
 			return fmt.Errorf("comes without the records %s, on which it rests", sum)
 		}
-	}
-	if len(sets) != len(needs) || len(sets) != len(records) {
-		return errors.New("comes with records on which it does not rest")
 	}
 	r.report.Sets = sets
 	return nil

@@ -130,6 +130,9 @@ func (v *Verifier) verify(c mpic.Compact, reply *mpic.Reply, m mpic.Member, othe
 		return refuse("perspective.key", "MPIC-08", "is signed with the key %s; the roster has %s", thumbprint, m.SigningKey)
 	}
 	if reply == nil {
+		if crowded(c.Payload()) {
+			return refuse("perspective.garbage", "MPIC-08", "has more than %d objects in it", mostObjects)
+		}
 		if reply, err = c.Read(); err != nil {
 			return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", inWords(err))
 		}
