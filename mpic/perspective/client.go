@@ -104,7 +104,8 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 	r.bodies.New = func() any { return bytes.NewBuffer(make([]byte, 0, 16<<10)) }
 	r.others = slices.DeleteFunc(slices.Clone(config.Others), func(o mpic.Member) bool { return o.Name == m.Name })
 	// A kept connection that leads nowhere is found out within 20 s, before an attempt depends on it.
-	dialer := &net.Dialer{Timeout: connectTime, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
+	dialer := &net.Dialer{Timeout: connectTime,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
 	only := &http.Protocols{}
 	only.SetHTTP1(true)
 	r.client = &http.Client{

@@ -102,8 +102,8 @@ func plainName(s []byte) bool {
 	return len(s) > 0
 }
 
-// mostObjects is how many objects a report may have in it. An honest one has some hundred: one for each query, lookup, stage and zone. Three octets of an empty one
-// stand for two thousand in memory, so that a reply of the length that is allowed could otherwise take gigabytes.
+// mostObjects is how many objects a report may have in it. An honest one has some hundred: one for each query, lookup, stage and zone. Three
+// octets of an empty one stand for two thousand in memory, so that a reply of the length that is allowed could otherwise take gigabytes.
 const mostObjects = 1 << 14
 
 // crowded tells whether a text, if it is JSON, has more objects than that. Braces in strings are those of pages and records, which others choose:
