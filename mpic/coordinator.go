@@ -32,6 +32,9 @@ const (
 	recordTime = 10 * time.Second
 	// mostWait bounds how long an attempt waits for its turn: who asks has a deadline, too, and one that is near helps nobody.
 	mostWait = 5 * time.Second
+	// lateQuestions are those whose attempts are decided already. A remote that is silent has as many as attempts are granted within a
+	// deadline, each with a connection and some goroutines: without a bound it would use up the gate's memory and sockets.
+	lateQuestions = 1024
 )
 
 var (
@@ -108,12 +111,21 @@ type Coordinator struct {
 	waiting atomic.Int64
 	rules   string
 	// remotes has Config.Remotes by their names.
-	remotes map[string]Remote
+	remotes map[string]*line
+	// mostLate is how many questions to one remote may be unanswered beyond those of the attempts in flight. It is lateQuestions but in tests
+	// of this package.
+	mostLate int
 
 	mu     sync.Mutex
 	closed bool
 	// work counts attempts in flight, and asked perspectives that have not returned.
 	work sync.WaitGroup
+}
+
+// line is a remote, and how many questions to it are unanswered.
+type line struct {
+	Remote
+	unanswered atomic.Int64
 }
 
 // Result is what one attempt came to.
@@ -163,11 +175,12 @@ func newCoordinator(c Config, check func(context.Context, va.Probe) va.Report) (
 		c.Logger.Warn("the roster does not meet the next rules", "from", o.Next.Format(time.DateOnly), "code", p.Code,
 			"rules", p.Rules, "detail", p.Detail)
 	}
-	remotes := map[string]Remote{}
+	remotes := map[string]*line{}
 	for _, r := range c.Remotes {
-		remotes[r.Member().Name] = r
+		remotes[r.Member().Name] = &line{Remote: r}
 	}
-	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest(), remotes: remotes}, nil
+	return &Coordinator{config: c, check: check, slots: make(chan struct{}, c.MaxInFlight), rules: RulesDigest(), remotes: remotes,
+		mostLate: lateQuestions}, nil
 }
 
 // validate gives all that is wrong, so that an operator mends it in one go.

@@ -76,3 +76,17 @@ func TestOneAloneAwaitsWhoCanStillChangeIt(t *testing.T) {
 		})
 	}
 }
+
+// TestAReasonThatNobodyReadsIsCut: what a client says of a remote's answer may hold the remote's own words, and a decision repeats it.
+//
+// Holds: D11, F4
+func TestAReasonThatNobodyReadsIsCut(t *testing.T) {
+	said := &va.Problem{Code: "perspective.garbage", Detail: strings.Repeat("é", maxReason)}
+	for _, state := range []State{Rejected, Unreachable, TimedOut} {
+		a := vet(Member{Name: "tokyo"}, Attestation{Perspective: "tokyo", State: state, Problem: said})
+		require.Equal(t, state, a.State)
+		require.Equal(t, "perspective.garbage", a.Problem.Code)
+		require.Equal(t, strings.Repeat("é", maxReason/2), a.Problem.Detail)
+		require.Len(t, said.Detail, 2*maxReason, "the client's own is left alone")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -18,8 +19,9 @@ const signedLimit = 64 << 10
 // inquiry is one attempt between its first packet and the last reply. Its fields belong to the goroutine that runs
 // Validate, and after the decision to the one that runs recordLate.
 type inquiry struct {
-	c        *Coordinator
-	log      *slog.Logger
+	c   *Coordinator
+	log *slog.Logger
+	// e is what is there so far; from closed on it is the attempt alone.
 	e        Evidence
 	deadline time.Time
 	// open tells which remotes have not replied; awaited counts them and the primary.
@@ -167,12 +169,12 @@ func (q *inquiry) granted(views []View) bool {
 }
 
 // closed gives the evidence as it stands now. What still lacks a reply gets the state given: no perspective is without an
-// account of what became of it (F3).
+// account of what became of it (F3). The inquiry keeps none of it, since it may have to wait for a silent remote for long.
 func (q *inquiry) closed(state State) Evidence {
 	now := q.c.clock()
 	q.timedOut = state == TimedOut
 	e := q.e
-	e.Remotes = slices.Clone(q.e.Remotes)
+	q.e, q.asked, q.views = Evidence{Attempt: e.Attempt}, nil, nil
 	for i, awaited := range q.open {
 		if !awaited {
 			continue
@@ -242,7 +244,8 @@ func (c *Coordinator) askPrimary(ctx context.Context, m Member, probe va.Probe) 
 	return &PrimaryReport{report, text}
 }
 
-// askRemote asks one remote and holds what it says to what was asked of it.
+// askRemote asks one remote and holds what it says to what was asked of it. One that leaves as much unanswered as may be is not asked: that
+// counts as its silence would.
 func (c *Coordinator) askRemote(ctx context.Context, m Member, probe va.Probe) (out Attestation) {
 	asked := c.clock()
 	defer func() {
@@ -251,7 +254,13 @@ func (c *Coordinator) askRemote(ctx context.Context, m Member, probe va.Probe) (
 		}
 		out.Perspective, out.Asked, out.Closed = m.Name, asked, c.clock()
 	}()
-	return vet(m, c.remotes[m.Name].Attest(ctx, probe))
+	remote, most := c.remotes[m.Name], int64(c.config.MaxInFlight+c.mostLate)
+	defer remote.unanswered.Add(-1)
+	if remote.unanswered.Add(1) > most {
+		return Attestation{State: Unreachable, Problem: perspectiveProblem("unasked", "%d probes to %s are unanswered, and it was not asked another",
+			most, m.Name)}
+	}
+	return vet(m, remote.Attest(ctx, probe))
 }
 
 // vet turns an attestation that contradicts itself, or that speaks for another, into a rejected one. F9: who answered is
@@ -304,6 +313,11 @@ func vet(m Member, a Attestation) Attestation {
 		}
 		if a.Problem == nil {
 			a.Problem = perspectiveProblem("silent", "%s gave no usable answer (%s)", m.Name, a.State)
+		}
+		if len(a.Problem.Detail) > maxReason {
+			p := *a.Problem
+			p.Detail = strings.ToValidUTF8(p.Detail[:maxReason], "\uFFFD")
+			a.Problem = &p
 		}
 		a.Signed = cut(a.Signed)
 	default: // not-asked and outstanding are the coordinator's own

@@ -236,7 +236,12 @@ func (p *Permits) recheck(ctx context.Context, caller, account string, stale []R
 	for i, s := range stale {
 		slots <- struct{}{}
 		all.Go(func() {
-			defer func() { <-slots }()
+			defer func() {
+				if v := recover(); v != nil { // nobody above this goroutine could
+					errs[i] = fmt.Errorf("mpic: checking CAA of %s again broke down: %v", s.Name, v)
+				}
+				<-slots
+			}()
 			result, err := p.config.Coordinator.Validate(ctx, CAARecheck, caller,
 				va.Request{Identifier: s.Name, Method: s.DCV.Method, AccountURI: account})
 			if err != nil {

@@ -259,6 +259,22 @@ func TestStaleCAAIsCheckedAgainWithQuorum(t *testing.T) {
 	})
 }
 
+// A recheck runs in a goroutine of its own, where no front could recover: a fault in one ends neither the gate nor the others' turns.
+//
+// Holds: CAA-05, REC-05
+func TestARecheckThatBreaksDownGivesNoPermit(t *testing.T) {
+	inScene(t, func(n *counter) {
+		n.show("example.com", va.HTTP01, acct1)
+		time.Sleep(9 * time.Hour)
+		n.check = func(_ context.Context, p va.Probe) va.Report { return withOutcomes(n.t, p, "zurich", va.Pass, va.Fail) }
+		n.c.config.Refused = func(Result) { panic("a fault") }
+		_, err := n.permits.Permit(context.Background(), "test:1", acct1, []string{"example.com"})
+		require.ErrorContains(t, err, "checking CAA of example.com again broke down: a fault")
+		require.Empty(t, n.book.permits)
+		require.Empty(t, n.c.slots)
+	})
+}
+
 // Holds: CAA-05, CAA-08, MPIC-01, MPIC-03
 func TestARecheckThatIsRefusedRefusesThePermit(t *testing.T) {
 	for name, spoil := range map[string]func(*counter){

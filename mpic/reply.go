@@ -138,19 +138,19 @@ func (r *Reply) Supply(sets dnssec.Sets) error { return supply(&r.report, sets) 
 // Bring does what Supply does with the records that came beside the reply. It refuses others than those that the proofs rest on, and
 // any that is there twice. The error completes "a report that ...".
 func (r *Reply) Bring(records [][]byte) error {
+	needs := r.report.Needs()
+	if len(records) > len(needs) {
+		return errors.New("comes with records on which it does not rest")
+	}
 	sets := make(dnssec.Sets, len(records))
 	for _, octets := range records {
 		sum := sha256.Sum256(octets)
 		sets[hex.EncodeToString(sum[:])] = octets
 	}
-	needs := r.report.Needs()
 	for _, sum := range needs {
 		if _, ok := sets[sum]; !ok {
 			return fmt.Errorf("comes without the records %s, on which it rests", sum)
 		}
-	}
-	if len(sets) != len(needs) || len(sets) != len(records) {
-		return errors.New("comes with records on which it does not rest")
 	}
 	r.report.Sets = sets
 	return nil
@@ -169,17 +169,13 @@ func (a Attestation) Answers() bool {
 	return a.Reply != nil && a.Report == &a.Reply.report && a.Signed == a.Reply.signed
 }
 
-// parts takes a compact JWS apart. It takes only base64url that would be written again in the same way.
+// parts takes a compact JWS apart. Of its payload it takes only base64url that would be written again in the same way.
 func parts(signed string) (protected string, payload []byte, signature string, err error) {
-	protected, rest, _ := strings.Cut(signed, ".")
-	encoded, signature, found := strings.Cut(rest, ".")
-	if !found || strings.Contains(signature, ".") {
-		return "", nil, "", errors.New("it is no compact JWS")
+	protected, encoded, signature, err := cutCompact(signed)
+	if err == nil {
+		payload, err = fromBase64URL("payload", encoded)
 	}
-	if payload, err = base64.RawURLEncoding.Strict().DecodeString(encoded); err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return "", nil, "", errors.New("its payload is not base64url")
-	}
-	return protected, payload, signature, nil
+	return protected, payload, signature, err
 }
 
 // flattened is a signed reply as the record keeps it: the members of RFC 7515 section 7.2.2, but the payload as the JSON text that
@@ -239,7 +235,8 @@ type keptAttestation[S any] struct {
 }
 
 // MarshalJSON and UnmarshalJSON serve the record: a report that was signed is kept once, as it was signed. It stands there as JSON
-// where its octets survive that, and otherwise in the string that was received.
+// where it was read as a report and its octets survive that, and otherwise in the string that was received: what was rejected may be JSON that
+// other readers do not take, or nest so deep that nobody could read the record.
 func (a Attestation) MarshalJSON() ([]byte, error) { return a.AppendJSON(nil) }
 
 // AppendJSON appends to b what MarshalJSON gives, an answer without going over the report as JSON again.
@@ -256,9 +253,11 @@ func (a Attestation) marshal() ([]byte, error) {
 	if a.Signed == "" {
 		return json.Marshal(k)
 	}
-	if a.State == Answered {
-		k.Report = nil
+	k.Signed = a.Signed
+	if a.State != Answered {
+		return json.Marshal(k)
 	}
+	k.Report = nil
 	if protected, payload, signature, err := parts(a.Signed); err == nil && bytes.HasPrefix(payload, []byte("{")) {
 		k.Signed = flattened{protected, payload, signature}
 		// Written again, a text is shorter or longer than before, or the same.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -102,7 +103,9 @@ func NewWitness(config WitnessConfig) (*Witness, error) {
 		client: &http.Client{
 			Timeout: config.Timeout,
 			// No proxy from the environment, and no redirect: the configuration says who is asked.
+			// Connecting and the handshake have the time as well: net/http goes on with both when the request has ended.
 			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: config.Roots, MinVersion: tls.VersionTLS12},
+				DialContext: (&net.Dialer{Timeout: config.Timeout}).DialContext, TLSHandshakeTimeout: config.Timeout,
 				MaxIdleConns: 2, IdleConnTimeout: time.Minute},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}}, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -461,6 +462,27 @@ func TestAWitnessThatDoesNotAnswer(t *testing.T) {
 	_, err = client.Cosign(context.Background(), sign(t, b.at(5).Text(), logKey(t)), b.prove)
 	require.ErrorContains(t, err, "deadline exceeded")
 	require.NotErrorIs(t, err, merkle.ErrWitnessRefused)
+}
+
+// Who takes a connection and never shakes hands keeps none of ours: net/http goes on with a handshake after its request has ended.
+//
+// Holds: D11
+func TestAWitnessThatNeverShakesHands(t *testing.T) {
+	b, key := newBook(t, 5), witnessKey(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	client, err := merkle.NewWitness(merkle.WitnessConfig{URL: "https://" + listener.Addr().String(), Key: key.Verifier(), Now: clock,
+		Timeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.Cosign(context.Background(), sign(t, b.at(5).Text(), logKey(t)), b.prove)
+	require.Error(t, err)
+	c, err := listener.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = io.Copy(io.Discard, c)
+	require.NoError(t, err, "it ends where the connection does")
 }
 
 func TestNewWitnessRefusesWhatCannotBeAsked(t *testing.T) {

@@ -30,7 +30,7 @@ func (c serveCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer node.KeepHeap(node.GateHeap)()
-	g, err := gate.New(ctx, settings, software(), open, node.NewLogger(os.Stderr, settings.Log))
+	g, err := gate.New(ctx, settings, software(), open, node.StartLog(os.Stderr, settings.Log))
 	if err != nil {
 		return err
 	}

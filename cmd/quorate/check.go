@@ -72,7 +72,7 @@ func (c checkCmd) Run(ctx context.Context, out console) (err error) {
 	if settings.AuditLog != nil && settings.AuditLog.Destination == auditlog.Stdout { // which has the command's own answer
 		settings.AuditLog.Destination = auditlog.Stderr
 	}
-	log := node.NewLogger(out.stderr, config.Log{Level: level, Format: settings.Log.Format})
+	log := node.StartLog(out.stderr, config.Log{Level: level, Format: settings.Log.Format})
 	g, err := gate.New(ctx, settings, software(), node.Doors{}, log)
 	if errors.Is(err, merkle.ErrLocked) { // the gate that serves signs the log, with what a dry run adds to it
 		settings.Checkpoints = nil

@@ -43,7 +43,7 @@ func (c migrateCmd) Run(ctx context.Context, out console) error {
 		}
 		password = strings.TrimRight(string(text), "\r\n")
 	}
-	if err := db.Migrate(ctx, db.Config{Postgres: c.Postgres, PostgresPassword: password, Logger: node.NewLogger(out.stderr, config.Log{})}); err != nil {
+	if err := db.Migrate(ctx, db.Config{Postgres: c.Postgres, PostgresPassword: password, Logger: node.StartLog(out.stderr, config.Log{})}); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(out.stdout, "the schema is up to date; grant a gate's user its role with: GRANT %s TO user\n", db.GateRole)
@@ -77,7 +77,7 @@ func (c adoptCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
-	records.Software, records.Logger = software(), node.NewLogger(out.stderr, config.Log{})
+	records.Software, records.Logger = software(), node.StartLog(out.stderr, config.Log{})
 	store, err := db.Open(ctx, records)
 	if err != nil {
 		return err

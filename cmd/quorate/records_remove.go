@@ -74,7 +74,7 @@ func (c removeCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
-	records.Retention, records.Software, records.Logger = true, software(), node.NewLogger(out.stderr, config.Log{Level: "warn"})
+	records.Retention, records.Software, records.Logger = true, software(), node.StartLog(out.stderr, config.Log{Level: "warn"})
 	store, err := db.Open(ctx, records)
 	if err != nil {
 		return status{exitFailure, err}

@@ -31,7 +31,7 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 		return err
 	}
 	defer node.KeepHeap(node.GateHeap)()
-	log := node.NewLogger(out.stderr, settings.Log)
+	log := node.StartLog(out.stderr, settings.Log)
 	g, err := gate.New(ctx, settings, software(), node.Doors{}, log)
 	if err != nil {
 		return err

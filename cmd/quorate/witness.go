@@ -50,7 +50,7 @@ func (c witnessCmd) Run(ctx context.Context, out console) error {
 	case c.Begin != "":
 		return c.begin(settings, out)
 	}
-	return serveWitness(ctx, settings, node.NewLogger(out.stderr, settings.Log))
+	return serveWitness(ctx, settings, node.StartLog(out.stderr, settings.Log))
 }
 
 func (c witnessCmd) makeKey(settings config.WitnessServer, out console) error {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -27,6 +28,10 @@ import (
 
 // maxReply is how long an answer may be, in octets: a name, a hundred records and the perspectives fit many times.
 const maxReply = 64 << 10
+
+// connectTime bounds a connection's coming about, and again its handshake. net/http goes on with both when the request has ended that they were
+// begun for, so that without a bound whoever never shakes hands would keep them for ever.
+const connectTime = 10 * time.Second
 
 // ServiceConfig is what NewService needs. All but Roots is required.
 type ServiceConfig struct {
@@ -113,6 +118,8 @@ func NewService(c ServiceConfig) (*Service, error) {
 	s.client = &http.Client{
 		Transport: &http.Transport{
 			// Proxy stays nil: no environment variable leads the channel elsewhere.
+			DialContext:            (&net.Dialer{Timeout: connectTime}).DialContext,
+			TLSHandshakeTimeout:    connectTime,
 			TLSClientConfig:        s.tlsConfig(first.TLSKey),
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true,
@@ -356,7 +363,7 @@ func (s *Service) broken(ctx context.Context, attempt string, err error) *failur
 	case errors.As(err, &pinned), errors.As(err, &verified):
 		s.config.Logger.Error("another answers for a service", "attempt", attempt, "url", s.endpoint, "error", err) // F9
 		return &failure{state: mpic.Rejected, code: "identity", why: fmt.Sprintf("was reached at %s, and who answers there is not known: %v", s.endpoint, err)}
-	case errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil:
+	case ctx.Err() != nil: // a connection that took too long to come about calls itself a passed deadline, too
 		return &failure{state: mpic.TimedOut, code: "timeout", why: "gave no answer by the deadline"}
 	default:
 		return &failure{state: mpic.Unreachable, code: "unreachable", why: fmt.Sprintf("could not be reached, or the connection broke: %v", err)}

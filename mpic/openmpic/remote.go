@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -32,6 +33,9 @@ const (
 	maxKey      = 1024
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
+	// connectTime bounds a connection's coming about, and again its handshake. net/http goes on with both when the request has ended that
+	// they were begun for, so that without a bound whoever never shakes hands would keep them for ever.
+	connectTime = 10 * time.Second
 )
 
 // ClientConfig is what NewRemotes needs. All but Roots is required.
@@ -129,6 +133,8 @@ func newHTTPClient(m mpic.Member, roots *x509.CertPool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			// Proxy stays nil: no environment variable leads the channel elsewhere.
+			DialContext:         (&net.Dialer{Timeout: connectTime}).DialContext,
+			TLSHandshakeTimeout: connectTime,
 			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, VerifyConnection: func(s tls.ConnectionState) error {
 				return verifyKey(m, s)
 			}},
@@ -345,7 +351,7 @@ func (l *line) broken(ctx context.Context, at string, err error) outcome {
 	case errors.As(err, &certificate):
 		return outcome{state: mpic.Rejected, problem: channelProblem(at, "identity", "%s was reached, and its certificate does not hold: %v",
 			l.name(), err)}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded): // a connection that took too long to come about calls itself one, too
 		return outcome{state: mpic.TimedOut, problem: channelProblem(at, "timeout", "%s gave no answer by the deadline", l.name())}
 	case ctx.Err() != nil:
 		return outcome{state: mpic.TimedOut, problem: channelProblem(at, "timeout", "%s gave no answer before the gate stopped waiting",

@@ -33,6 +33,10 @@ const (
 	// (idleTimeout), so that it is not the one to close.
 	idleConnections = 512
 	keepIdle        = idleTimeout - time.Minute
+	// connectTime bounds a connection's coming about, and again its handshake: three packets for it may be lost, which are sent again after 1,
+	// 3 and 7 s. net/http goes on with both when the request has ended that they were begun for, so that without a bound whoever never
+	// shakes hands would keep them for ever.
+	connectTime = 10 * time.Second
 )
 
 // ClientConfig is what NewRemote needs. All fields but Others are required.
@@ -100,14 +104,16 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 	r.bodies.New = func() any { return bytes.NewBuffer(make([]byte, 0, 16<<10)) }
 	r.others = slices.DeleteFunc(slices.Clone(config.Others), func(o mpic.Member) bool { return o.Name == m.Name })
 	// A kept connection that leads nowhere is found out within 20 s, before an attempt depends on it.
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
+	dialer := &net.Dialer{Timeout: connectTime,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: time.Second, Count: 5}}
 	only := &http.Protocols{}
 	only.SetHTTP1(true)
 	r.client = &http.Client{
 		Transport: &http.Transport{
 			// Proxy stays nil: no environment variable leads the channel elsewhere.
-			DialContext:     dialer.DialContext,
-			TLSClientConfig: r.tlsConfig(config.Identity),
+			DialContext:         dialer.DialContext,
+			TLSClientConfig:     r.tlsConfig(config.Identity),
+			TLSHandshakeTimeout: connectTime,
 			// HTTP/1.1 costs both sides less for bodies as small as these, and a reply finds a congestion window of its own.
 			Protocols:              only,
 			MaxIdleConnsPerHost:    idleConnections,
@@ -215,6 +221,9 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	}
 	read, refused := r.verifier.Verify(answer.Report, r.member, r.others, probe)
 	if refused != nil {
+		if refused.Code == "perspective.replay" { // the answers that follow on this connection may be one behind, too
+			r.client.CloseIdleConnections()
+		}
 		return mpic.Rejected, nil, kept([]byte(answer.Report)), refused
 	}
 	if err := read.Bring(answer.Sets); err != nil {
@@ -268,7 +277,7 @@ func (r *Remote) broken(ctx context.Context, err error) (mpic.State, *va.Problem
 		}
 		return mpic.Rejected, r.problem("perspective.identity", "was reached at %s, and there the TLS key is %s, %s; the roster has %s",
 			r.member.URL, identity.got, whose, r.member.TLSKey)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded): // a connection that took too long to come about calls itself one, too
 		return mpic.TimedOut, r.problem("perspective.timeout", "gave no answer by the deadline")
 	case ctx.Err() != nil:
 		return mpic.TimedOut, r.problem("perspective.timeout", "gave no answer before the gate stopped waiting")
@@ -279,7 +288,7 @@ func (r *Remote) broken(ctx context.Context, err error) (mpic.State, *va.Problem
 
 func (r *Remote) problem(code, format string, args ...any) *va.Problem {
 	return &va.Problem{Code: code, Rules: []string{"MPIC-08"}, URL: r.endpoint,
-		Detail: r.member.Name + " " + fmt.Sprintf(format, args...)}
+		Detail: cut(r.member.Name+" "+fmt.Sprintf(format, args...), maxDetail)}
 }
 
 // isMedia compares a Content-Type with a media type; parameters do not matter.

@@ -29,6 +29,8 @@ const (
 	contentType = "application/json"
 	// maxReply is how long a reply may be, in bytes: the messages of a report with the octets of some hundred lookups.
 	maxReply = 4 << 20
+	// maxDetail is how much is told of what is wrong with one, in bytes: a decision and the log repeat it, and the names in it are its writer's.
+	maxDetail = 1500
 )
 
 // reply is the body of an answer. A sealer writes it.
@@ -108,7 +110,7 @@ func (v *Verifier) VerifyReply(reply *mpic.Reply, member mpic.Member, others []m
 }
 
 func refused(m mpic.Member, code, rule, format string, args ...any) *va.Problem {
-	return &va.Problem{Code: code, Rules: []string{rule}, Detail: fmt.Sprintf("the reply of %s %s", m.Name, fmt.Sprintf(format, args...))}
+	return &va.Problem{Code: code, Rules: []string{rule}, Detail: cut(fmt.Sprintf("the reply of %s %s", m.Name, fmt.Sprintf(format, args...)), maxDetail)}
 }
 
 // verify reads the report in a reply, unless reply has it.
@@ -128,6 +130,9 @@ func (v *Verifier) verify(c mpic.Compact, reply *mpic.Reply, m mpic.Member, othe
 		return refuse("perspective.key", "MPIC-08", "is signed with the key %s; the roster has %s", thumbprint, m.SigningKey)
 	}
 	if reply == nil {
+		if crowded(c.Payload()) {
+			return refuse("perspective.garbage", "MPIC-08", "has more than %d objects in it", mostObjects)
+		}
 		if reply, err = c.Read(); err != nil {
 			return refuse("perspective.garbage", "MPIC-08", "holds no readable report: %s", inWords(err))
 		}

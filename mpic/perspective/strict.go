@@ -101,3 +101,33 @@ func plainName(s []byte) bool {
 	}
 	return len(s) > 0
 }
+
+// mostObjects is how many objects a report may have in it. An honest one has some hundred: one for each query, lookup, stage and zone. Three
+// octets of an empty one stand for two thousand in memory, so that a reply of the length that is allowed could otherwise take gigabytes.
+const mostObjects = 1 << 14
+
+// crowded tells whether a text, if it is JSON, has more objects than that. Braces in strings are those of pages and records, which others choose:
+// they do not count.
+func crowded(text []byte) bool {
+	brace := []byte{'{'}
+	if bytes.Count(text, brace) <= mostObjects {
+		return false
+	}
+	for objects := 0; ; {
+		before, rest, more := bytes.Cut(text, []byte{'"'})
+		if objects += bytes.Count(before, brace); objects > mostObjects || !more {
+			return objects > mostObjects
+		}
+		for { // to the end of the string
+			i := bytes.IndexAny(rest, `"\`)
+			if i < 0 || i+1 == len(rest) {
+				return false // nothing follows: there are no more objects, or its reader will say that it is no JSON
+			}
+			if rest[i] == '"' {
+				text = rest[i+1:]
+				break
+			}
+			rest = rest[i+2:]
+		}
+	}
+}

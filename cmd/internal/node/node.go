@@ -179,7 +179,7 @@ func RunPerspective(ctx context.Context, file, software string, doors Doors, w i
 	if err != nil {
 		return err
 	}
-	log := NewLogger(w, c.Log)
+	log := StartLog(w, c.Log)
 	defer KeepHeap(PerspectiveHeap)()
 	p, err := NewPerspective(ctx, c, software, doors, log)
 	if err != nil {
@@ -192,15 +192,18 @@ func RunPerspective(ctx context.Context, file, software string, doors Doors, w i
 	return p.Serve(ctx)
 }
 
-// NewLogger writes what operators want to know.
-func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+// StartLog gives the logger of a program, which writes what operators want to know. Package log writes by it from now on: to that net/http says
+// what a peer did wrong, with the peer's own octets, and they stand in the form and at the level of the rest.
+func StartLog(w io.Writer, c config.Log) *slog.Logger {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(c.Level)); err != nil { // the configuration allows "" and slog's own names
 		l = slog.LevelInfo
 	}
 	options := &slog.HandlerOptions{Level: l}
+	log := slog.New(slog.NewTextHandler(w, options))
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		log = slog.New(slog.NewJSONHandler(w, options))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	slog.SetDefault(log)
+	return log
 }
