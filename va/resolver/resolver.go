@@ -94,7 +94,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
 	default:
 		a.Lookup.Name = canonical
-		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype),
+		w = &work{r: r, number: r.lookups.Add(1), started: started, trace: r.tracer(ctx, canonical, qtype),
 			verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started).Knowing(r.signatures),
 		}
 		res = w.resolve(ctx, frame{}, canonical, qtype)

@@ -18,6 +18,7 @@ import (
 type work struct {
 	r        *Resolver
 	number   uint64
+	started  time.Time
 	verifier *dnssec.Verifier
 	trace    *slog.Logger   // gets each packet, with the lookup's name and type; nil for none
 	running  sync.WaitGroup // goroutines of this lookup; all have ended before Lookup returns

@@ -120,10 +120,9 @@ func (r *Resolver) closest(name string, qtype uint16) *zone {
 // maxZones bounds the memory; beyond it everything is forgotten, which costs time and nothing else.
 const maxZones = 50000
 
-// remember keeps a zone for its TTL, bounded by the cap and by its parent's.
-func (r *Resolver) remember(z *zone, ttl uint32) *zone {
-	now := r.config.Now()
-	z.expires = now.Add(min(time.Duration(ttl)*time.Second, r.config.CacheCap))
+// remember keeps a zone for its TTL, bounded by the cap and by its parent's, from the time that signatures were compared with.
+func (r *Resolver) remember(z *zone, ttl uint32, since time.Time) *zone {
+	z.expires = since.Add(min(time.Duration(ttl)*time.Second, r.config.CacheCap))
 	if z.parent.parent != nil && z.parent.expires.Before(z.expires) { // the root is built in and does not expire
 		z.expires = z.parent.expires
 	}
@@ -170,7 +169,7 @@ func (w *work) child(ctx context.Context, f frame, parent *zone, name string, ho
 			z.cut = z.delegation
 		}
 	}
-	z = w.r.remember(z, ttl)
+	z = w.r.remember(z, ttl, w.started)
 	w.prefetch(ctx, f, z)
 	return z
 }
