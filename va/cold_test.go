@@ -37,7 +37,7 @@ func TestTheLookupsOfAProbeGoToANewZoneTogether(t *testing.T) {
 		method          Method
 		queries, checks int
 	}{
-		{"dns-01", DNS01, 5, 4}, // the referral and the keys; TXT, CAA, and CAA of com; signatures over DS, keys, TXT, and that there is no CAA
+		{"dns-01", DNS01, 5, 4},   // the referral and the keys; TXT, CAA, and CAA of com; signatures over DS, keys, TXT, and that there is no CAA
 		{"http-01", HTTP01, 6, 4}, // A and AAAA in the place of TXT; one record says that there is neither AAAA nor CAA
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -24,6 +24,7 @@ type zone struct {
 	cut     *dnssec.Delegation // where the chain has ended, at this zone or above it; nil when it has not
 	expires time.Time
 	by      uint64 // the number of the lookup that found it; 0 for the root
+	octets  int    // about how much memory it takes, guarded by Resolver.mu
 
 	mu     sync.Mutex
 	hosts  []host
@@ -107,18 +108,12 @@ func (r *Resolver) closest(name string, qtype uint16) *zone {
 		labels--
 	}
 	for ; labels > 0; labels-- {
-		if z := r.zones[dnssec.Ancestor(name, labels)]; z != nil {
-			if now.Before(z.expires) {
-				return z
-			}
-			delete(r.zones, z.name)
+		if z := r.zones.find(dnssec.Ancestor(name, labels), now); z != nil {
+			return z
 		}
 	}
 	return r.root
 }
-
-// maxZones bounds the memory; beyond it everything is forgotten, which costs time and nothing else.
-const maxZones = 50000
 
 // remember keeps a zone for its TTL, bounded by the cap and by its parent's, from the time that signatures were compared with.
 func (r *Resolver) remember(z *zone, ttl uint32, since time.Time) *zone {
@@ -128,10 +123,8 @@ func (r *Resolver) remember(z *zone, ttl uint32, since time.Time) *zone {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.zones) >= maxZones {
-		clear(r.zones)
-	}
-	r.zones[z.name] = z
+	z.octets = z.takes()
+	r.zones.put(z)
 	return z
 }
 
@@ -149,8 +142,8 @@ func (r *Resolver) forget(z *zone) {
 		z.mu.Lock()
 		shared := z.shared
 		z.mu.Unlock()
-		if (last || shared) && r.zones[z.name] == z {
-			delete(r.zones, z.name)
+		if last || shared {
+			r.zones.drop(z)
 		}
 	}
 }
@@ -245,9 +238,14 @@ func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, d
 		if k.Until.Before(until) {
 			until = k.Until
 		}
+		takes := k.Proof.Takes()
 		z.mu.Lock()
+		if z.keys != nil {
+			takes -= z.keys.Proof.Takes()
+		}
 		z.keys, z.keysTo = k, until
 		z.mu.Unlock()
+		w.r.grew(z, takes)
 		keys = k
 		if z.parent == nil {
 			w.r.alarm(z.delegation.Strangers(set))
@@ -371,6 +369,7 @@ func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) *sea
 		return s
 	}
 	z.learn(name, addrs, w.r.config.Now().Add(w.r.lifetime(ttl)))
+	w.r.grew(z, 32*len(addrs))
 	return s
 }
 

@@ -1,0 +1,91 @@
+package resolver
+
+import "time"
+
+// zones are validated delegations, by name (never answers). Their memory is bounded by octets: one delegation can have more than a
+// thousand name servers with long names, and a lookup can meet several. When the young generation is full it becomes the old one, and
+// that is forgotten, which costs time and nothing else. What is used is young again, so that whoever makes up zones displaces none of
+// those that others' lookups go through. They are guarded by Resolver.mu.
+type zones struct {
+	young, old map[string]*zone
+	octets     int // of the young
+}
+
+const (
+	// mostZoneOctets bounds one generation. A zone takes 5 KB, as a rule.
+	mostZoneOctets = 32 << 20
+	// usualZone is what a zone is taken to hold at the most. The children of one that holds more count for that too: they keep it.
+	usualZone = 32 << 10
+)
+
+// find gives a zone that is remembered and has not expired, or nil.
+func (s *zones) find(name string, now time.Time) *zone {
+	z := s.young[name]
+	old := z == nil
+	if old {
+		z = s.old[name]
+	}
+	switch {
+	case z == nil:
+		return nil
+	case !now.Before(z.expires):
+		s.drop(z)
+		return nil
+	case old:
+		s.put(z)
+	}
+	return z
+}
+
+// put takes a zone in, in the place of any other of its name.
+func (s *zones) put(z *zone) {
+	if s.young == nil || s.octets+z.octets > mostZoneOctets {
+		s.old, s.young, s.octets = s.young, map[string]*zone{}, 0
+	}
+	delete(s.old, z.name)
+	s.young[z.name] = z
+	s.octets += z.octets
+}
+
+// grew notes that a zone has learnt something.
+func (s *zones) grew(z *zone, octets int) {
+	z.octets += octets
+	if s.young[z.name] == z {
+		s.octets += octets
+	}
+}
+
+// drop forgets a zone, unless it is remembered no longer. What it counted for is counted until the next generation.
+func (s *zones) drop(z *zone) {
+	for _, generation := range []map[string]*zone{s.young, s.old} {
+		if generation[z.name] == z {
+			delete(generation, z.name)
+		}
+	}
+}
+
+func (s *zones) len() int { return len(s.young) + len(s.old) }
+
+// takes is about how much memory a zone takes that was found below another.
+func (z *zone) takes() int {
+	octets := 512
+	for _, h := range z.hosts {
+		octets += h.takes()
+	}
+	if z.delegation != nil {
+		octets += z.delegation.Verdict.Proof.Takes()
+	}
+	if z.parent.parent != nil {
+		octets += max(0, z.parent.octets-usualZone)
+	}
+	return octets
+}
+
+func (h host) takes() int { return 96 + len(h.name) + 32*len(h.addrs) }
+
+// grew notes what a zone has learnt: keys, or addresses.
+func (r *Resolver) grew(z *zone, octets int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.zones.grew(z, octets)
+}
