@@ -169,7 +169,7 @@ func (w *work) whole(ctx context.Context, f frame, z *zone, name string, qtype u
 		return w.question(ctx, f, z, name, qtype)
 	}
 	var own *step
-	c := w.share(ctx, f, cutKey{z, name}, func() (any, bool) {
+	c := w.share(ctx, f, cutKey{z, name}, func() (shareable, bool) {
 		if c := w.r.closest(name, dns.TypeNone); c.name == name {
 			return cutResult{zone: c, verdict: usable}, true
 		}

@@ -124,10 +124,14 @@ func final(v dnssec.Verdict) bool {
 // call is shared work in progress.
 type call struct {
 	done  chan struct{}
-	value any
+	value shareable
 	ok    bool
 	off   bool // the lookup that did it was called off
 }
+
+// shareable is what shared work led to. holds tells whether a lookup that started at a time may use it: work can take seconds, and what it
+// rests on may have expired.
+type shareable interface{ holds(at time.Time) bool }
 
 // scoped is a piece of shared work: for all lookups, or for the A and AAAA questions of one search.
 type scoped struct {
@@ -135,11 +139,11 @@ type scoped struct {
 	key any
 }
 
-// share does work that concurrent lookups would repeat once for all of them, within this one resolver (MPIC-07). Only
-// success is shared: who waited for a failure tries by itself, and where the work was called off one of those who waited does it for
-// the others. What a search for a name server's address needs is shared between the questions of this one search alone, so that no
-// circle of waiting can form: work waits for work on a shorter name or on keys in its own search, and for deeper searches.
-func (w *work) share(ctx context.Context, f frame, key any, do func() (any, bool)) any {
+// share does work that concurrent lookups would repeat once for all of them, within this one resolver (MPIC-07). Only success is
+// shared, as long as it holds: who waited for a failure tries by itself, and where the work was called off one of those who waited does
+// it for the others. What a search for a name server's address needs is shared between the questions of this one search alone, so that
+// no circle of waiting can form: work waits for work on a shorter name or on keys in its own search, and for deeper searches.
+func (w *work) share(ctx context.Context, f frame, key any, do func() (shareable, bool)) shareable {
 	r := w.r
 	id := scoped{f.of, key}
 	r.mu.Lock()
@@ -148,7 +152,7 @@ func (w *work) share(ctx context.Context, f frame, key any, do func() (any, bool
 		alone := true
 		select {
 		case <-c.done:
-			if c.ok {
+			if c.ok && c.value.holds(w.started) {
 				return c.value
 			}
 			alone = !c.off

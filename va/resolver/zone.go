@@ -96,6 +96,9 @@ func (r *Resolver) lifetime(ttl uint32) time.Duration {
 	return min(max(time.Duration(ttl)*time.Second, 5*time.Second), r.config.CacheCap)
 }
 
+// holds tells whether a zone may be used by a lookup that starts at a time. No zone holds at any.
+func (z *zone) holds(at time.Time) bool { return z == nil || at.Before(z.expires) }
+
 func (z *zone) signed() bool { return z.verdict.Status == dnssec.Secure }
 
 // closest gives the deepest remembered zone that name lies in. DS records belong to the parent (RFC 4035 section 2.4).
@@ -185,6 +188,9 @@ type keysResult struct {
 	verdict dnssec.Verdict
 }
 
+// holds compares with the second in which the signature over the keys expires, as a proof does.
+func (r keysResult) holds(at time.Time) bool { return !at.Truncate(time.Second).After(r.keys.Until) }
+
 // zoneKeys gives the validated keys of a signed zone, asking for them where they are not remembered.
 func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dnssec.Verdict) {
 	remembered := func() *dnssec.Keys {
@@ -204,7 +210,7 @@ func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dn
 	if failed { // each server's answer asks for the keys: those that fail are not fetched again for each
 		return nil, v
 	}
-	res := w.share(ctx, f, keysKey{z}, func() (any, bool) {
+	res := w.share(ctx, f, keysKey{z}, func() (shareable, bool) {
 		if k := remembered(); k != nil {
 			return keysResult{k, z.verdict}, true
 		}
