@@ -226,7 +226,7 @@ func (r cutResult) holds(at time.Time) bool { return r.zone.holds(at) }
 // a referral: whatever else it says is judged when the whole question is asked. nothing tells that no further label is
 // worth asking about by itself.
 func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult {
-	return w.share(ctx, f, cutKey{z, name}, func() (shareable, bool) {
+	return w.shareCut(ctx, f, z, name, func() (shareable, bool) {
 		if c := w.r.closest(name, dns.TypeNone); c.name == name {
 			return cutResult{zone: c, verdict: usable}, true
 		}
@@ -257,5 +257,15 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 			out.zone = w.child(ctx, f, z, name, hosts, nil, ^uint32(0))
 		}
 		return out, out.verdict.Status.Usable()
-	}).(cutResult)
+	})
+}
+
+// cutPatience is how long a lookup waits for another's question about a cut. That one can be of a type about which servers keep silent.
+const cutPatience = time.Second
+
+// shareCut shares a question about a cut, for a while.
+func (w *work) shareCut(ctx context.Context, f frame, z *zone, name string, do func() (shareable, bool)) cutResult {
+	wait, cancel := context.WithTimeout(ctx, cutPatience)
+	defer cancel()
+	return w.share(wait, f, cutKey{z, name}, do).(cutResult)
 }

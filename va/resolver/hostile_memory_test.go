@@ -203,3 +203,36 @@ func TestLargeDelegationsCountForWhatTheyTake(t *testing.T) {
 	require.Greater(t, took, 20*256<<10)
 	require.InEpsilon(t, took, many-few, 0.5)
 }
+
+// Servers that keep silent about one type take no time from the lookups of others, which wait for the same referral.
+//
+// Holds: C9
+func TestSilenceAboutOneTypeDoesNotHoldUpOthers(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	cfg := quick()
+	cfg.OnQuery = func(q world.Query) {
+		if q.Type == dns.TypeCAA {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		}
+	}
+	w := serve(t, cfg)
+	_, err := w.Inject(world.Fault{Zone: "com", Type: dns.TypeCAA, Kind: world.Drop})
+	require.NoError(t, err)
+	r := in(t, w, func(c *resolver.Config) { c.Timeout = 4 * time.Second })
+	require.Equal(t, dnssec.Secure, r.Lookup(context.Background(), "com", dns.TypeSOA).Lookup.Status)
+	var all sync.WaitGroup
+	all.Go(func() {
+		assert.Equal(t, "dns.timeout", r.Resolver.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup.Code)
+	})
+	<-asked
+	for name, qtype := range map[string]uint16{"example.com": dns.TypeA, "_acme-challenge.example.com": dns.TypeTXT} {
+		all.Go(func() {
+			l := r.Resolver.Lookup(context.Background(), name, qtype).Lookup
+			assert.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+		})
+	}
+	all.Wait()
+}

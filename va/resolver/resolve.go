@@ -169,14 +169,14 @@ func (w *work) whole(ctx context.Context, f frame, z *zone, name string, qtype u
 		return w.question(ctx, f, z, name, qtype)
 	}
 	var own *step
-	c := w.share(ctx, f, cutKey{z, name}, func() (shareable, bool) {
+	c := w.shareCut(ctx, f, z, name, func() (shareable, bool) {
 		if c := w.r.closest(name, dns.TypeNone); c.name == name {
 			return cutResult{zone: c, verdict: usable}, true
 		}
 		s := w.question(ctx, f, z, name, qtype)
 		own = &s
 		return cutResult{zone: s.next, verdict: s.Verdict}, s.next != nil && s.Verdict.Status.Usable()
-	}).(cutResult)
+	})
 	switch {
 	case own != nil:
 		return *own
