@@ -101,56 +101,6 @@ func (z *zone) holds(at time.Time) bool { return z == nil || at.Before(z.expires
 
 func (z *zone) signed() bool { return z.verdict.Status == dnssec.Secure }
 
-// closest gives the deepest remembered zone that name lies in. DS records belong to the parent (RFC 4035 section 2.4).
-func (r *Resolver) closest(name string, qtype uint16) *zone {
-	now := r.config.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	labels := dns.CountLabel(name)
-	if qtype == dns.TypeDS && labels > 0 {
-		labels--
-	}
-	for ; labels > 0; labels-- {
-		if z := r.zones.find(dnssec.Ancestor(name, labels), now); z != nil {
-			return z
-		}
-	}
-	return r.root
-}
-
-// remember keeps a zone for its TTL, bounded by the cap and by its parent's, from the time that signatures were compared with.
-func (r *Resolver) remember(z *zone, ttl uint32, since time.Time) *zone {
-	z.expires = since.Add(min(time.Duration(ttl)*time.Second, r.config.CacheCap))
-	if z.parent.parent != nil && z.parent.expires.Before(z.expires) { // the root is built in and does not expire
-		z.expires = z.parent.expires
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	z.octets = z.takes()
-	r.zones.put(z)
-	return z
-}
-
-// forget drops a zone in which a lookup came to nothing, and the zones above it whose servers were only assumed, so that a
-// liar among a zone's servers, or a delegation that has moved, harms no later lookup.
-func (r *Resolver) forget(z *zone) {
-	if z != nil && z.parent == nil { // the root stays; its keys are fetched anew
-		z.mu.Lock()
-		z.keys, z.uncut = nil, nil
-		z.mu.Unlock()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for last := true; z != nil && z.parent != nil; z, last = z.parent, false {
-		z.mu.Lock()
-		shared := z.shared
-		z.mu.Unlock()
-		if last || shared {
-			r.zones.drop(z)
-		}
-	}
-}
-
 // child makes the zone below parent that a proven delegation describes, and begins to fetch its keys, which are needed in any
 // case. The delegation is nil where the chain ends or has not begun at the parent, and a trust anchor stands above any.
 func (w *work) child(ctx context.Context, f frame, parent *zone, name string, hosts []host, d *dnssec.Delegation,
