@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,6 +131,61 @@ func TestAReportIsWrittenAsItsTagsSay(t *testing.T) {
 		r.Finished = at
 		_, err := r.MarshalJSON()
 		require.Error(t, err, "%s has no form", at)
+	}
+}
+
+// What is read of a report's text is the report, and its text is the same again: whatever stands in it, but for octets that are no UTF-8.
+//
+// Holds: REC-01, REC-04
+func TestAReportIsReadAsItWasWritten(t *testing.T) {
+	random := rand.New(rand.NewPCG(6, 8))
+	read := 0
+	for i := range 1000 {
+		var r Report
+		chance(random, reflect.ValueOf(&r).Elem())
+		text, err := r.MarshalJSON()
+		var again Report
+		if err != nil || again.UnmarshalJSON(text) != nil { // an outcome or status that is none
+			continue
+		}
+		read++
+		second, err := again.MarshalJSON()
+		require.NoError(t, err)
+		require.Equal(t, strings.ReplaceAll(string(text), `\ufffd`, "\ufffd"), string(second), "%d", i)
+		for _, side := range []*Report{&r, &again} {
+			asKept(reflect.ValueOf(side).Elem())
+		}
+		require.Equal(t, r, again, "%d", i)
+	}
+	require.Greater(t, read, 300)
+}
+
+// asKept takes from a value what no record keeps: the zone of a time, octets that are no UTF-8, and whether there is nothing or an
+// empty list.
+func asKept(v reflect.Value) {
+	if at, ok := v.Interface().(time.Time); ok {
+		v.Set(reflect.ValueOf(at.UTC().Round(0)))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			asKept(v.Field(i))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			asKept(v.Elem())
+		}
+	case reflect.Slice:
+		if v.Len() == 0 {
+			v.SetZero()
+		}
+		for i := range v.Len() {
+			asKept(v.Index(i))
+		}
+	case reflect.String:
+		runes := []rune(v.String()) // each octet that is none becomes U+FFFD, as in JSON
+		v.SetString(string(runes))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"math"
 	"strings"
 	"time"
 
@@ -23,7 +24,8 @@ type Delegation struct {
 	Zone string
 	// Verdict is Secure where a chain must continue below, and Insecure, with the reason, where it ends.
 	Verdict Verdict
-	// TTL is how long the parent's word may be remembered, in seconds.
+	// TTL is how long the parent's word may be remembered, in seconds: no longer than the signatures over it and over the keys that
+	// made them hold.
 	TTL  uint32
 	ds   []*dns.DS
 	keys []*dns.DNSKEY // from anchors in DNSKEY form
@@ -113,7 +115,13 @@ func (v *Verifier) Delegation(section []*RRset, keys *Keys, name string) (*Deleg
 		stage.Steps = append(stage.Steps, Step{Kind: StepInsecureCut, Name: name})
 	}
 	d.Verdict.Proof = v.proof(keys.Proof, stage, used, d.Verdict)
+	d.TTL = min(d.TTL, v.left(keys.Until))
 	return d, what, d.Verdict
+}
+
+// left is how long it is until a time, in seconds; 0 where it has passed.
+func (v *Verifier) left(until time.Time) uint32 {
+	return uint32(min(max(until.Sub(v.now)/time.Second, 0), math.MaxUint32))
 }
 
 // bearing gives the RRsets that speak of a delegation at a name: its DS set, or else the proofs, and the alias there, if any.

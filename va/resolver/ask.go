@@ -49,6 +49,7 @@ func (w *work) ask(ctx context.Context, f frame, z *zone, name string, qtype uin
 		}
 	}
 	if ctx.Err() != nil {
+		q.land(ctx, first, first.timeout) // it may have ended only now
 		return q.late()
 	}
 	ctx, cancel := context.WithCancel(ctx)

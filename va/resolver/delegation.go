@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -97,9 +98,11 @@ type referResult struct {
 	verdict dnssec.Verdict
 }
 
+func (r referResult) holds(at time.Time) bool { return r.zone.holds(at) }
+
 // refer follows a referral from z, once for all lookups that were referred at the same time.
 func (w *work) refer(ctx context.Context, f frame, z *zone, name string, m *dns.Msg) (*zone, dnssec.Verdict) {
-	res := w.share(ctx, f, referKey{z, name}, func() (any, bool) {
+	res := w.share(ctx, f, referKey{z, name}, func() (shareable, bool) {
 		if c := w.r.closest(name, dns.TypeNone); c.name == name { // a lookup beside this one was here first
 			return referResult{c, usable}, true
 		}
@@ -217,11 +220,13 @@ type cutResult struct {
 	verdict dnssec.Verdict
 }
 
+func (r cutResult) holds(at time.Time) bool { return r.zone.holds(at) }
+
 // cut asks z about the name one label further (RFC 9156), to see whether it is delegated. The response counts only if it is
 // a referral: whatever else it says is judged when the whole question is asked. nothing tells that no further label is
 // worth asking about by itself.
 func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult {
-	return w.share(ctx, f, cutKey{z, name}, func() (any, bool) {
+	return w.shareCut(ctx, f, z, name, func() (shareable, bool) {
 		if c := w.r.closest(name, dns.TypeNone); c.name == name {
 			return cutResult{zone: c, verdict: usable}, true
 		}
@@ -252,5 +257,15 @@ func (w *work) cut(ctx context.Context, f frame, z *zone, name string) cutResult
 			out.zone = w.child(ctx, f, z, name, hosts, nil, ^uint32(0))
 		}
 		return out, out.verdict.Status.Usable()
-	}).(cutResult)
+	})
+}
+
+// cutPatience is how long a lookup waits for another's question about a cut. That one can be of a type about which servers keep silent.
+const cutPatience = time.Second
+
+// shareCut shares a question about a cut, for a while.
+func (w *work) shareCut(ctx context.Context, f frame, z *zone, name string, do func() (shareable, bool)) cutResult {
+	wait, cancel := context.WithTimeout(ctx, cutPatience)
+	defer cancel()
+	return w.share(wait, f, cutKey{z, name}, do).(cutResult)
 }

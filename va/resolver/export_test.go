@@ -6,3 +6,10 @@ func IdleStreams(r *Resolver) int {
 	defer r.streams.mu.Unlock()
 	return r.streams.count
 }
+
+// Remembered tells how many zones are remembered, and what memory they are taken to need, in octets.
+func Remembered(r *Resolver) (count, octets int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.zones.len(), r.zones.held()
+}

@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -158,4 +159,80 @@ func TestCVE_2023_50387_BehindTenAliases(t *testing.T) {
 			require.True(t, strings.HasPrefix(r.Lookup(context.Background(), "k0.alias.com", dns.TypeCNAME).Lookup.Why, "signed by"))
 		})
 	}
+}
+
+// A referral to fifteen hundred name servers with long names, which is 64 KB as a message, takes several times that in memory, and
+// counts for as much.
+//
+// Holds: C9
+func TestLargeDelegationsCountForWhatTheyTake(t *testing.T) {
+	w := serve(t, quick())
+	_, err := w.Inject(world.Fault{Zone: "unsigned.com", Type: dns.TypeA, Kind: world.Rewrite, Rewrite: func(m *dns.Msg) {
+		m.Answer, m.Ns, m.Extra, m.Authoritative, m.Rcode, m.Compress = nil, nil, nil, false, dns.RcodeSuccess, true
+		name := strings.ToLower(m.Question[0].Name)
+		for i := range 1500 {
+			host := fmt.Sprintf("n%d.%s%s", i, strings.Repeat(strings.Repeat("a", 60)+".", 3), name)
+			m.Ns = append(m.Ns, &dns.NS{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 3600}, Ns: host})
+			if i < 400 {
+				m.Extra = append(m.Extra, records(t, host+" 300 IN A 127.0.53.13")...)
+			}
+		}
+	}})
+	require.NoError(t, err)
+	r := in(t, w, nil).Resolver
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return int(s.HeapAlloc)
+	}
+	ask := func(name string) {
+		l := r.Lookup(context.Background(), name, dns.TypeTXT).Lookup
+		require.Equal(t, dnssec.Insecure, l.Status, "%s\n%s", l.Why, trace(l))
+	}
+	ask("t.unsigned.com")
+	known, few := resolver.Remembered(r)
+	before := heap()
+	for i := range 20 {
+		ask(fmt.Sprintf("t.x%d.unsigned.com", i))
+	}
+	took := heap() - before
+	count, many := resolver.Remembered(r)
+	require.Equal(t, known+20, count)
+	require.Greater(t, took, 20*256<<10)
+	require.InEpsilon(t, took, many-few, 0.5)
+}
+
+// Servers that keep silent about one type take no time from the lookups of others, which wait for the same referral.
+//
+// Holds: C9
+func TestSilenceAboutOneTypeDoesNotHoldUpOthers(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	cfg := quick()
+	cfg.OnQuery = func(q world.Query) {
+		if q.Type == dns.TypeCAA {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+		}
+	}
+	w := serve(t, cfg)
+	_, err := w.Inject(world.Fault{Zone: "com", Type: dns.TypeCAA, Kind: world.Drop})
+	require.NoError(t, err)
+	r := in(t, w, func(c *resolver.Config) { c.Timeout = 4 * time.Second })
+	require.Equal(t, dnssec.Secure, r.Lookup(context.Background(), "com", dns.TypeSOA).Lookup.Status)
+	var all sync.WaitGroup
+	all.Go(func() {
+		assert.Equal(t, "dns.timeout", r.Resolver.Lookup(context.Background(), "example.com", dns.TypeCAA).Lookup.Code)
+	})
+	<-asked
+	for name, qtype := range map[string]uint16{"example.com": dns.TypeA, "_acme-challenge.example.com": dns.TypeTXT} {
+		all.Go(func() {
+			l := r.Resolver.Lookup(context.Background(), name, qtype).Lookup
+			assert.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+		})
+	}
+	all.Wait()
 }

@@ -194,3 +194,37 @@ func TestSignaturesAreRememberedAndTheirTimesAreNot(t *testing.T) {
 	require.NoError(t, err)
 	is("tampered with", dnssec.Bogus, 2) // and again, since what was remembered of the zone may be at fault
 }
+
+// What a zone says of its child is used no longer than the signature over the keys that said so: later, no record of the lookup could
+// be proven.
+//
+// Holds: DCV-05, REC-04
+func TestAChildIsRememberedUntilTheSignaturesAboveExpire(t *testing.T) {
+	began := time.Now()
+	cfg := quick()
+	cfg.Now = func() time.Time { return began }
+	w := serve(t, cfg)
+	window := func(after time.Duration) {
+		require.NoError(t, w.Edit("com", func(z *world.Zone) error {
+			z.Window = world.Window{Before: time.Hour, After: after}
+			return nil
+		}))
+	}
+	var ahead atomic.Int64
+	r := in(t, w, func(c *resolver.Config) {
+		c.Now = func() time.Time { return began.Add(time.Duration(ahead.Load())) }
+	})
+	ask := func(name string, qtype uint16) resolver.Lookup {
+		l := r.Lookup(context.Background(), name, qtype).Lookup // and its record is proven again
+		require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+		return l
+	}
+	window(20 * time.Second)
+	ask("com", dns.TypeSOA)
+	window(time.Hour) // new signatures, as the zone had made them anew; what is known of its keys is of before
+	ask("example.com", dns.TypeTXT)
+	ahead.Store(int64(18 * time.Second))
+	require.Len(t, ask("example.com", dns.TypeTXT).Queries, 1, "remembered")
+	ahead.Store(int64(21 * time.Second))
+	ask("example.com", dns.TypeTXT)
+}

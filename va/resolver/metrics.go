@@ -92,7 +92,7 @@ func (m *Metrics) finished(l *Lookup, w *work) {
 	m.checks.Add(float64(w.verifier.Checks()))
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
-	m.zones.Set(float64(len(w.r.zones)))
+	m.zones.Set(float64(w.r.zones.len()))
 }
 
 // ended counts a question that a limit ended.

@@ -144,7 +144,7 @@ func (w *work) single(ctx context.Context, f frame, name string, qtype uint16) s
 			asked++
 			continue
 		}
-		s := w.question(ctx, f, z, name, qtype)
+		s := w.whole(ctx, f, z, name, qtype)
 		if s.next == nil || !s.Verdict.Status.Usable() {
 			return s
 		}
@@ -160,6 +160,30 @@ func (w *work) anchorBelow(name string, labels int) bool {
 		}
 	}
 	return false
+}
+
+// whole asks z the whole question. Directly below the root or a top-level domain the response is most likely a referral, which lookups
+// of other types need as well: then it is asked once at a time, and who waited and saw no referral asks his own question.
+func (w *work) whole(ctx context.Context, f frame, z *zone, name string, qtype uint16) step {
+	if dns.CountLabel(z.name) > 1 || dns.CountLabel(name) != dns.CountLabel(z.name)+1 || qtype == dns.TypeDS {
+		return w.question(ctx, f, z, name, qtype)
+	}
+	var own *step
+	c := w.shareCut(ctx, f, z, name, func() (shareable, bool) {
+		if c := w.r.closest(name, dns.TypeNone); c.name == name {
+			return cutResult{zone: c, verdict: usable}, true
+		}
+		s := w.question(ctx, f, z, name, qtype)
+		own = &s
+		return cutResult{zone: s.next, verdict: s.Verdict}, s.next != nil && s.Verdict.Status.Usable()
+	})
+	switch {
+	case own != nil:
+		return *own
+	case c.zone == nil: // another's question about the cut alone
+		return w.question(ctx, f, z, name, qtype)
+	}
+	return step{Answer: dnssec.Answer{Verdict: usable}, next: c.zone}
 }
 
 // question asks z the whole question and judges what comes.

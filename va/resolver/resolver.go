@@ -32,7 +32,7 @@ type Resolver struct {
 	anchors    map[string]*dnssec.Delegation // what stands for a delegation where there are anchors, by zone
 
 	mu    sync.Mutex
-	zones map[string]*zone // validated delegations, by name (never answers)
+	zones zones
 	calls map[scoped]*call // shared work in progress
 	seen  map[string]bool  // keys of the root that an alarm was raised for, by their public key
 
@@ -53,7 +53,7 @@ type Answer struct {
 }
 
 func newResolver(c Config) (*Resolver, error) {
-	r := &Resolver{config: c, settings: c.settings(), zones: map[string]*zone{}, calls: map[scoped]*call{}, seen: map[string]bool{}, anchors: map[string]*dnssec.Delegation{},
+	r := &Resolver{config: c, settings: c.settings(), calls: map[scoped]*call{}, seen: map[string]bool{}, anchors: map[string]*dnssec.Delegation{},
 		signatures: dnssec.NewSignatures(0), datagrams: sync.Pool{New: func() any { return new([maxDatagram]byte) }}}
 	for _, a := range c.Anchors {
 		r.anchors[a.Zone()] = dnssec.FromAnchors(c.Anchors, a.Zone())
@@ -94,7 +94,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string, qtype uint16) *Answe
 		res.verdict = failed(codeBadType, dnssec.EDEInvalidData, "%s is no type of data to ask for", dns.Type(qtype))
 	default:
 		a.Lookup.Name = canonical
-		w = &work{r: r, number: r.lookups.Add(1), trace: r.tracer(ctx, canonical, qtype),
+		w = &work{r: r, number: r.lookups.Add(1), started: started, trace: r.tracer(ctx, canonical, qtype),
 			verifier: dnssec.NewVerifier(r.config.Algorithms, r.config.Limits.Limits, started).Knowing(r.signatures),
 		}
 		res = w.resolve(ctx, frame{}, canonical, qtype)

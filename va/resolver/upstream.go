@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -28,17 +29,15 @@ func (w *work) throughUpstream(ctx context.Context, f frame, z *zone, name strin
 			if !z.signed() || z.isUncut(below) {
 				continue
 			}
-			c, what, v := w.askDS(ctx, f, z, below, nil)
-			if !v.Status.Usable() {
-				return failedStep(z, v)
+			d := w.delegated(ctx, f, z, below)
+			if !d.verdict.Status.Usable() {
+				return failedStep(z, d.verdict)
 			}
-			if what == dnssec.NoName {
+			if d.what == dnssec.NoName {
 				break
 			}
-			if c != nil {
-				z = c
-			} else {
-				z.noteUncut(below)
+			if d.zone != nil {
+				z = d.zone
 			}
 		}
 		s := w.question(ctx, f, z, name, qtype)
@@ -47,4 +46,29 @@ func (w *work) throughUpstream(ctx context.Context, f frame, z *zone, name strin
 		}
 		z = s.next // a cut that was not there when it was noted
 	}
+}
+
+// delegatedResult is a delegation; without zone, what says why there is none.
+type delegatedResult struct {
+	zone    *zone
+	what    dnssec.Existence
+	verdict dnssec.Verdict
+}
+
+func (r delegatedResult) holds(at time.Time) bool { return r.zone.holds(at) }
+
+type delegatedKey cutKey
+
+// delegated asks the upstream whether the signed zone z delegates name, once for all lookups that want to know at the same time.
+func (w *work) delegated(ctx context.Context, f frame, z *zone, name string) delegatedResult {
+	return w.share(ctx, f, delegatedKey{z, name}, func() (shareable, bool) {
+		if c := w.r.closest(name, dns.TypeNone); c.name == name {
+			return delegatedResult{zone: c, verdict: usable}, true
+		}
+		c, what, v := w.askDS(ctx, f, z, name, nil)
+		if v.Status.Usable() && c == nil && what != dnssec.NoName {
+			z.noteUncut(name)
+		}
+		return delegatedResult{c, what, v}, v.Status.Usable()
+	}).(delegatedResult)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +54,43 @@ func TestThroughUnboundTheVerdictsAreTheSame(t *testing.T) {
 	}
 	t.Logf("%d of %d verdicts are the same", same, asked)
 	require.Greater(t, same, asked*9/10)
+}
+
+// Lookups of several types that begin at the same time ask the upstream once for each DS set and for each zone's keys on their way.
+//
+// Holds: DCV-05
+func TestThroughUnboundTheWayDownIsShared(t *testing.T) {
+	t.Parallel()
+	w := serve(t, quick())
+	upstream := unbound(t, w)
+	asked := map[string]int{}
+	for range 10 { // where the machine is slow, a question is put twice
+		r := through(t, w, upstream)
+		lookups := make([]resolver.Lookup, 8)
+		var all sync.WaitGroup
+		for i := range lookups {
+			all.Go(func() {
+				lookups[i] = r.Resolver.Lookup(context.Background(), "www.example.com", []uint16{dns.TypeA, dns.TypeCAA}[i%2]).Lookup
+			})
+		}
+		all.Wait()
+		clear(asked)
+		for _, l := range lookups {
+			require.Equal(t, dnssec.Secure, l.Status, "%s\n%s", l.Why, trace(l))
+			for _, q := range l.Queries {
+				asked[q.Question]++
+			}
+		}
+		most := 0
+		for _, question := range []string{". DNSKEY", "com. DS", "com. DNSKEY", "example.com. DS", "example.com. DNSKEY", "www.example.com. DS"} {
+			require.Positive(t, asked[question], question)
+			most = max(most, asked[question])
+		}
+		if most == 1 {
+			return
+		}
+	}
+	require.Fail(t, "the way was gone several times", "%v", asked)
 }
 
 // upstreamOf runs a recursive resolver that answers from the world's truth and alters each response as edit says.

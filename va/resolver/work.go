@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 type work struct {
 	r        *Resolver
 	number   uint64
+	started  time.Time
 	verifier *dnssec.Verifier
 	trace    *slog.Logger   // gets each packet, with the lookup's name and type; nil for none
 	running  sync.WaitGroup // goroutines of this lookup; all have ended before Lookup returns
@@ -122,9 +124,14 @@ func final(v dnssec.Verdict) bool {
 // call is shared work in progress.
 type call struct {
 	done  chan struct{}
-	value any
+	value shareable
 	ok    bool
+	off   bool // the lookup that did it was called off
 }
+
+// shareable is what shared work led to. holds tells whether a lookup that started at a time may use it: work can take seconds, and what it
+// rests on may have expired.
+type shareable interface{ holds(at time.Time) bool }
 
 // scoped is a piece of shared work: for all lookups, or for the A and AAAA questions of one search.
 type scoped struct {
@@ -132,31 +139,36 @@ type scoped struct {
 	key any
 }
 
-// share does work that concurrent lookups would repeat once for all of them, within this one resolver (MPIC-07). Only
-// success is shared: who waited for a failure tries by itself. What a search for a name server's address needs is shared
-// between the questions of this one search alone, so that no circle of waiting can form: work waits for work on a shorter
-// name or on keys in its own search, and for deeper searches.
-func (w *work) share(ctx context.Context, f frame, key any, do func() (any, bool)) any {
+// share does work that concurrent lookups would repeat once for all of them, within this one resolver (MPIC-07). Only success is
+// shared, as long as it holds: who waited for a failure tries by itself, and where the work was called off one of those who waited does
+// it for the others. What a search for a name server's address needs is shared between the questions of this one search alone, so that
+// no circle of waiting can form: work waits for work on a shorter name or on keys in its own search, and for deeper searches.
+func (w *work) share(ctx context.Context, f frame, key any, do func() (shareable, bool)) shareable {
 	r := w.r
 	id := scoped{f.of, key}
 	r.mu.Lock()
-	c := r.calls[id]
-	if c != nil {
+	for c := r.calls[id]; c != nil; c = r.calls[id] {
 		r.mu.Unlock()
+		alone := true
 		select {
 		case <-c.done:
-			if c.ok {
+			if c.ok && c.value.holds(w.started) {
 				return c.value
 			}
+			alone = !c.off
 		case <-ctx.Done():
 		}
-		v, _ := do()
-		return v
+		if alone {
+			v, _ := do()
+			return v
+		}
+		r.mu.Lock()
 	}
-	c = &call{done: make(chan struct{})}
+	c := &call{done: make(chan struct{})}
 	r.calls[id] = c
 	r.mu.Unlock()
 	defer func() {
+		c.off = !c.ok && errors.Is(ctx.Err(), context.Canceled)
 		r.mu.Lock()
 		delete(r.calls, id)
 		r.mu.Unlock()

@@ -24,6 +24,7 @@ type zone struct {
 	cut     *dnssec.Delegation // where the chain has ended, at this zone or above it; nil when it has not
 	expires time.Time
 	by      uint64 // the number of the lookup that found it; 0 for the root
+	octets  int    // about how much memory it takes, guarded by Resolver.mu
 
 	mu     sync.Mutex
 	hosts  []host
@@ -95,66 +96,10 @@ func (r *Resolver) lifetime(ttl uint32) time.Duration {
 	return min(max(time.Duration(ttl)*time.Second, 5*time.Second), r.config.CacheCap)
 }
 
+// holds tells whether a zone may be used by a lookup that starts at a time. No zone holds at any.
+func (z *zone) holds(at time.Time) bool { return z == nil || at.Before(z.expires) }
+
 func (z *zone) signed() bool { return z.verdict.Status == dnssec.Secure }
-
-// closest gives the deepest remembered zone that name lies in. DS records belong to the parent (RFC 4035 section 2.4).
-func (r *Resolver) closest(name string, qtype uint16) *zone {
-	now := r.config.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	labels := dns.CountLabel(name)
-	if qtype == dns.TypeDS && labels > 0 {
-		labels--
-	}
-	for ; labels > 0; labels-- {
-		if z := r.zones[dnssec.Ancestor(name, labels)]; z != nil {
-			if now.Before(z.expires) {
-				return z
-			}
-			delete(r.zones, z.name)
-		}
-	}
-	return r.root
-}
-
-// maxZones bounds the memory; beyond it everything is forgotten, which costs time and nothing else.
-const maxZones = 50000
-
-// remember keeps a zone for its TTL, bounded by the cap and by its parent's.
-func (r *Resolver) remember(z *zone, ttl uint32) *zone {
-	now := r.config.Now()
-	z.expires = now.Add(min(time.Duration(ttl)*time.Second, r.config.CacheCap))
-	if z.parent.parent != nil && z.parent.expires.Before(z.expires) { // the root is built in and does not expire
-		z.expires = z.parent.expires
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.zones) >= maxZones {
-		clear(r.zones)
-	}
-	r.zones[z.name] = z
-	return z
-}
-
-// forget drops a zone in which a lookup came to nothing, and the zones above it whose servers were only assumed, so that a
-// liar among a zone's servers, or a delegation that has moved, harms no later lookup.
-func (r *Resolver) forget(z *zone) {
-	if z != nil && z.parent == nil { // the root stays; its keys are fetched anew
-		z.mu.Lock()
-		z.keys, z.uncut = nil, nil
-		z.mu.Unlock()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for last := true; z != nil && z.parent != nil; z, last = z.parent, false {
-		z.mu.Lock()
-		shared := z.shared
-		z.mu.Unlock()
-		if (last || shared) && r.zones[z.name] == z {
-			delete(r.zones, z.name)
-		}
-	}
-}
 
 // child makes the zone below parent that a proven delegation describes, and begins to fetch its keys, which are needed in any
 // case. The delegation is nil where the chain ends or has not begun at the parent, and a trust anchor stands above any.
@@ -170,7 +115,7 @@ func (w *work) child(ctx context.Context, f frame, parent *zone, name string, ho
 			z.cut = z.delegation
 		}
 	}
-	z = w.r.remember(z, ttl)
+	z = w.r.remember(z, ttl, w.started)
 	w.prefetch(ctx, f, z)
 	return z
 }
@@ -193,6 +138,9 @@ type keysResult struct {
 	verdict dnssec.Verdict
 }
 
+// holds compares with the second in which the signature over the keys expires, as a proof does.
+func (r keysResult) holds(at time.Time) bool { return !at.Truncate(time.Second).After(r.keys.Until) }
+
 // zoneKeys gives the validated keys of a signed zone, asking for them where they are not remembered.
 func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dnssec.Verdict) {
 	remembered := func() *dnssec.Keys {
@@ -212,7 +160,7 @@ func (w *work) zoneKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, dn
 	if failed { // each server's answer asks for the keys: those that fail are not fetched again for each
 		return nil, v
 	}
-	res := w.share(ctx, f, keysKey{z}, func() (any, bool) {
+	res := w.share(ctx, f, keysKey{z}, func() (shareable, bool) {
 		if k := remembered(); k != nil {
 			return keysResult{k, z.verdict}, true
 		}
@@ -246,9 +194,14 @@ func (w *work) fetchKeys(ctx context.Context, f frame, z *zone) (*dnssec.Keys, d
 		if k.Until.Before(until) {
 			until = k.Until
 		}
+		takes := k.Proof.Takes()
 		z.mu.Lock()
+		if z.keys != nil {
+			takes -= z.keys.Proof.Takes()
+		}
 		z.keys, z.keysTo = k, until
 		z.mu.Unlock()
+		w.r.grew(z, takes)
 		keys = k
 		if z.parent == nil {
 			w.r.alarm(z.delegation.Strangers(set))
@@ -372,6 +325,7 @@ func (w *work) findHost(ctx context.Context, f frame, z *zone, name string) *sea
 		return s
 	}
 	z.learn(name, addrs, w.r.config.Now().Add(w.r.lifetime(ttl)))
+	w.r.grew(z, 32*len(addrs))
 	return s
 }
 
