@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // Texts gives the texts of the documents that stand for evidence with its decision and for a late reply, as they are written, and as
@@ -42,3 +43,9 @@ func (s *Store) Readers() *sql.DB { return s.reads }
 
 // KeptSince is keptSince.
 var KeptSince = keptSince
+
+// KeepSets stores DNS records alone, as the record of an attempt does that names them.
+func (s *Store) KeepSets(ctx context.Context, sets dnssec.Sets) error {
+	fresh := s.known.missing(sets)
+	return s.submit(ctx, func(ctx context.Context, tx *session) error { return insertSets(ctx, tx, sets, fresh) })
+}

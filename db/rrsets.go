@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/quorate/quorate/mpic"
@@ -47,23 +48,36 @@ func (k *known) add(sums []string) {
 	}
 }
 
-// insertSets stores records that are not stored yet, each once.
+// insertSets stores records that are not stored yet, each once. It asks for all of them at once: the reply of one remote may name thousands,
+// and all other calls wait for this one.
 func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []string) error {
+	sums = slices.DeleteFunc(slices.Clone(sums), func(sum string) bool { return tx.sets[sum] })
+	if len(sums) == 0 {
+		return nil
+	}
+	var stored string
+	err := tx.link.scan(ctx, `SELECT coalesce(string_agg(r.sha256, ' '), '') FROM json_each($1) AS j CROSS JOIN rrsets AS r WHERE r.sha256 = j.key`,
+		[]any{`{"` + strings.Join(sums, `":0,"`) + `":0}`}, &stored)
+	if err != nil {
+		return err
+	}
+	if tx.sets == nil {
+		tx.sets = map[string]bool{}
+	}
+	for _, sum := range strings.Fields(stored) {
+		tx.sets[sum] = true
+	}
+	var rows []row
 	for _, sum := range sums {
-		stored := tx.holds("rrsets", sum)
-		if !stored {
-			if err := tx.link.scan(ctx, `SELECT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, []any{sum}, &stored); err != nil {
-				return err
-			}
-		}
-		if stored {
-			continue
-		}
-		if err := tx.insert(ctx, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum]))); err != nil {
-			return err
+		if !tx.sets[sum] {
+			tx.sets[sum] = true
+			rows = append(rows, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum])))
 		}
 	}
-	return nil
+	if len(rows) == 0 {
+		return nil
+	}
+	return tx.insert(ctx, rows...)
 }
 
 // nonNil: an answer without any proof rests on no records, and these are stored as no bytes rather than as NULL.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -274,6 +273,8 @@ var tableOrder = sync.OnceValue(func() map[string]int {
 // those that its guards ask.
 type waiting struct {
 	tables [][]row
+	// sets are the digests of DNS records that are stored, or wait or were written in this transaction.
+	sets map[string]bool
 }
 
 // insert notes rows of one table. They are written before anything else that a call does in the database, and at the end.
@@ -306,16 +307,6 @@ func (w *waiting) take() []tableRows {
 		w.tables[i] = rows[:0]
 	}
 	return all
-}
-
-// holds tells whether such a row waits.
-func (w *waiting) holds(table string, value any) bool {
-	for _, rows := range w.tables {
-		if len(rows) > 0 && rows[0].table == table {
-			return slices.ContainsFunc(rows, func(r row) bool { return r.values[0] == value })
-		}
-	}
-	return false
 }
 
 func (s *session) flush(ctx context.Context) error { return s.link.insert(ctx, s.take()) }
