@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,15 +124,16 @@ func (w *writer) gather(first write) []write {
 // together as they are; if one is, or only the database, they are tried once more with a savepoint for each, so that a refusal takes
 // only its own statements back. A fault of the transaction refuses the whole batch.
 func (w *writer) commit(batch []write) {
+	batch = due(batch)
+	if len(batch) == 0 {
+		return
+	}
 	results := make([]error, len(batch))
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), transactionTime) // a caller's end must not interrupt what others share
 	defer cancel()
 	err := w.transact(ctx, func(ctx context.Context, tx *session) error {
 		for _, one := range batch {
-			if err := one.ctx.Err(); err != nil {
-				return err
-			}
 			if err := one.do(ctx, tx); err != nil {
 				return err
 			}
@@ -160,12 +162,21 @@ func (w *writer) commit(batch []write) {
 	}
 }
 
+// due leaves out the calls whose time ended while they waited: nothing of theirs was written, and no other call is tried once more
+// because of them.
+func due(batch []write) []write {
+	return slices.DeleteFunc(batch, func(one write) bool {
+		err := one.ctx.Err()
+		if err != nil {
+			one.done <- err
+		}
+		return err != nil
+	})
+}
+
 // eachAlone carries out the calls of a batch, each in a savepoint, and gives what became of each.
 func eachAlone(ctx context.Context, tx *session, batch []write, results []error) error {
 	for i, one := range batch {
-		if results[i] = one.ctx.Err(); results[i] != nil {
-			continue
-		}
 		if _, err := tx.exec(ctx, "SAVEPOINT one"); err != nil {
 			return err
 		}
