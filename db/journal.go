@@ -144,7 +144,7 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 	if err != nil {
 		return 0, err
 	}
-	opened := openedAttempt{gate: gate, text: sha256.Sum256(text), token: token}
+	opened := openedAttempt{gate: gate, text: sha256.Sum256(text), token: sha256.Sum256([]byte(token))}
 	err = j.store.submit(ctx, func(ctx context.Context, tx *session) error {
 		number := tx.head.attempts + 1
 		leaf, err := tx.append(merkle.Intent, number, doc.sha256)
@@ -395,7 +395,7 @@ func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mp
 // lateFor gives the number of an attempt, whose token must be the one given: REC-04, where tokens are kept as digests, the record does
 // not tell what must not stand in the reply; but it tells this token's digest.
 func (j *Journal) lateFor(ctx context.Context, id, token string) (number int64, err error) {
-	if opened, ok := j.store.opened.find(column(id)); ok && opened.token == token {
+	if opened, ok := j.store.opened.find(column(id)); ok && opened.token == sha256.Sum256([]byte(token)) {
 		return opened.number, nil
 	}
 	var intent Document

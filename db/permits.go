@@ -195,7 +195,7 @@ func (s *Store) Certificates(ctx context.Context, f CertificateFilter) ([]Issued
 		add("c.fingerprint = $", CertificateKey(f.Fingerprint))
 	}
 	if f.Name != "" {
-		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND n.name = $)", f.Name)
+		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND n.name = $)", column(f.Name))
 	}
 	if f.Attempt != 0 {
 		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND (n.attempt = $ OR n.caa_attempt = $))", f.Attempt)

@@ -256,8 +256,17 @@ func noticeRow(number, leaf int64, n mpic.Notice, recorded time.Time, doc docume
 		"code", column(n.Code), "recorded_at", formatTime(recorded), "document", doc.bytes, "secrets", doc.secrets, "sha256", doc.sha256)
 }
 
+// maxColumn bounds a copy, in octets: Postgres has no place in an index for two that are much longer.
+const maxColumn = 1024
+
 // column makes a copy to query by out of what a caller sent: a request that is refused for its bytes is recorded too,
-// and Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings.
+// and Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings. Of a long text the copy has the
+// beginning and the digest, so that two are the same only if the texts are.
 func column(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) <= maxColumn {
+		return s
+	}
+	end := "...sha256:" + digest([]byte(s))
+	return strings.ToValidUTF8(s[:maxColumn-len(end)], "") + end
 }
