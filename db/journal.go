@@ -140,7 +140,7 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 	if err != nil {
 		return 0, fmt.Errorf("the record cannot be written as JSON: %w", err)
 	}
-	doc, err := j.store.sealer.sealText(text, []string{token})
+	doc, err := j.store.sealer.sealText(text, token)
 	if err != nil {
 		return 0, err
 	}

@@ -77,7 +77,7 @@ func (l *Ledger) Confirm(ctx context.Context, r mpic.Relied) error {
 // RecordPermit keeps a permit, granted or refused. A second one of the same identifier is refused.
 func (l *Ledger) RecordPermit(ctx context.Context, p mpic.PermitRecord) (int64, error) {
 	p.Number = 0 // the log's line has it
-	doc, err := l.store.sealer.seal(p)
+	doc, err := l.store.sealer.seal(p, "")
 	var number int64
 	if err == nil {
 		err = l.store.submit(ctx, func(ctx context.Context, tx *session) error {
@@ -128,7 +128,7 @@ func (s *Store) findPermit(ctx context.Context, query string, key any) (p mpic.P
 
 // RecordCertificate appends a certificate to its permit's. The same one with the same outcome a second time changes nothing.
 func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord) (number int64, again bool, err error) {
-	doc, err := l.store.sealer.seal(c)
+	doc, err := l.store.sealer.seal(c, "")
 	if err == nil {
 		err = l.store.submit(ctx, func(ctx context.Context, tx *session) error {
 			var permit int64

@@ -384,7 +384,7 @@ func (f Filed) Concealed(r *Record) error {
 		if err != nil {
 			return err
 		}
-		if exposes(string(text), token) {
+		if exposes(text, token) {
 			return fmt.Errorf("%w: the document of line %d of the log shows a token that should have been taken out", ErrDamaged, s.Leaf)
 		}
 	}
