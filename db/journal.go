@@ -153,10 +153,10 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 		}
 		tx.head.attempts = number
 		opened.number, opened.intent = number, reference{leaf, doc.sha256}
-		if err := tx.insert(ctx, attemptRow(number, leaf, gate, attempt, doc)); err != nil {
+		if err := tx.insert(attemptRow(number, leaf, gate, attempt, doc)); err != nil {
 			return err
 		}
-		return tx.insert(ctx, perspectiveRows(number, roster)...)
+		return tx.insert(perspectiveRows(number, roster)...)
 	})
 	if err == nil {
 		j.store.opened.add(column(attempt.ID()), opened)
@@ -266,7 +266,7 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 		if err := insertSets(ctx, tx, c.sets, fresh); err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, reportRows(number, c.reports, record.Decided)...); err != nil {
+		if err := tx.insert(reportRows(number, c.reports, record.Decided)...); err != nil {
 			return err
 		}
 		leaf, err := tx.append(merkle.Decision, number, doc.sha256)
@@ -277,14 +277,14 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, decided); err != nil {
+		if err := tx.insert(decided); err != nil {
 			return err
 		}
 		for _, rows := range [][]row{authorizationRows(record, attempt, c.decision), reliances} {
 			if len(rows) == 0 {
 				continue
 			}
-			if err := tx.insert(ctx, rows...); err != nil {
+			if err := tx.insert(rows...); err != nil {
 				return err
 			}
 		}
@@ -388,7 +388,7 @@ func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mp
 		if err != nil {
 			return err
 		}
-		return tx.insert(ctx, lateRow(number, leaf, attestation, tx.at, doc))
+		return tx.insert(lateRow(number, leaf, attestation, tx.at, doc))
 	})
 }
 

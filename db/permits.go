@@ -86,12 +86,12 @@ func (l *Ledger) RecordPermit(ctx context.Context, p mpic.PermitRecord) (int64, 
 			if err != nil {
 				return err
 			}
-			if err := tx.insert(ctx, permitRow(number, leaf, p, doc)); err != nil {
+			if err := tx.insert(permitRow(number, leaf, p, doc)); err != nil {
 				return err
 			}
 			tx.head.permits = number
 			if names := permitNameRows(number, p); len(names) > 0 {
-				return tx.insert(ctx, names...)
+				return tx.insert(names...)
 			}
 			return nil
 		})
@@ -147,7 +147,7 @@ func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord
 				return err
 			}
 			tx.head.certificates = number
-			return tx.insert(ctx, certificateRow(number, leaf, permit, c, doc))
+			return tx.insert(certificateRow(number, leaf, permit, c, doc))
 		})
 	}
 	if err != nil {

@@ -158,7 +158,7 @@ func (s *Store) Remove(ctx context.Context, r Removed) (Removed, error) {
 		if err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, removalRow(number, leaf, r, tx.at, doc)); err != nil {
+		if err := tx.insert(removalRow(number, leaf, r, tx.at, doc)); err != nil {
 			return err
 		}
 		tx.head.removals = number
@@ -196,7 +196,7 @@ func (s *Store) countRemoval(ctx context.Context, past int64) (map[string]int64,
 		if err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, removalRow(tx.head.removals+1, leaf, trial, tx.at, doc)); err != nil {
+		if err := tx.insert(removalRow(tx.head.removals+1, leaf, trial, tx.at, doc)); err != nil {
 			return err
 		}
 		for _, part := range removal {

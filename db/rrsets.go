@@ -77,7 +77,7 @@ func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []strin
 	if len(rows) == 0 {
 		return nil
 	}
-	return tx.insert(ctx, rows...)
+	return tx.insert(rows...)
 }
 
 // nonNil: an answer without any proof rests on no records, and these are stored as no bytes rather than as NULL.

@@ -289,7 +289,7 @@ type waiting struct {
 }
 
 // insert notes rows of one table. They are written before anything else that a call does in the database, and at the end.
-func (s *session) insert(_ context.Context, rows ...row) error {
+func (s *session) insert(rows ...row) error {
 	order := tableOrder()
 	if s.tables == nil {
 		s.tables = make([][]row, len(order))
