@@ -144,6 +144,9 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 	if err != nil {
 		return 0, err
 	}
+	if err := j.store.tellsColumns(attempt, doc); err != nil {
+		return 0, err
+	}
 	opened := openedAttempt{gate: gate, text: sha256.Sum256(text), token: sha256.Sum256([]byte(token))}
 	err = j.store.submit(ctx, func(ctx context.Context, tx *session) error {
 		number := tx.head.attempts + 1
@@ -162,6 +165,25 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 		j.store.opened.add(column(attempt.ID()), opened)
 	}
 	return opened.number, err
+}
+
+// tellsColumns refuses an attempt whose columns would say something else than its document, where tokens are kept as digests alone: with the token in
+// its name or account too, nobody could make its columns again, nor another gate close it.
+func (s *Store) tellsColumns(a mpic.Attempt, doc document) error {
+	if !s.sealer.digestsOnly || len(doc.secrets) == 0 {
+		return nil
+	}
+	var o opening
+	if err := (Document{Bytes: doc.bytes, Secrets: doc.secrets}).decode(&o, "attempt"); err != nil {
+		return err
+	}
+	said, again := attemptRow(0, 0, "", a, doc), attemptRow(0, 0, "", o.Attempt, doc)
+	for i, column := range said.columns {
+		if !equal(said.values[i], again.values[i]) {
+			return fmt.Errorf("%w: the token stands in the %s as well, and tokens are kept as digests", ErrMismatch, column)
+		}
+	}
+	return nil
 }
 
 // submit writes through the store's writer.

@@ -172,7 +172,7 @@ func (l *sqliteLink) finish(ctx context.Context, tables []tableRows, query strin
 	if err := tx.Commit(); err != nil {
 		return true, err
 	}
-	l.shorten(ctx)
+	l.shorten(context.WithoutCancel(ctx)) // its waiting is bounded, and must not end between the two time-outs
 	return true, nil
 }
 

@@ -1,0 +1,47 @@
+package db_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/db/dbtest"
+	"github.com/quorate/quorate/mpic"
+)
+
+// Where tokens are kept as digests alone, a caller whose token stands in the name or account too is not served: the document would not tell
+// what the columns say, and the next gate could not close what a crash left open, nor begin.
+//
+// Holds: REC-04, F3
+func TestREC_04_NoColumnTellsATokenThatIsWithheld(t *testing.T) {
+	const token = "abcdefghijklmnopqrstuv"
+	for name, change := range map[string]func(*mpic.Attempt){
+		"the name":                     func(a *mpic.Attempt) { a.Probe.Request.Identifier = token + ".example.com" },
+		"the account":                  func(a *mpic.Attempt) { a.Probe.Request.AccountURI = "https://ca.example/" + token },
+		"the account, percent-encoded": func(a *mpic.Attempt) { a.Probe.Request.AccountURI = "https://ca.example/%61" + token[1:] },
+		"the caller":                   func(a *mpic.Attempt) { a.Caller = "rest:" + token },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "records.db")
+			s, err := db.Open(t.Context(), db.Config{Path: path, TokenDigests: true})
+			require.NoError(t, err)
+			a := dbtest.Attempt("A1", "example.com", mpic.Issuance)
+			a.Probe.Request.Token, a.Probe.Request.KeyAuthorization = token, token+".9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+			change(&a)
+			_, err = s.Journal().Open(t.Context(), a, dbtest.Roster())
+			require.ErrorIs(t, err, db.ErrMismatch)
+			_, err = s.Journal().Open(t.Context(), dbtest.Attempt("A2", "example.com", mpic.Issuance), dbtest.Roster())
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+
+			s, err = db.Open(t.Context(), db.Config{Path: path, TokenDigests: true})
+			require.NoError(t, err, "it closes what is open")
+			r, err := s.Attempt(t.Context(), "A2")
+			require.NoError(t, err)
+			require.Equal(t, db.Refused, r.Outcome)
+			require.NoError(t, s.Close())
+		})
+	}
+}
