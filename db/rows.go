@@ -3,6 +3,7 @@ package db
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -93,10 +94,11 @@ func closedReports(e mpic.Evidence, d mpic.RecordedDecision) ([]closedReport, er
 		all = append(all, closedReport{perspective: a.Perspective, role: mpic.RemoteRole, state: a.State.String(),
 			asked: a.Asked, closed: a.Closed})
 	}
+	token := e.Attempt.Probe.Request.Token
 	for i, r := range all {
 		v, judged := views[r.role.String()+" "+r.perspective]
-		all[i].dcv, all[i].dcvCode = judgedAs(judged, v.DCV, v.DCVProblem)
-		all[i].caa, all[i].caaCode = judgedAs(judged, v.CAA, v.CAAProblem)
+		all[i].dcv, all[i].dcvCode = judgedAs(judged, v.DCV, v.DCVProblem, token)
+		all[i].caa, all[i].caaCode = judgedAs(judged, v.CAA, v.CAAProblem, token)
 	}
 	return all, nil
 }
@@ -122,14 +124,31 @@ func closedPrimary(e mpic.Evidence) closedReport {
 	return c
 }
 
-func judgedAs(judged bool, o va.Outcome, p *va.Problem) (outcome, code string) {
+func judgedAs(judged bool, o va.Outcome, p *va.Problem, token string) (outcome, code string) {
 	if !judged {
 		return "none", ""
 	}
 	if p != nil {
-		code = column(p.Code)
+		code = codeColumn(p.Code, token)
 	}
 	return o.String(), code
+}
+
+// codeForm is that of all codes of this program, maxCode is longer than any, and noCode stands for what is none: a remote names codes too, and
+// could write a token in the place of one.
+var codeForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+$`)
+
+const (
+	maxCode = 48
+	noCode  = "unnamed"
+)
+
+// codeColumn makes a copy of a code: the same, whether the document still has the token or not.
+func codeColumn(code, token string) string {
+	if len(code) > maxCode || !codeForm.MatchString(code) || maskable(token) && holds(code, token, forms(token), 3) {
+		return noCode
+	}
+	return code
 }
 
 // reportRows: REC-01, who, what became of the question, and when. What nobody noted a time for was closed with the decision.
@@ -155,7 +174,7 @@ func reportRows(number int64, all []closedReport, decided time.Time) []row {
 func decisionRow(leaf int64, c closing, a mpic.Attempt, d mpic.RecordedDecision, reports []closedReport, doc document) (row, error) {
 	var codes []string
 	for _, p := range d.Reasons {
-		codes = append(codes, column(p.Code))
+		codes = append(codes, codeColumn(p.Code, a.Probe.Request.Token))
 	}
 	excused := 0
 	for _, v := range d.Views {
