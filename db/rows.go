@@ -3,7 +3,6 @@ package db
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -134,18 +133,12 @@ func judgedAs(judged bool, o va.Outcome, p *va.Problem, token string) (outcome, 
 	return o.String(), code
 }
 
-// codeForm is that of all codes of this program, maxCode is longer than any, and noCode stands for what is none: a remote names codes too, and
-// could write a token in the place of one.
-var codeForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+$`)
-
-const (
-	maxCode = 48
-	noCode  = "unnamed"
-)
+// noCode stands for a code that is none: a remote names codes too, and could write a token in the place of one.
+const noCode = "unnamed"
 
 // codeColumn makes a copy of a code: the same, whether the document still has the token or not.
 func codeColumn(code, token string) string {
-	if len(code) > maxCode || !codeForm.MatchString(code) || maskable(token) && holds(code, token, forms(token), 3) {
+	if !va.IsCode(code) || maskable(token) && holds(code, token, forms(token), 3) {
 		return noCode
 	}
 	return code
