@@ -181,7 +181,7 @@ const (
 	walLimit = 64 << 20
 	// busyTimeout is how long another process's transaction is waited for, and readerPatience readers, so that the WAL can be begun anew.
 	busyTimeout    = 5 * time.Second
-	readerPatience = 100 * time.Millisecond
+	readerPatience = 250 * time.Millisecond
 )
 
 // shorten begins the WAL anew where it has become long: SQLite does so by itself only if it meets no reader, and where one begins before another
