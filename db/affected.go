@@ -203,10 +203,10 @@ func (c Criteria) terms() (terms []string, args []any) {
 		terms = append(terms, strings.ReplaceAll(term, "$", fmt.Sprintf("$%d", len(args))))
 	}
 	if c.Name != "" {
-		add("(identifier = $ OR fqdn = $)", c.Name)
+		add("(identifier = $ OR fqdn = $)", column(c.Name))
 	}
 	if c.Account != "" {
-		add("account_uri = $", c.Account)
+		add("account_uri = $", column(c.Account))
 	}
 	if !c.Since.IsZero() {
 		add("started_at >= $", formatTime(c.Since))

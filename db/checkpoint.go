@@ -250,7 +250,7 @@ func (s *Store) keepCheckpoint(ctx context.Context, size int64, signed []byte) e
 		if err != nil || kept {
 			return err
 		}
-		return tx.insert(ctx, newRow("checkpoints", "size", size, "note", signed))
+		return tx.insert(newRow("checkpoints", "size", size, "note", signed))
 	})
 }
 

@@ -1,16 +1,24 @@
 package db_test
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"fmt"
+	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/db/dbtest"
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // consistent asks the tables themselves.
@@ -100,4 +108,49 @@ func TestREC_05_FailedCommit(t *testing.T) {
 	n, err := s.Journal().Open(t.Context(), a, dbtest.Roster())
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
+}
+
+// Readers of whom one always begins before another ends keep SQLite from beginning its WAL anew; it would grow until the disk is full.
+//
+// Holds: REC-05
+func TestREC_05_ReadersDoNotLetTheWALGrow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.db")
+	s := openStore(t, path)
+	dbtest.Record(t, s, dbtest.Evidence(t, dbtest.Attempt("A1", "example.com", mpic.Issuance)))
+	reader := func() *sql.Tx {
+		tx, err := s.Readers().BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+		assert.NoError(t, err)
+		var sets int
+		assert.NoError(t, tx.QueryRow(`SELECT count(*) FROM rrsets`).Scan(&sets))
+		return tx
+	}
+	var over atomic.Bool
+	var readers sync.WaitGroup
+	before := reader()
+	readers.Go(func() {
+		for !over.Load() {
+			next := reader()
+			assert.NoError(t, before.Rollback())
+			before = next
+		}
+		assert.NoError(t, before.Rollback())
+	})
+	const each = 16 << 20
+	var longest int64
+	for i := range 12 {
+		octets := bytes.Repeat([]byte{byte(i)}, each)
+		sum := sha256.Sum256(octets)
+		require.NoError(t, s.KeepSets(t.Context(), dnssec.Sets{hex.EncodeToString(sum[:]): octets}))
+		info, err := os.Stat(path + "-wal")
+		require.NoError(t, err)
+		longest = max(longest, info.Size())
+	}
+	over.Store(true)
+	readers.Wait()
+	require.Greater(t, longest, int64(2*each))
+	require.Less(t, longest, int64(8*each), "it did not grow with all that was written")
+	timeout, err := s.OnWriter(t.Context(), `PRAGMA busy_timeout`)
+	require.NoError(t, err)
+	require.Equal(t, "5000", timeout)
+	consistent(t, path)
 }

@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -58,33 +56,69 @@ func maskable(token string) bool {
 	return len(token) >= 16
 }
 
-// mask appends a text to b, with commitments in the place of the values.
-func (s secrets) mask(b, text []byte) []byte {
-	if len(s.Values) != 1 {
-		out := string(text)
+// mask appends a JSON text to b, with commitments in the place of the strings that are values, and of the token wherever else it stands.
+func (s secrets) mask(b, text []byte, token string) []byte {
+	from := 0
+	if len(s.Values) > 1 || len(s.Values) == 1 && s.Values[0] != token {
+		values := map[string]bool{}
 		for _, v := range s.Values {
-			out = strings.ReplaceAll(out, v, s.commitment(v))
+			values[v] = true
 		}
-		return append(b, out...)
+		eachString(text, func(start, end int) {
+			if literal := text[start:end]; values[string(literal)] {
+				b = append(s.replace(b, text[from:start], token), s.commitment(string(literal))...)
+				from = end
+			}
+		})
 	}
-	value := []byte(s.Values[0])
-	commitment := s.commitment(s.Values[0])
+	return s.replace(b, text[from:], token)
+}
+
+func (s secrets) replace(b, text []byte, token string) []byte {
+	value, commitment := []byte(token), ""
 	for {
 		i := bytes.Index(text, value)
 		if i < 0 {
 			return append(b, text...)
+		}
+		if commitment == "" {
+			commitment = s.commitment(token)
 		}
 		b = append(append(b, text[:i]...), commitment...)
 		text = text[i+len(value):]
 	}
 }
 
-// reveal is the inverse of mask, for the values that are kept.
-func (s secrets) reveal(text string) string {
+// reveal is the inverse of mask, for the values that are kept. It is an error where one of them was not taken out of the text, or where
+// they come to more than so many octets.
+func (s secrets) reveal(text []byte, most int) ([]byte, error) {
+	values, used := map[string]string{}, map[string]bool{}
 	for _, v := range s.Values {
-		text = strings.ReplaceAll(text, s.commitment(v), v)
+		values[s.commitment(v)] = v
 	}
-	return text
+	const size = len("[sha256:]") + 2*sha256.Size
+	out := make([]byte, 0, len(text))
+	for {
+		i := bytes.Index(text, []byte("[sha256:"))
+		if i < 0 || len(text) < i+size {
+			out = append(out, text...)
+			break
+		}
+		out = append(out, text[:i]...)
+		name := string(text[i : i+size])
+		if v, ok := values[name]; ok {
+			out, text, used[name] = append(out, v...), text[i+size:], true
+		} else {
+			out, text = append(out, text[i]), text[i+1:]
+		}
+		if len(out) > most {
+			return nil, errors.New("the values that were taken out of it are too long")
+		}
+	}
+	if len(used) != len(values) {
+		return nil, errors.New("a value beside the document is none that was taken out of it")
+	}
+	return out, nil
 }
 
 // sealer makes documents.
@@ -98,9 +132,9 @@ type texter interface {
 	appendText(b []byte) ([]byte, error)
 }
 
-// seal makes the document of a value, in whose text each of the tokens is a commitment, and so is each string that holds one in
-// another form. It refuses a text that would still show one.
-func (s sealer) seal(v any, tokens ...string) (document, error) {
+// seal makes the document of a value, in whose text the token is a commitment, and so is each string that holds it in another form; empty for
+// none. It refuses a text that would still show it.
+func (s sealer) seal(v any, token string) (document, error) {
 	if t, ok := v.(texter); ok {
 		b := takeBuffer()
 		defer giveBuffer(b)
@@ -109,41 +143,42 @@ func (s sealer) seal(v any, tokens ...string) (document, error) {
 		if err != nil {
 			return document{}, fmt.Errorf("db: the record cannot be written as JSON: %w", err)
 		}
-		return s.sealText(text, tokens)
+		return s.sealText(text, token)
 	}
 	text, err := json.Marshal(v)
 	if err != nil {
 		return document{}, fmt.Errorf("db: the record cannot be written as JSON: %w", err)
 	}
-	return s.sealText(text, tokens)
+	return s.sealText(text, token)
 }
 
-func (s sealer) sealText(text []byte, tokens []string) (document, error) {
-	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !maskable(t) })
-	if len(tokens) == 0 {
+func (s sealer) sealText(text []byte, token string) (document, error) {
+	if !maskable(token) {
 		return pack(text, nil), nil
 	}
-	look := newLook(tokens)
+	look := newLook(token)
 	plain, otherwise := look.at(text)
 	if !plain && !otherwise {
 		return pack(text, nil), nil
 	}
-	hidden := secrets{Salt: newSalt(), Values: tokens}
-	if otherwise || len(tokens) > 1 {
-		if hidden.Values = concealed(string(text), tokens); len(hidden.Values) == 0 {
+	hidden := secrets{Salt: newSalt(), Values: []string{token}}
+	if otherwise {
+		if hidden.Values = concealed(text, token); len(hidden.Values) == 0 {
 			return pack(text, nil), nil
 		}
 	}
 	b := takeBuffer()
 	defer giveBuffer(b)
-	masked := hidden.mask(*b, text)
+	masked := hidden.mask(*b, text, token)
 	*b = masked[:0]
-	if plain, otherwise := look.at(masked); (plain || otherwise) && slices.ContainsFunc(tokens, func(t string) bool { return exposes(string(masked), t) }) {
+	if plain, otherwise := look.at(masked); (plain || otherwise) && exposes(masked, token) {
 		return document{}, errors.New("db: the record's text holds a token in a form that cannot be taken out")
 	}
 	// Only a text that guessed the salt does not come back. Without the beginning of a commitment in it, all that there are were put in.
-	if (len(hidden.Values) > 1 || bytes.Contains(text, []byte("[sha256:"))) && hidden.reveal(string(masked)) != string(text) {
-		return document{}, errors.New("db: the record's text holds its own commitments")
+	if otherwise || bytes.Contains(text, []byte("[sha256:")) {
+		if whole, err := hidden.reveal(masked, maxDocument); err != nil || !bytes.Equal(whole, text) {
+			return document{}, errors.Join(errors.New("db: the record's text holds its own commitments"), err)
+		}
 	}
 	if s.digestsOnly {
 		hidden.Values = nil
@@ -232,16 +267,14 @@ func (d Document) Revealed() ([]byte, error) {
 	if err := json.Unmarshal(d.Secrets, &s); err != nil {
 		return nil, fmt.Errorf("%w: what was taken out of the document cannot be read: %w", ErrDamaged, err)
 	}
-	for _, v := range s.Values {
-		if !strings.Contains(string(text), s.commitment(v)) {
-			return nil, fmt.Errorf("%w: a value beside the document is none that was taken out of it", ErrDamaged)
-		}
+	if text, err = s.reveal(text, maxDocument); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return []byte(s.reveal(string(text))), nil
+	return text, nil
 }
 
 // masked gives another text with the same commitments as the document's: equal to its Text exactly when it is the same text.
-func (d Document) masked(text []byte, tokens ...string) ([]byte, error) {
+func (d Document) masked(text []byte, token string) ([]byte, error) {
 	if len(d.Secrets) == 0 {
 		return text, nil
 	}
@@ -249,8 +282,10 @@ func (d Document) masked(text []byte, tokens ...string) ([]byte, error) {
 	if err := json.Unmarshal(d.Secrets, &s); err != nil {
 		return nil, fmt.Errorf("%w: what was taken out of the document cannot be read: %w", ErrDamaged, err)
 	}
-	s.Values = concealed(string(text), tokens)
-	return s.mask(nil, text), nil
+	if s.Values = concealed(text, token); len(s.Values) == 0 {
+		return text, nil
+	}
+	return s.mask(nil, text, token), nil
 }
 
 // commits tells whether a text is what stands in the document in the place of a value.

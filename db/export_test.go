@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/mpic"
+	"github.com/quorate/quorate/va/dnssec"
 )
 
 // Texts gives the texts of the documents that stand for evidence with its decision and for a late reply, as they are written, and as
@@ -42,3 +44,37 @@ func (s *Store) Readers() *sql.DB { return s.reads }
 
 // KeptSince is keptSince.
 var KeptSince = keptSince
+
+// KeepSets stores DNS records alone, as the record of an attempt does that names them.
+func (s *Store) KeepSets(ctx context.Context, sets dnssec.Sets) error {
+	fresh := s.known.missing(sets)
+	return s.submit(ctx, func(ctx context.Context, tx *session) error { return insertSets(ctx, tx, sets, fresh) })
+}
+
+// Together gives calls to a writer of its own in one batch, and what became of each.
+func (s *Store) Together(all ...func(context.Context, *session) error) ([]error, error) {
+	pool, err := s.engine.openWrites()
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{pool: pool, engine: s.engine, log: s.log, now: s.now}
+	batch := make([]write, len(all))
+	for i, do := range all {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if do == nil { // one whose time is over
+			cancel()
+		}
+		batch[i] = write{ctx, do, make(chan error, 1)}
+	}
+	w.commit(slices.Clone(batch))
+	errs := make([]error, len(all))
+	for i, one := range batch {
+		errs[i] = <-one.done
+	}
+	w.forget(nil)
+	return errs, pool.Close()
+}
+
+// Session is what a call writes with.
+type Session = session

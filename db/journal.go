@@ -140,11 +140,14 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 	if err != nil {
 		return 0, fmt.Errorf("the record cannot be written as JSON: %w", err)
 	}
-	doc, err := j.store.sealer.sealText(text, []string{token})
+	doc, err := j.store.sealer.sealText(text, token)
 	if err != nil {
 		return 0, err
 	}
-	opened := openedAttempt{gate: gate, text: sha256.Sum256(text), token: token}
+	if err := j.store.tellsColumns(attempt, doc); err != nil {
+		return 0, err
+	}
+	opened := openedAttempt{gate: gate, text: sha256.Sum256(text), token: sha256.Sum256([]byte(token))}
 	err = j.store.submit(ctx, func(ctx context.Context, tx *session) error {
 		number := tx.head.attempts + 1
 		leaf, err := tx.append(merkle.Intent, number, doc.sha256)
@@ -153,15 +156,34 @@ func (j *Journal) open(ctx context.Context, attempt mpic.Attempt, roster mpic.Ro
 		}
 		tx.head.attempts = number
 		opened.number, opened.intent = number, reference{leaf, doc.sha256}
-		if err := tx.insert(ctx, attemptRow(number, leaf, gate, attempt, doc)); err != nil {
+		if err := tx.insert(attemptRow(number, leaf, gate, attempt, doc)); err != nil {
 			return err
 		}
-		return tx.insert(ctx, perspectiveRows(number, roster)...)
+		return tx.insert(perspectiveRows(number, roster)...)
 	})
 	if err == nil {
 		j.store.opened.add(column(attempt.ID()), opened)
 	}
 	return opened.number, err
+}
+
+// tellsColumns refuses an attempt whose columns would say something else than its document, where tokens are kept as digests alone: with the token in
+// its name or account too, nobody could make its columns again, nor another gate close it.
+func (s *Store) tellsColumns(a mpic.Attempt, doc document) error {
+	if !s.sealer.digestsOnly || len(doc.secrets) == 0 {
+		return nil
+	}
+	var o opening
+	if err := (Document{Bytes: doc.bytes, Secrets: doc.secrets}).decode(&o, "attempt"); err != nil {
+		return err
+	}
+	said, again := attemptRow(0, 0, "", a, doc), attemptRow(0, 0, "", o.Attempt, doc)
+	for i, column := range said.columns {
+		if !equal(said.values[i], again.values[i]) {
+			return fmt.Errorf("%w: the token stands in the %s as well, and tokens are kept as digests", ErrMismatch, column)
+		}
+	}
+	return nil
 }
 
 // submit writes through the store's writer.
@@ -266,7 +288,7 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 		if err := insertSets(ctx, tx, c.sets, fresh); err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, reportRows(number, c.reports, record.Decided)...); err != nil {
+		if err := tx.insert(reportRows(number, c.reports, record.Decided)...); err != nil {
 			return err
 		}
 		leaf, err := tx.append(merkle.Decision, number, doc.sha256)
@@ -277,14 +299,14 @@ func (s *Store) write(ctx context.Context, c closeRecord) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, decided); err != nil {
+		if err := tx.insert(decided); err != nil {
 			return err
 		}
 		for _, rows := range [][]row{authorizationRows(record, attempt, c.decision), reliances} {
 			if len(rows) == 0 {
 				continue
 			}
-			if err := tx.insert(ctx, rows...); err != nil {
+			if err := tx.insert(rows...); err != nil {
 				return err
 			}
 		}
@@ -388,14 +410,14 @@ func (j *Journal) late(ctx context.Context, attempt mpic.Attempt, attestation mp
 		if err != nil {
 			return err
 		}
-		return tx.insert(ctx, lateRow(number, leaf, attestation, tx.at, doc))
+		return tx.insert(lateRow(number, leaf, attestation, tx.at, doc))
 	})
 }
 
 // lateFor gives the number of an attempt, whose token must be the one given: REC-04, where tokens are kept as digests, the record does
 // not tell what must not stand in the reply; but it tells this token's digest.
 func (j *Journal) lateFor(ctx context.Context, id, token string) (number int64, err error) {
-	if opened, ok := j.store.opened.find(column(id)); ok && opened.token == token {
+	if opened, ok := j.store.opened.find(column(id)); ok && opened.token == sha256.Sum256([]byte(token)) {
 		return opened.number, nil
 	}
 	var intent Document

@@ -95,3 +95,34 @@ func TestREC_01_WhatIsNotRememberedIsRead(t *testing.T) {
 		})
 	}
 }
+
+// What this gate remembers of an attempt that it opened says nothing about whether another gate has closed it meanwhile, as it does where it
+// takes this one for dead; nor whether a late reply is on record.
+//
+// Holds: F3, REC-05
+func TestF3_WhatAnotherGateClosedIsNotClosedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.db")
+	one, other := openStore(t, path), openStore(t, path)
+	e := dbtest.Evidence(t, dbtest.Attempt("A1", "example.com", mpic.Issuance))
+	late := e.Remotes[4]
+	dbtest.Silent(&e, 4, mpic.Outstanding)
+	number, err := one.Journal().Open(t.Context(), e.Attempt, e.Roster)
+	require.NoError(t, err)
+
+	abandoned := mpic.AbandonedEvidence(e.Attempt, e.Roster, e.Attempt.Started)
+	require.NoError(t, other.Journal().Close(t.Context(), abandoned, mpic.Judge(abandoned)))
+	d := mpic.Judge(e)
+	require.True(t, d.Granted())
+	require.ErrorIs(t, one.Journal().Close(t.Context(), e, d), db.ErrDecided)
+	r, err := one.Attempt(t.Context(), "A1")
+	require.NoError(t, err)
+	require.Equal(t, number, r.Number)
+	require.Equal(t, db.Refused, r.Outcome)
+
+	require.NoError(t, other.Journal().Late(t.Context(), e.Attempt, late))
+	require.Error(t, one.Journal().Late(t.Context(), e.Attempt, late))
+	next, err := one.Journal().Open(t.Context(), dbtest.Attempt("A2", "example.com", mpic.Issuance), e.Roster)
+	require.NoError(t, err)
+	require.Equal(t, number+1, next)
+	dbtest.Whole(t, other)
+}

@@ -56,7 +56,7 @@ func (l *lease) gate() string { return *l.id.Load() }
 func (l *lease) enter(ctx context.Context) error {
 	id, now := newSalt(), l.store.now()
 	err := l.store.submit(ctx, func(ctx context.Context, tx *session) error {
-		return tx.insert(ctx, newRow("gates", "id", id, "software", column(l.software), "host", column(l.host), "started_at", formatTime(now),
+		return tx.insert(newRow("gates", "id", id, "software", column(l.software), "host", column(l.host), "started_at", formatTime(now),
 			"lease_until", formatTime(now.Add(l.length)), "settled", int64(0)))
 	})
 	if err == nil {

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"os"
 	"strings"
+	"time"
 )
 
 // link is the connection that the writer writes on, in the way that is cheapest on an engine.
@@ -48,7 +50,10 @@ func closeConn(conn *sql.Conn, reason error) error {
 
 // sqliteLink keeps the statements that it has prepared: to prepare them costs more than to run them, since each carries the guards' text.
 type sqliteLink struct {
-	conn       *sql.Conn
+	conn *sql.Conn
+	// wal is the file of what was committed and is not yet in the database's own; longest is how long it may be before it is begun anew.
+	wal        string
+	longest    int64
 	tx         *sql.Tx
 	statements map[string]*sql.Stmt
 	inserts    map[insertKey]*sql.Stmt
@@ -61,8 +66,8 @@ type insertKey struct {
 	rows  int
 }
 
-func newSQLiteLink(conn *sql.Conn) link {
-	return &sqliteLink{conn: conn, statements: map[string]*sql.Stmt{}, inserts: map[insertKey]*sql.Stmt{}}
+func newSQLiteLink(conn *sql.Conn, wal string) link {
+	return &sqliteLink{conn: conn, wal: wal, longest: walLimit, statements: map[string]*sql.Stmt{}, inserts: map[insertKey]*sql.Stmt{}}
 }
 
 // begin: a transaction has SQLite's one write lock from its beginning (dataSource).
@@ -164,7 +169,39 @@ func (l *sqliteLink) finish(ctx context.Context, tables []tableRows, query strin
 	}
 	tx := l.tx
 	l.tx = nil
-	return true, tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return true, err
+	}
+	l.shorten(context.WithoutCancel(ctx)) // its waiting is bounded, and must not end between the two time-outs
+	return true, nil
+}
+
+const (
+	// walLimit is how long the WAL may stay, in octets.
+	walLimit = 64 << 20
+	// busyTimeout is how long another process's transaction is waited for, and readerPatience readers, so that the WAL can be begun anew.
+	busyTimeout    = 5 * time.Second
+	readerPatience = 250 * time.Millisecond
+)
+
+// shorten begins the WAL anew where it has become long: SQLite does so by itself only if it meets no reader, and where one begins before another
+// ends, it never does. A reader that takes its time, as an auditor does, is asked for again when the WAL has doubled. An error is nobody's:
+// what was committed is durable.
+func (l *sqliteLink) shorten(ctx context.Context) {
+	info, err := os.Stat(l.wal)
+	if err != nil || info.Size() <= l.longest {
+		return
+	}
+	l.longest = 2 * info.Size()
+	if _, err := l.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", readerPatience.Milliseconds())); err != nil {
+		return
+	}
+	var busy, frames, copied int
+	err = l.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied)
+	if err == nil && busy == 0 {
+		l.longest = walLimit
+	}
+	_, _ = l.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }
 
 func (l *sqliteLink) rollback(context.Context) error {

@@ -148,10 +148,10 @@ func (f Filter) terms() (string, []any, error) {
 		return "", nil, fmt.Errorf("%q is no outcome (granted, refused, open)", f.Outcome)
 	}
 	if f.Name != "" {
-		add("(a.identifier = $ OR a.fqdn = $)", f.Name)
+		add("(a.identifier = $ OR a.fqdn = $)", column(f.Name))
 	}
 	if f.Account != "" {
-		add("a.account_uri = $", f.Account)
+		add("a.account_uri = $", column(f.Account))
 	}
 	if !f.Since.IsZero() {
 		add("a.started_at >= $", formatTime(f.Since))
@@ -169,7 +169,7 @@ func (f Filter) terms() (string, []any, error) {
 		terms = append(terms, "a.shadow = 1")
 	}
 	if f.Caller != "" {
-		add("a.caller = $", f.Caller)
+		add("a.caller = $", column(f.Caller))
 	}
 	if f.Perspective != "" {
 		add("EXISTS (SELECT 1 FROM perspectives AS p WHERE p.attempt = a.number AND p.name = $)", f.Perspective)

@@ -127,7 +127,7 @@ func (s *session) finish(ctx context.Context) (over bool, err error) {
 	for i, l := range s.lines {
 		rows[i] = logRow(l)
 	}
-	if err := s.insert(ctx, rows...); err != nil {
+	if err := s.insert(rows...); err != nil {
 		return false, err
 	}
 	h := s.head

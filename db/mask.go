@@ -10,25 +10,19 @@ import (
 	"strings"
 )
 
-// look is how a text is searched for tokens at first: nearly all hold none, or hold them as they are.
+// look is how a text is searched for a token at first: nearly all do not hold it, or as it is.
 type look struct {
-	tokens []string
-	// search is for the tokens and then their forms.
+	token string
+	// search is for the token, and then for its forms.
 	search *search
 }
 
-func newLook(tokens []string) look {
-	l := look{tokens: tokens}
-	needles := slices.Clone(tokens)
-	for _, t := range tokens {
-		needles = append(needles, forms(t)...)
-	}
-	l.search = newSearch(needles)
-	return l
+func newLook(token string) look {
+	return look{token, newSearch(append([]string{token}, forms(token)...))}
 }
 
-// at tells whether a token stands in a JSON text as it is, and whether there may be something in it that only concealed and exposes can
-// tell. Where it says no to the latter they find no token in another form: such a form stands as it is in the text, or in a
+// at tells whether the token stands in a JSON text as it is, and whether there may be something in it that only concealed and exposes can
+// tell. Where it says no to the latter they find it in no other form: such a form stands as it is in the text, or in a
 // string that holds an escape by number or a percent sign, or that begins as a JWS does. What the other escapes of JSON stand for is
 // no part of a token, nor of any of its forms.
 func (l look) at(text []byte) (plain, otherwise bool) {
@@ -37,7 +31,7 @@ func (l look) at(text []byte) (plain, otherwise bool) {
 		if at < 0 {
 			break
 		}
-		if which >= len(l.tokens) {
+		if which > 0 || bytes.IndexByte(text[max(0, at-5):at], '\\') >= 0 { // an escape has six octets at most
 			return plain, true
 		}
 		plain, from = true, at+1
@@ -79,43 +73,52 @@ func (l look) suspects(literal []byte) bool {
 	return false
 }
 
-// concealed gives the values that are taken out of a JSON text so that none of the tokens is left in it in any form: whole strings
-// that hold one in another form than its own (base64, hexadecimal, percent-encoding, escapes of JSON), and then the tokens that still
-// stand there as they are. The text is that of json.Marshal; the values are parts of it.
-func concealed(text string, tokens []string) []string {
-	tokens = slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !maskable(t) })
-	if len(tokens) == 0 {
+// concealed gives the values that are taken out of a JSON text so that the token is left in it in no form: whole strings
+// that hold it in another form than its own (base64, hexadecimal, percent-encoding, escapes of JSON), or where an escape would be cut, and
+// then the token if it still stands there as it is. The text is that of json.Marshal; the values are parts of it.
+func concealed(text []byte, token string) []string {
+	if !maskable(token) {
 		return nil
 	}
 	var values []string
-	needles := make([][]string, len(tokens))
-	suspect := strings.Contains(text, "%") || strings.Contains(text, `\u`) || strings.Contains(text, `"eyJ`)
-	for i, t := range tokens {
-		needles[i] = forms(t)
-		suspect = suspect || slices.ContainsFunc(needles[i], func(n string) bool { return strings.Contains(text, n) })
-	}
-	rest := text
-	if suspect {
-		eachString(text, func(literal string) {
-			for i, t := range tokens {
-				// What stands there as it is, is masked by itself.
-				if holds(strings.ReplaceAll(literal, t, " "), t, needles[i], 3) && !slices.Contains(values, literal) {
-					values = append(values, literal)
-				}
+	plain, from, seen, needles := false, 0, map[string]bool{}, forms(token)
+	eachString(text, func(start, end int) {
+		literal := string(text[start:end])
+		if !seen[literal] {
+			// What stands there as it is, is masked by itself.
+			if !severed(literal, token) && !holds(strings.ReplaceAll(literal, token, " "), token, needles, 3) {
+				return
 			}
-		})
-		// One string may be part of another: the longer one goes first.
-		slices.SortStableFunc(values, func(a, b string) int { return len(b) - len(a) })
-		for _, v := range values {
-			rest = strings.ReplaceAll(rest, v, "")
+			seen[literal] = true
+			values = append(values, literal)
 		}
-	}
-	for _, t := range tokens {
-		if strings.Contains(rest, t) && !slices.Contains(values, t) {
-			values = append(values, t)
-		}
+		plain, from = plain || bytes.Contains(text[from:start], []byte(token)), end
+	})
+	if plain || bytes.Contains(text[from:], []byte(token)) {
+		values = append(values, token)
 	}
 	return values
+}
+
+// severed tells whether the token begins within an escape of a string, which would be none any more if the token were taken out alone: a
+// body with a line feed before "ABC" is `\nABC`, and that holds the token "nABC".
+func severed(literal, token string) bool {
+	for i := 0; i < len(literal); i++ {
+		if literal[i] != '\\' {
+			continue
+		}
+		last := i + 1
+		if strings.HasPrefix(literal[last:], "u") {
+			last += 4
+		}
+		for i < last {
+			i++
+			if i < len(literal) && strings.HasPrefix(literal[i:], token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // commitment is what stands in a text in the place of a value.
@@ -133,12 +136,12 @@ func readable(text []byte) []byte {
 }
 
 // exposes tells whether a token stands in a JSON text in any form.
-func exposes(text, token string) bool {
+func exposes(text []byte, token string) bool {
 	needles := forms(token)
-	found := holds(text, token, needles, 0)
-	eachString(text, func(literal string) {
-		if !found && (strings.ContainsAny(literal, `\%`) || strings.HasPrefix(literal, "eyJ")) {
-			found = holds(literal, token, needles, 3)
+	found := holds(string(text), token, needles, 0)
+	eachString(text, func(start, end int) {
+		if literal := text[start:end]; !found && (bytes.ContainsAny(literal, `\%`) || bytes.HasPrefix(literal, []byte("eyJ"))) {
+			found = holds(string(literal), token, needles, 3)
 		}
 	})
 	return found
@@ -204,15 +207,15 @@ func percentDecoded(s string) string {
 	return b.String()
 }
 
-// eachString visits the strings of a JSON text as they are written, without their quotation marks.
-func eachString(text string, visit func(string)) {
-	for {
-		start := strings.IndexByte(text, '"')
-		if start < 0 {
+// eachString visits the strings of a JSON text as they are written, by their places without their quotation marks.
+func eachString(text []byte, visit func(start, end int)) {
+	for at := 0; ; {
+		next := bytes.IndexByte(text[at:], '"')
+		if next < 0 {
 			return
 		}
-		text = text[start+1:]
-		end := 0
+		start := at + next + 1
+		end := start
 		for end < len(text) && text[end] != '"' {
 			if text[end] == '\\' {
 				end++
@@ -222,7 +225,7 @@ func eachString(text string, visit func(string)) {
 		if end >= len(text) {
 			return
 		}
-		visit(text[:end])
-		text = text[end+1:]
+		visit(start, end)
+		at = end + 1
 	}
 }

@@ -52,7 +52,7 @@ func (j *Journal) notice(ctx context.Context, n mpic.Notice) error {
 		if err != nil {
 			return err
 		}
-		return tx.insert(ctx, noticeRow(number, leaf, n, tx.at, doc))
+		return tx.insert(noticeRow(number, leaf, n, tx.at, doc))
 	})
 }
 

@@ -11,11 +11,11 @@ const maxOpened = 4096
 // openedAttempt is what stands in the database of an attempt that this process opened. None of it is ever changed there (REC-06).
 type openedAttempt struct {
 	number int64
-	// intent is the line and digest of the attempt's document, text the digest of the text that it was made from, with its tokens.
-	intent reference
-	gate   string
-	text   [sha256.Size]byte
-	token  string
+	// intent is the line and digest of the attempt's document; text is the digest of the text that it was made from, with its token, and
+	// token that of the token, which may be as long as a request.
+	intent      reference
+	gate        string
+	text, token [sha256.Size]byte
 }
 
 // openedAttempts are those that were opened last, by their identifiers.

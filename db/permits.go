@@ -77,7 +77,7 @@ func (l *Ledger) Confirm(ctx context.Context, r mpic.Relied) error {
 // RecordPermit keeps a permit, granted or refused. A second one of the same identifier is refused.
 func (l *Ledger) RecordPermit(ctx context.Context, p mpic.PermitRecord) (int64, error) {
 	p.Number = 0 // the log's line has it
-	doc, err := l.store.sealer.seal(p)
+	doc, err := l.store.sealer.seal(p, "")
 	var number int64
 	if err == nil {
 		err = l.store.submit(ctx, func(ctx context.Context, tx *session) error {
@@ -86,12 +86,12 @@ func (l *Ledger) RecordPermit(ctx context.Context, p mpic.PermitRecord) (int64, 
 			if err != nil {
 				return err
 			}
-			if err := tx.insert(ctx, permitRow(number, leaf, p, doc)); err != nil {
+			if err := tx.insert(permitRow(number, leaf, p, doc)); err != nil {
 				return err
 			}
 			tx.head.permits = number
 			if names := permitNameRows(number, p); len(names) > 0 {
-				return tx.insert(ctx, names...)
+				return tx.insert(names...)
 			}
 			return nil
 		})
@@ -128,7 +128,7 @@ func (s *Store) findPermit(ctx context.Context, query string, key any) (p mpic.P
 
 // RecordCertificate appends a certificate to its permit's. The same one with the same outcome a second time changes nothing.
 func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord) (number int64, again bool, err error) {
-	doc, err := l.store.sealer.seal(c)
+	doc, err := l.store.sealer.seal(c, "")
 	if err == nil {
 		err = l.store.submit(ctx, func(ctx context.Context, tx *session) error {
 			var permit int64
@@ -147,7 +147,7 @@ func (l *Ledger) RecordCertificate(ctx context.Context, c mpic.CertificateRecord
 				return err
 			}
 			tx.head.certificates = number
-			return tx.insert(ctx, certificateRow(number, leaf, permit, c, doc))
+			return tx.insert(certificateRow(number, leaf, permit, c, doc))
 		})
 	}
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *Store) Certificates(ctx context.Context, f CertificateFilter) ([]Issued
 		add("c.fingerprint = $", CertificateKey(f.Fingerprint))
 	}
 	if f.Name != "" {
-		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND n.name = $)", f.Name)
+		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND n.name = $)", column(f.Name))
 	}
 	if f.Attempt != 0 {
 		add("EXISTS (SELECT 1 FROM permit_names AS n WHERE n.permit = c.permit AND (n.attempt = $ OR n.caa_attempt = $))", f.Attempt)

@@ -148,7 +148,7 @@ func (s *Store) Remove(ctx context.Context, r Removed) (Removed, error) {
 	if r.Rows, err = s.countRemoval(ctx, r.Past); err != nil {
 		return r, fmt.Errorf("db: remove: %w", err)
 	}
-	doc, err := s.sealer.seal(r)
+	doc, err := s.sealer.seal(r, "")
 	if err != nil {
 		return r, err
 	}
@@ -158,7 +158,7 @@ func (s *Store) Remove(ctx context.Context, r Removed) (Removed, error) {
 		if err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, removalRow(number, leaf, r, tx.at, doc)); err != nil {
+		if err := tx.insert(removalRow(number, leaf, r, tx.at, doc)); err != nil {
 			return err
 		}
 		tx.head.removals = number
@@ -188,7 +188,7 @@ func (s *Store) countRemoval(ctx context.Context, past int64) (map[string]int64,
 		if err := tx.scan(ctx, `SELECT coalesce(max(past_leaf), 0) FROM removals`, nil, &trial.First); err != nil {
 			return err
 		}
-		doc, err := s.sealer.seal(trial)
+		doc, err := s.sealer.seal(trial, "")
 		if err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ func (s *Store) countRemoval(ctx context.Context, past int64) (map[string]int64,
 		if err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, removalRow(tx.head.removals+1, leaf, trial, tx.at, doc)); err != nil {
+		if err := tx.insert(removalRow(tx.head.removals+1, leaf, trial, tx.at, doc)); err != nil {
 			return err
 		}
 		for _, part := range removal {

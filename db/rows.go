@@ -93,10 +93,11 @@ func closedReports(e mpic.Evidence, d mpic.RecordedDecision) ([]closedReport, er
 		all = append(all, closedReport{perspective: a.Perspective, role: mpic.RemoteRole, state: a.State.String(),
 			asked: a.Asked, closed: a.Closed})
 	}
+	token := e.Attempt.Probe.Request.Token
 	for i, r := range all {
 		v, judged := views[r.role.String()+" "+r.perspective]
-		all[i].dcv, all[i].dcvCode = judgedAs(judged, v.DCV, v.DCVProblem)
-		all[i].caa, all[i].caaCode = judgedAs(judged, v.CAA, v.CAAProblem)
+		all[i].dcv, all[i].dcvCode = judgedAs(judged, v.DCV, v.DCVProblem, token)
+		all[i].caa, all[i].caaCode = judgedAs(judged, v.CAA, v.CAAProblem, token)
 	}
 	return all, nil
 }
@@ -122,14 +123,25 @@ func closedPrimary(e mpic.Evidence) closedReport {
 	return c
 }
 
-func judgedAs(judged bool, o va.Outcome, p *va.Problem) (outcome, code string) {
+func judgedAs(judged bool, o va.Outcome, p *va.Problem, token string) (outcome, code string) {
 	if !judged {
 		return "none", ""
 	}
 	if p != nil {
-		code = column(p.Code)
+		code = codeColumn(p.Code, token)
 	}
 	return o.String(), code
+}
+
+// noCode stands for a code that is none: a remote names codes too, and could write a token in the place of one.
+const noCode = "unnamed"
+
+// codeColumn makes a copy of a code: the same, whether the document still has the token or not.
+func codeColumn(code, token string) string {
+	if !va.IsCode(code) || maskable(token) && holds(code, token, forms(token), 3) {
+		return noCode
+	}
+	return code
 }
 
 // reportRows: REC-01, who, what became of the question, and when. What nobody noted a time for was closed with the decision.
@@ -155,7 +167,7 @@ func reportRows(number int64, all []closedReport, decided time.Time) []row {
 func decisionRow(leaf int64, c closing, a mpic.Attempt, d mpic.RecordedDecision, reports []closedReport, doc document) (row, error) {
 	var codes []string
 	for _, p := range d.Reasons {
-		codes = append(codes, column(p.Code))
+		codes = append(codes, codeColumn(p.Code, a.Probe.Request.Token))
 	}
 	excused := 0
 	for _, v := range d.Views {
@@ -256,8 +268,17 @@ func noticeRow(number, leaf int64, n mpic.Notice, recorded time.Time, doc docume
 		"code", column(n.Code), "recorded_at", formatTime(recorded), "document", doc.bytes, "secrets", doc.secrets, "sha256", doc.sha256)
 }
 
+// maxColumn bounds a copy, in octets: Postgres has no place in an index for two that are much longer.
+const maxColumn = 1024
+
 // column makes a copy to query by out of what a caller sent: a request that is refused for its bytes is recorded too,
-// and Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings.
+// and Postgres keeps neither NUL nor broken UTF-8 in text. JSON does the same to the document's strings. Of a long text the copy has the
+// beginning and the digest, so that two are the same only if the texts are.
 func column(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) <= maxColumn {
+		return s
+	}
+	end := "...sha256:" + digest([]byte(s))
+	return strings.ToValidUTF8(s[:maxColumn-len(end)], "") + end
 }

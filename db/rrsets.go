@@ -2,10 +2,12 @@ package db
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
-	"errors"
+	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/quorate/quorate/mpic"
@@ -47,23 +49,35 @@ func (k *known) add(sums []string) {
 	}
 }
 
-// insertSets stores records that are not stored yet, each once.
+// insertSets stores records that are not stored yet, each once. It asks for all of them at once: the reply of one remote may name thousands,
+// and all other calls wait for this one.
 func insertSets(ctx context.Context, tx *session, sets dnssec.Sets, sums []string) error {
+	sums = slices.DeleteFunc(slices.Clone(sums), func(sum string) bool { return tx.sets[sum] })
+	if len(sums) == 0 {
+		return nil
+	}
+	var stored string
+	err := tx.link.scan(ctx, `SELECT coalesce(string_agg(r.sha256, ' '), '')`+named, []any{names(sums)}, &stored)
+	if err != nil {
+		return err
+	}
+	if tx.sets == nil {
+		tx.sets = map[string]bool{}
+	}
+	for _, sum := range strings.Fields(stored) {
+		tx.sets[sum] = true
+	}
+	var rows []row
 	for _, sum := range sums {
-		stored := tx.holds("rrsets", sum)
-		if !stored {
-			if err := tx.link.scan(ctx, `SELECT EXISTS (SELECT 1 FROM rrsets WHERE sha256 = $1)`, []any{sum}, &stored); err != nil {
-				return err
-			}
-		}
-		if stored {
-			continue
-		}
-		if err := tx.insert(ctx, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum]))); err != nil {
-			return err
+		if !tx.sets[sum] {
+			tx.sets[sum] = true
+			rows = append(rows, newRow("rrsets", "sha256", sum, "octets", nonNil(sets[sum])))
 		}
 	}
-	return nil
+	if len(rows) == 0 {
+		return nil
+	}
+	return tx.insert(rows...)
 }
 
 // nonNil: an answer without any proof rests on no records, and these are stored as no bytes rather than as NULL.
@@ -74,19 +88,47 @@ func nonNil(b []byte) []byte {
 	return b
 }
 
+// named are the stored records whose digests are the names of a JSON object: one question for any number, in words that both engines have.
+const named = ` FROM json_each($1) AS j CROSS JOIN rrsets AS r WHERE r.sha256 = j.key`
+
+// names makes the object. What is no digest is left out: it comes out of documents, and nothing is stored under it.
+func names(sums []string) string {
+	var b strings.Builder
+	for _, sum := range sums {
+		if octets, err := hex.DecodeString(sum); err == nil && len(octets) == sha256.Size {
+			b.WriteString(`,"` + sum + `":0`)
+		}
+	}
+	return "{" + strings.TrimPrefix(b.String(), ",") + "}"
+}
+
+// readSets reads records by their digests. Those that are missing are left out.
+func readSets(ctx context.Context, from interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}, sums []string) (dnssec.Sets, error) {
+	sets := dnssec.Sets{}
+	if len(sums) == 0 {
+		return sets, nil
+	}
+	rows, err := from.QueryContext(ctx, `SELECT r.sha256, r.octets`+named, names(sums))
+	if err != nil {
+		return nil, err
+	}
+	_, err = collect(rows, func(r *sql.Rows) (sum string, err error) {
+		var octets []byte
+		err = r.Scan(&sum, &octets)
+		sets[sum] = octets
+		return sum, err
+	})
+	return sets, err
+}
+
 // supply reads the records that the evidence names, and gives them to it. Records that are missing, or that have another digest
 // than the one that they are stored under, are ErrDamaged.
 func supply(ctx context.Context, tx *sql.Tx, e *mpic.Evidence) error {
-	sets := dnssec.Sets{}
-	for _, sum := range e.Needs() {
-		var octets []byte
-		err := tx.QueryRowContext(ctx, `SELECT octets FROM rrsets WHERE sha256 = $1`, sum).Scan(&octets)
-		if errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("%w: the DNS records %s are missing", ErrDamaged, sum)
-		} else if err != nil {
-			return err
-		}
-		sets[sum] = octets
+	sets, err := readSets(ctx, tx, e.Needs())
+	if err != nil {
+		return err
 	}
 	if err := e.Supply(sets); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

@@ -44,7 +44,7 @@ func (e sqlite) migrates() bool         { return true }
 // conflict: a transaction takes SQLite's one write lock at its beginning, for which busy_timeout has waited already.
 func (e sqlite) conflict(error) bool { return false }
 
-func (e sqlite) link(conn *sql.Conn) link { return newSQLiteLink(conn) }
+func (e sqlite) link(conn *sql.Conn) link { return newSQLiteLink(conn, e.path+"-wal") }
 
 // afterCommit finds out that the file was replaced or removed: what is written to the old one is lost when it is closed.
 func (e sqlite) afterCommit() error {
@@ -64,14 +64,14 @@ func (e sqlite) afterCommit() error {
 //   - synchronous FULL: a commit returns when it is on the disk (REC-05); in WAL mode NORMAL would not wait for it;
 //   - busy_timeout, in milliseconds, for another process that writes.
 func dataSource(path string, extra ...string) string {
-	pragmas := append([]string{"busy_timeout(5000)", "foreign_keys(1)", "recursive_triggers(1)", "synchronous(FULL)",
+	pragmas := append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "foreign_keys(1)", "recursive_triggers(1)", "synchronous(FULL)",
 		"trusted_schema(0)"}, extra...)
 	query := url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
 }
 
 func (e sqlite) openWrites() (*sql.DB, error) {
-	return e.openPool(1, "journal_mode(WAL)", "journal_size_limit(67108864)")
+	return e.openPool(1, "journal_mode(WAL)", fmt.Sprintf("journal_size_limit(%d)", walLimit))
 }
 
 func (e sqlite) openReads() (*sql.DB, error) { return e.openPool(readers, "query_only(1)") }

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -540,22 +540,11 @@ func (c *setCache) get(ctx context.Context, sums []string) (dnssec.Sets, error) 
 		}
 	}
 	c.mu.Unlock()
-	for _, sum := range missing {
-		var octets []byte
-		rows, err := c.store.reads.QueryContext(ctx, `SELECT octets FROM rrsets WHERE sha256 = $1`, sum)
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
-			if err := rows.Scan(&octets); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			out[sum] = slices.Clone(octets)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return nil, err
-		}
+	read, err := readSets(ctx, c.store.reads, missing)
+	if err != nil {
+		return nil, err
 	}
+	maps.Copy(out, read)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, sum := range missing {

@@ -257,16 +257,9 @@ func (v *View) Filed(ctx context.Context, numbers []int64) ([]Filed, error) {
 
 // Sets reads DNS records by their digests; those that are missing are left out.
 func (v *View) Sets(ctx context.Context, sums []string) (dnssec.Sets, error) {
-	sets := dnssec.Sets{}
-	for part := range slices.Chunk(sums, Batch) {
-		marks, args := list(part)
-		rows, err := v.scan.rows(ctx, `SELECT sha256, octets FROM rrsets WHERE sha256 IN (`+marks+`)`, args...)
-		if err != nil {
-			return nil, fmt.Errorf("db: view: %w", err)
-		}
-		for _, r := range rows {
-			sets[r.text("sha256")] = r.bytes("octets")
-		}
+	sets, err := readSets(ctx, v.scan.tx, sums)
+	if err != nil {
+		return nil, fmt.Errorf("db: view: %w", err)
 	}
 	return sets, nil
 }
@@ -384,7 +377,7 @@ func (f Filed) Concealed(r *Record) error {
 		if err != nil {
 			return err
 		}
-		if exposes(string(text), token) {
+		if exposes(text, token) {
 			return fmt.Errorf("%w: the document of line %d of the log shows a token that should have been taken out", ErrDamaged, s.Leaf)
 		}
 	}

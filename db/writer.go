@@ -124,15 +124,16 @@ func (w *writer) gather(first write) []write {
 // together as they are; if one is, or only the database, they are tried once more with a savepoint for each, so that a refusal takes
 // only its own statements back. A fault of the transaction refuses the whole batch.
 func (w *writer) commit(batch []write) {
+	batch = due(batch)
+	if len(batch) == 0 {
+		return
+	}
 	results := make([]error, len(batch))
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), transactionTime) // a caller's end must not interrupt what others share
 	defer cancel()
 	err := w.transact(ctx, func(ctx context.Context, tx *session) error {
 		for _, one := range batch {
-			if err := one.ctx.Err(); err != nil {
-				return err
-			}
 			if err := one.do(ctx, tx); err != nil {
 				return err
 			}
@@ -161,12 +162,21 @@ func (w *writer) commit(batch []write) {
 	}
 }
 
+// due leaves out the calls whose time ended while they waited: nothing of theirs was written, and no other call is tried once more
+// because of them.
+func due(batch []write) []write {
+	return slices.DeleteFunc(batch, func(one write) bool {
+		err := one.ctx.Err()
+		if err != nil {
+			one.done <- err
+		}
+		return err != nil
+	})
+}
+
 // eachAlone carries out the calls of a batch, each in a savepoint, and gives what became of each.
 func eachAlone(ctx context.Context, tx *session, batch []write, results []error) error {
 	for i, one := range batch {
-		if results[i] = one.ctx.Err(); results[i] != nil {
-			continue
-		}
 		if _, err := tx.exec(ctx, "SAVEPOINT one"); err != nil {
 			return err
 		}
@@ -274,10 +284,12 @@ var tableOrder = sync.OnceValue(func() map[string]int {
 // those that its guards ask.
 type waiting struct {
 	tables [][]row
+	// sets are the digests of DNS records that are stored, or wait or were written in this transaction.
+	sets map[string]bool
 }
 
 // insert notes rows of one table. They are written before anything else that a call does in the database, and at the end.
-func (s *session) insert(_ context.Context, rows ...row) error {
+func (s *session) insert(rows ...row) error {
 	order := tableOrder()
 	if s.tables == nil {
 		s.tables = make([][]row, len(order))
@@ -306,16 +318,6 @@ func (w *waiting) take() []tableRows {
 		w.tables[i] = rows[:0]
 	}
 	return all
-}
-
-// holds tells whether such a row waits.
-func (w *waiting) holds(table string, value any) bool {
-	for _, rows := range w.tables {
-		if len(rows) > 0 && rows[0].table == table {
-			return slices.ContainsFunc(rows, func(r row) bool { return r.values[0] == value })
-		}
-	}
-	return false
 }
 
 func (s *session) flush(ctx context.Context) error { return s.link.insert(ctx, s.take()) }

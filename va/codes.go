@@ -2,6 +2,7 @@ package va
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 )
 
@@ -13,6 +14,14 @@ type Code struct {
 	// Rules are the ids of docs/requirements.tsv behind it; every Problem with this code carries them.
 	Rules []string
 }
+
+// codeForm is that of all codes of this program, and maxCode is longer than any.
+var codeForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+$`)
+
+const maxCode = 48
+
+// IsCode tells whether a text has the form of a problem's code: another perspective's report names codes too, and may name anything.
+func IsCode(s string) bool { return len(s) <= maxCode && codeForm.MatchString(s) }
 
 // Codes lists the problem codes of this package, area by area. Codes are stable: one may be added, none changes its
 // meaning.

@@ -45,3 +45,13 @@ func TestTheRulesOfCodesExist(t *testing.T) {
 		}
 	}
 }
+
+// Other programs' reports name codes too. All of ours have the form.
+func TestCodesHaveTheirForm(t *testing.T) {
+	for _, c := range Codes() {
+		require.True(t, IsCode(c.Code), c.Code)
+	}
+	for _, s := range []string{"", "x", "a.b c", "a.B", "a.", ".a", "a.b\n", "a." + strings.Repeat("b", 47)} {
+		require.False(t, IsCode(s), "%q", s)
+	}
+}

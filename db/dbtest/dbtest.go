@@ -1,7 +1,9 @@
 package dbtest
 
 import (
+	"crypto/rand"
 	"database/sql"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -32,6 +34,7 @@ func Run(t *testing.T, open func(t testing.TB) Engine) {
 		"a refused attempt reads back":                    refusedReadsBack,
 		"an attempt that was never asked reads back":      notAskedReadsBack,
 		"a request of odd bytes is recorded too":          oddBytes,
+		"a request of long texts is recorded too":         longTexts,
 		"an open attempt is seen":                         openIsSeen,
 		"a dry run makes no authorization":                dryRun,
 		"one check alone answers for nothing else":        alone,
@@ -162,6 +165,27 @@ func oddBytes(t *testing.T, g Engine) {
 	require.NoError(t, err)
 	require.Equal(t, db.Refused, r.Outcome)
 	require.Equal(t, "a\uFFFDb\uFFFD\"'; DROP TABLE attempts; --", r.Identifier)
+}
+
+// longTexts: an index of Postgres has room for 2700 octets. Two texts that differ only behind it are two.
+func longTexts(t *testing.T, g Engine) {
+	random := make([]byte, 6000)
+	rand.Read(random)
+	long := "\u00e9" + base64.RawURLEncoding.EncodeToString(random)
+	for i, end := range []string{"", ".one", ".two"} {
+		a := Attempt(fmt.Sprintf("A%d", i), long+end, mpic.Issuance)
+		a.Caller, a.Probe.Request.AccountURI = long+end, long+end
+		e := NotAsked(a, mpic.Roster{Primary: mpic.Member{Name: "zurich"}})
+		n, _ := Record(t, g.Store, e)
+		read(t, g.Store, n, e)
+		for what, filter := range map[string]db.Filter{"name": {Name: long + end}, "account": {Account: long + end}, "caller": {Caller: long + end}} {
+			found, err := g.Store.List(t.Context(), filter)
+			require.NoError(t, err)
+			require.Len(t, found, 1, what)
+			require.Equal(t, n, found[0].Number, what)
+		}
+	}
+	require.Empty(t, verify(t, g.Store))
 }
 
 func openIsSeen(t *testing.T, g Engine) {

@@ -1,7 +1,6 @@
 package auditlog
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -25,12 +24,6 @@ const (
 	withheld = "[withheld]"
 	noCode   = "unnamed"
 )
-
-// codeForm is that of all codes of this program (va.Codes, docs/failures.md). A remote's own report names codes too.
-var codeForm = regexp.MustCompile(`^[a-z]+(-[a-z]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)+$`)
-
-// maxCode is longer than any.
-const maxCode = 48
 
 // cleaner makes what others wrote fit for a line: bounded, and without what is secret until it was used.
 type cleaner struct {
@@ -70,7 +63,7 @@ func (c *cleaner) code(p *va.Problem) string {
 	switch {
 	case p == nil:
 		return ""
-	case len(p.Code) > maxCode || !codeForm.MatchString(p.Code) || c.text("", p.Code, maxCode) != p.Code:
+	case !va.IsCode(p.Code) || c.text("", p.Code, maxCaller) != p.Code:
 		return noCode
 	default:
 		return p.Code
