@@ -29,7 +29,7 @@ func TestATokenInARejectedReplyIsTakenOut(t *testing.T) {
 			text, err := decoder().DecodeAll(d.bytes, nil)
 			require.NoError(t, err)
 			require.NotContains(t, string(text), signed)
-			require.False(t, exposes(string(text), token))
+			require.False(t, exposes(text, token))
 		})
 	}
 }
