@@ -192,7 +192,7 @@ func beFar(in io.Reader, out io.Writer) (err error) {
 	})
 }
 
-// profile has CPU and allocation profiles of gate and first remote written while 16 validations are in flight.
+// profile has CPU and allocation profiles of gate and first remote written while as many validations are in flight as -inflight says first.
 func (b *bench) profile(ctx context.Context) error {
 	if err := os.MkdirAll(b.Profile, 0o700); err != nil {
 		return err
@@ -200,6 +200,7 @@ func (b *bench) profile(ctx context.Context) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
+	counts, _ := numbers(b.InFlight) // checked before
 	o, ok := b.systems[0].(*ours)
 	if !ok {
 		return errors.New("-profile is of Quorate: -systems sqlite or postgres")
@@ -223,7 +224,7 @@ func (b *bench) profile(ctx context.Context) error {
 		}
 		done := make(chan result, 1)
 		go func() {
-			t, err := o.drive(ctx, load{Method: "dns-01", InFlight: 16, Zones: b.Zones, Fresh: cache == "new", Limit: limit, Most: most})
+			t, err := o.drive(ctx, load{Method: "dns-01", InFlight: counts[0], Zones: b.Zones, Fresh: cache == "new", Limit: limit, Most: most})
 			done <- result{t, err}
 		}()
 		files := make(chan error, 2)

@@ -11,11 +11,11 @@ import (
 // 128. Go's own rule, twice what lives, has it collected seven times a second at 16, for 9 % of the gate's CPU time. Perspectives are
 // many and small: 5 MB live, and what they make is collected at little cost.
 const (
-	GateHeap        = 48 << 20
+	GateHeap        = 44 << 20
 	PerspectiveHeap = 8 << 20
 )
 
-// KeepHeap lets the heap grow to a size before it is collected, until stop is called. One of which more lives is collected when it has grown by half,
+// KeepHeap lets the heap grow to a size before it is collected, until stop is called. One of which more lives is collected when it has grown by two fifths,
 // so that garbage never needs much. It does nothing where the operator has set GOGC or GOMEMLIMIT.
 func KeepHeap(size uint64) (stop func()) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
@@ -43,7 +43,7 @@ func KeepHeap(size uint64) (stop func()) {
 
 const (
 	// leastPercent is for heaps of which much lives.
-	leastPercent = 50
+	leastPercent = 40
 	// mostPercent bounds how far the heap grows when much more lives all at once than at the last look: to four times that.
 	mostPercent = 300
 	// heapTime is how often is looked at what lives.

@@ -20,9 +20,9 @@ func TestGCPercent(t *testing.T) {
 		"a third":                 {20 * mb, 2 * mb, 200},
 		"a third, stacks beside":  {20 * mb, 20 * mb, 110},
 		"half":                    {32 * mb, 0, 100},
-		"more than half":          {50 * mb, 1 * mb, 50},
-		"more than all":           {500 * mb, 10 * mb, 50},
-		"nothing was read so far": {0, 0, 50},
+		"more than half":          {50 * mb, 1 * mb, 40},
+		"more than all":           {500 * mb, 10 * mb, 40},
+		"nothing was read so far": {0, 0, 40},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, gcPercent(64*mb, c.live, c.others)) })
 	}
