@@ -52,7 +52,11 @@ func (b *bench) turns(ctx context.Context, c cell, first bool) (cells []cell) {
 		failed[s] = true
 		if ctx.Err() == nil {
 			progress("%v: %v", c, err)
-			b.failures = append(b.failures, failure{"bench", fmt.Sprintf("%v: %v", c, err)})
+			section := "bench"
+			if c.far {
+				section = "bench-far"
+			}
+			b.failures = append(b.failures, failure{section, fmt.Sprintf("%v: %v", c, err)})
 		}
 	}
 	sum := map[system]*cell{}

@@ -20,7 +20,7 @@ import (
 type part struct {
 	name    string
 	measure func(b *bench, ctx context.Context) error
-	// section is the part of the document that write fills; several parts may share one, which the last of them fills.
+	// section is the part of the document that write fills.
 	section string
 	write   func(b *bench)
 }
@@ -34,8 +34,8 @@ func parts() []part {
 		{"above", (*bench).measureAbove, "bench-above", (*bench).aboveTable},
 		{"soak", (*bench).measureSoak, "bench-soak", (*bench).soakTable},
 		{"growth", (*bench).measureGrowth, "bench-growth", (*bench).growthTable},
-		{"lookups", (*bench).measureLookups, "bench", (*bench).validations},
-		{"far", (*bench).measureFar, "bench", (*bench).validations},
+		{"lookups", (*bench).measureLookups, "bench-lookups", (*bench).lookupTable},
+		{"far", (*bench).measureFar, "bench-far", (*bench).farTable},
 	}
 }
 

@@ -21,14 +21,13 @@ func loadAverage() string {
 
 func (b *bench) printf(format string, args ...any) { fmt.Fprintf(b.report, format, args...) }
 
-// validations has whole validations, and lookups.
+// validations has whole validations with the remotes beside the gate, and what the columns mean; farTable those with remotes far away.
 func (b *bench) validations() {
 	b.heading()
-	for _, far := range []bool{false, true} {
-		b.table(far)
-	}
-	b.lookupTable()
+	b.table(false)
 }
+
+func (b *bench) farTable() { b.table(true) }
 
 func (b *bench) heading() {
 	b.printf("The machine: %s.\n\n", machine())
@@ -45,7 +44,7 @@ func (b *bench) heading() {
 		"Unbounds, and PostgreSQL. What asks, serves DNS and web, or delays is not in it.\n" +
 		"- Memory is the most that was resident, in MiB, of gate or VA, of the largest remote, and of the largest Unbound.\n" +
 		"- Queries are those that NSD counted, for each validation. Allocations are those of the gate and of one remote, in objects.\n" +
-		"- To Boulder: validations per second, p50 and CPU, ours divided by theirs in the same cell; in parentheses the smallest and the largest rate's of one turn.\n")
+		"- To Boulder: validations per second, p50 and CPU, ours divided by theirs in the same cell; in parentheses the smallest and the largest rate's of one turn.\n\n")
 }
 
 // machine describes where this runs.
@@ -85,7 +84,7 @@ func (b *bench) table(far bool) {
 	if far {
 		title = "Remotes 20, 60, 90, 150 and 200 ms away"
 	}
-	b.printf("\n### %s\n", title)
+	b.printf("### %s\n", title)
 	if far {
 		b.printf("\nFour of the five are needed: nobody can answer before the fourth, whose round trip is 150 ms, has.\n")
 	}
@@ -138,7 +137,7 @@ func (b *bench) lookupTable() {
 	if len(b.lookups) == 0 {
 		return
 	}
-	b.printf("\n### Cold CAA lookups, validated: Quorate's resolver / Unbound\n\nBoth are asked over UDP; each zone once, with an empty memory at the start.\n\n" +
+	b.printf("### Cold CAA lookups, validated: Quorate's resolver / Unbound\n\nBoth are asked over UDP; each zone once, with an empty memory at the start.\n\n" +
 		"| In flight | p50 ms | p99 ms | Lookups/s | CPU ms per lookup | p50 to Unbound's |\n|---|---|---|---|---|---|\n")
 	for _, l := range b.lookups {
 		rate := func(t times) float64 { return float64(len(t.Took)) / t.All.Seconds() }
