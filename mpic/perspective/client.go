@@ -120,6 +120,9 @@ func NewRemote(config ClientConfig) (*Remote, error) {
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 32 << 10,
 			IdleConnTimeout:        keepIdle,
+			// A gate has a connection for each probe in flight, and requests are of a kilobyte: half of net/http's buffers is enough.
+			ReadBufferSize:  2 << 10,
+			WriteBufferSize: 2 << 10,
 		},
 		// A perspective does not send its gate elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
