@@ -114,7 +114,7 @@ func (p *Permits) Permit(ctx context.Context, caller, account string, names []st
 	r := PermitRecord{ID: rand.Text(), Caller: caller, Requested: at,
 		Account:  strings.ToValidUTF8(account[:min(len(account), maxAccount)], "\uFFFD"),
 		Software: p.config.Coordinator.config.Software, Requirements: Requirements, Key: p.Key()}
-	log := p.config.Logger.With("permit", r.ID, "account", account, "caller", caller)
+	log := p.config.Logger.With("permit", r.ID, "account", r.Account, "caller", caller)
 	if r.Problem = va.AdmitAccount(account); r.Problem == nil {
 		var refused bool
 		if r.Names, refused = admitNames(names); !refused {

@@ -102,6 +102,12 @@ func subproblem(p *va.Problem, name string) Subproblem {
 }
 
 func (s *Server) getPermit(w http.ResponseWriter, r *http.Request, client *front.Member, id string) {
+	leave, full := s.clients.Read(client)
+	if full != nil {
+		s.refuse(w, r, client.Name, unread(full))
+		return
+	}
+	defer leave()
 	p := mpic.Permit{}
 	err := mpic.ErrNoPermit
 	if id != "" && len(id) <= 128 {
