@@ -130,7 +130,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	results, errs := make([]mpic.Result, len(calls)), make([]error, len(calls))
 	var all sync.WaitGroup
 	for i, call := range calls {
-		all.Go(func() { results[i], errs[i] = s.carry(r.Context(), call) })
+		carry := func() { results[i], errs[i] = s.carry(r.Context(), call) }
+		// The last has the request's place, and the other one of its own; where the client has none, it comes before.
+		if i < len(calls)-1 {
+			if leave, full := s.clients.Enter(client); full == nil {
+				all.Go(func() {
+					defer leave()
+					carry()
+				})
+				continue
+			}
+		}
+		carry()
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil { // REC-05: whatever was seen, the answer is no

@@ -74,3 +74,19 @@ func TestStrangersFillNoLog(t *testing.T) {
 		require.Less(t, len(line), 600)
 	}
 }
+
+// TestAPermitHasNoMoreThanItsClientsPlaces: what is done at a time for one permit counts in the share of the client.
+//
+// Holds: D11
+func TestAPermitHasNoMoreThanItsClientsPlaces(t *testing.T) {
+	for key, places := range map[string]int{keyOne: 1, keyTwo: 64} {
+		o := &office{permit: granted()}
+		f := withOffice(t, o)
+		headers := map[string]string{"Authorization": "Bearer " + key, "Content-Type": "application/json"}
+		for range 2 { // they are given back
+			r := f.do(f.client(), "POST", permits, `{"names":["example.com"],"account_uri":"https://ca.example/acct/1"}`, headers)
+			require.Equal(t, 201, r.StatusCode, r.text)
+			require.Equal(t, places, o.places)
+		}
+	}
+}
