@@ -39,8 +39,8 @@ type Member struct {
 	Name             string
 	certificate, key []byte
 	slots, reads     chan struct{}
-	// requests counts those that are not answered in full.
-	requests atomic.Int64
+	// requests counts those that are not answered in full, connections those that are the client's.
+	requests, connections atomic.Int64
 }
 
 // Clients are all that may ask at one front, and the places that they share. It is safe for concurrent use.
@@ -117,10 +117,15 @@ func (c *Clients) find(sum []byte, of func(*Member) []byte) *Member {
 	return found
 }
 
-// spareRequests are those, beyond its places, that are refused to a client at the same time.
-const spareRequests = 512
+const (
+	// spareRequests are those, beyond its places, that are refused to a client at the same time.
+	spareRequests = 512
+	// spareConnections are those beyond one for each request and for each record that is read.
+	spareConnections = 64
+)
 
-// Come is called when a request has shown who asks, and leave, by defer, when it is answered. The connection is no stranger's from then on. Where the client has far
+// Come is called when a request has shown who asks, and leave, by defer, when it is answered. The connection is no stranger's from then on, unless the
+// client has very many already: those beyond count among the strangers'. Where the client has far
 // more requests under way than places, as over HTTP/2 one has that takes no answers, it ends the request by http.ErrAbortHandler.
 func (m *Member) Come(w http.ResponseWriter, r *http.Request) (leave func()) {
 	if m.requests.Add(1) > int64(cap(m.slots)+cap(m.reads)+spareRequests) {
@@ -128,7 +133,7 @@ func (m *Member) Come(w http.ResponseWriter, r *http.Request) (leave func()) {
 		panic(http.ErrAbortHandler)
 	}
 	if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
-		g.greet()
+		m.greet(g)
 	}
 	return func() {
 		defer m.requests.Add(-1)
@@ -137,6 +142,18 @@ func (m *Member) Come(w http.ResponseWriter, r *http.Request) (leave func()) {
 		}
 		_ = http.NewResponseController(w).Flush() // here, where it counts: the connection's error is net/http's to find
 	}
+}
+
+// greet makes a connection the client's.
+func (m *Member) greet(g *guest) {
+	if g.known.Load() || g.known.Swap(true) {
+		return
+	}
+	if m.connections.Add(1) <= int64(cap(m.slots)+cap(m.reads)+spareConnections) && Leaving(g, func() { m.connections.Add(-1) }) {
+		return
+	}
+	m.connections.Add(-1)
+	g.known.Store(false)
 }
 
 // Enter takes a place of the client's and one of all; leave gives both back. Nobody waits here: the coordinator has the only queue, and more

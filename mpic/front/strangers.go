@@ -101,12 +101,6 @@ func (g *guest) drop() {
 	}
 }
 
-func (g *guest) forget() {
-	g.strangers.mu.Lock()
-	defer g.strangers.mu.Unlock()
-	g.drop()
-}
-
 // Close gives the place back.
 func (g *guest) Close() error {
 	g.strangers.mu.Lock()
@@ -118,13 +112,6 @@ func (g *guest) Close() error {
 		leaving()
 	}
 	return g.Conn.Close()
-}
-
-// greet makes it a client's.
-func (g *guest) greet() {
-	if !g.known.Load() && !g.known.Swap(true) {
-		g.forget()
-	}
 }
 
 // Leaving makes a connection of a Strangers' listener a client's, and has something done when it is closed; false where it is closed already.

@@ -1,6 +1,8 @@
 package front
 
 import (
+	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -66,6 +68,44 @@ func TestTheOldestStrangerGoes(t *testing.T) {
 	for range 5 { // a client on a connection of its own, beside two that are full
 		get("/known")
 		client.CloseIdleConnections()
+	}
+}
+
+// TestAClientHasNoMoreConnectionsThanItNeeds: those beyond count among the strangers', of which the oldest goes.
+//
+// Holds: D11
+func TestAClientHasNoMoreConnectionsThanItNeeds(t *testing.T) {
+	const most = 2*defaultInFlight + spareConnections
+	server := serveStrangers(t, 2)
+	type conn struct {
+		*tls.Conn
+		*bufio.Reader
+	}
+	ask := func(c conn) error {
+		if _, err := io.WriteString(c.Conn, "GET /known HTTP/1.1\r\nHost: gate.test\r\n\r\n"); err != nil {
+			return err
+		}
+		r, err := http.ReadResponse(c.Reader, nil)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, r.Body)
+		return err
+	}
+	var open []conn
+	for range most + 4 {
+		c, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		open = append(open, conn{c, bufio.NewReader(c)})
+		require.NoError(t, ask(open[len(open)-1]), "it is answered on all of them")
+	}
+	for i, c := range open {
+		if i == most || i == most+1 {
+			require.Error(t, ask(c), i)
+		} else {
+			require.NoError(t, ask(c), i)
+		}
 	}
 }
 
