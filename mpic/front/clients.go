@@ -1,5 +1,5 @@
-// Package front is what the HTTP fronts for known callers have in common: who asks, a place for what is being worked on, the body of a
-// request, and JSON that all readers understand alike. What is asked and answered is each front's own.
+// Package front is what the fronts for known callers have in common: who asks, a place for what is being worked on, what those may have who have
+// not shown who they are, the body of a request, and JSON that all readers understand alike. What is asked and answered is each front's own.
 package front
 
 import (
@@ -124,9 +124,9 @@ const (
 	spareConnections = 64
 )
 
-// Come is called when a request has shown who asks, and leave, by defer, when it is answered. The connection is no stranger's from then on, unless the
-// client has very many already: those beyond count among the strangers'. Where the client has far
-// more requests under way than places, as over HTTP/2 one has that takes no answers, it ends the request by http.ErrAbortHandler.
+// Come is called when a request has shown who asks, and leave, by defer, when it is answered. The connection is no stranger's from then on, unless
+// the client has very many already: those beyond count among the strangers'. Where the client has far more requests under way than places, as one
+// has that takes no answers over HTTP/2, it ends the request by http.ErrAbortHandler.
 func (m *Member) Come(w http.ResponseWriter, r *http.Request) (leave func()) {
 	if m.requests.Add(1) > int64(cap(m.slots)+cap(m.reads)+spareRequests) {
 		m.requests.Add(-1)
