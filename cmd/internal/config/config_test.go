@@ -308,3 +308,39 @@ func TestPlacesAreThoseThatRunAndThoseThatWait(t *testing.T) {
 		require.Equal(t, want, limits.Places())
 	}
 }
+
+// TestAddressesOfDatabasesAreWhole: one that leaves something out would be completed by whatever the environment has, or the user's name be the
+// database's, and the records be elsewhere.
+//
+// Holds: REC-05
+func TestAddressesOfDatabasesAreWhole(t *testing.T) {
+	t.Setenv("PGDATABASE", "elsewhere")
+	for address, missing := range map[string]string{
+		"postgres://gate@db.internal:5432/quorate":                   "",
+		"postgresql://gate@db1,db2/quorate?target_session_attrs=any": "",
+		"postgres://gate@db1:5432,db2:5433/quorate":                  "",
+		"postgres://gate@db1:5432,db2:5433/":                         "database",
+		"postgres://gate@db1:5432,db2:5433?database=quorate":         "",
+		"postgres:///?host=db1,db2&user=gate&dbname=quorate":         "",
+		"postgres://gate@/quorate?host=%2Frun%2Fpostgresql":          "",
+		"postgres:///?user=gate&host=db&database=quorate":            "",
+		"host=db user=gate dbname=quorate":                           "",
+		"postgres://gate@db.internal:5432":                           "database",
+		"postgres://gate@db.internal:5432/":                          "database",
+		"postgres://gate@db.internal:5432/?dbname=":                  "database",
+		"postgres://db.internal/quorate":                             "user",
+		"postgres://gate@/quorate":                                   "host",
+		"host=db user=gate":                                          "database",
+		"host=db dbname=quorate":                                     "user",
+		"user=gate dbname=quorate sslmode=verify-full":               "host",
+	} {
+		t.Run(address, func(t *testing.T) {
+			_, err := ParseGate("quorate.yaml", []byte(strings.Replace(goodGate, "sqlite: records.db", "postgres: \""+address+"\"", 1)))
+			if missing == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "journal.postgres: the address names no "+missing)
+		})
+	}
+}

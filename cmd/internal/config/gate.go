@@ -317,6 +317,9 @@ func (d *document) journal(j *Journal) {
 			d.refuse("journal.postgres", "", "this is no address of a PostgreSQL database: postgres://USER@HOST:PORT/DATABASE")
 		} else if c.Password != "" && strings.Contains(j.Postgres, c.Password) {
 			d.refuse("journal.postgres", "", "the password does not stand here; postgres_password_file names a file with it")
+		} else if missing := leftOut(j.Postgres); missing != "" {
+			d.refuse("journal.postgres", "REC-05", "the address names no %s, and libpq would take one from the environment or by its own rules: "+
+				"postgres://USER@HOST:PORT/DATABASE", missing)
 		}
 	}
 	if d.has("journal.postgres_password_file") && !d.has("journal.postgres") {
@@ -326,6 +329,41 @@ func (d *document) journal(j *Journal) {
 		d.refuse("journal.tokens", "REC-06", "%q is neither \"values\" nor \"digests\"", j.Tokens)
 	}
 	j.SQLite, j.PostgresPasswordFile = d.path(j.SQLite), d.path(j.PostgresPasswordFile)
+}
+
+// leftOut tells which of user, host and database an address of PostgreSQL leaves out; empty where none, or where it names a service.
+func leftOut(address string) string {
+	words := strings.Fields(address) // libpq's keywords
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool {
+			name, value, _ := strings.Cut(w, "=")
+			return slices.Contains(names, name) && value != "" && value != "''"
+		})
+	}
+	if scheme, rest, _ := strings.Cut(address, "://"); scheme == "postgres" || scheme == "postgresql" {
+		authority, behind := rest, ""
+		if i := strings.IndexAny(rest, "/?"); i >= 0 {
+			authority, behind = rest[:i], rest[i:]
+		}
+		first, _, _ := strings.Cut(authority, ",") // several hosts with a port each are none to net/url
+		u, err := url.Parse(scheme + "://" + first + behind)
+		if err != nil {
+			return "host"
+		}
+		words = strings.Split(u.RawQuery, "&")
+		words = append(words, "user="+u.User.Username(), "host="+u.Host, "dbname="+strings.Trim(u.Path, "/"))
+	}
+	switch {
+	case has("service"):
+		return ""
+	case !has("user"):
+		return "user"
+	case !has("host"):
+		return "host"
+	case !has("dbname", "database"):
+		return "database"
+	}
+	return ""
 }
 
 func (d *document) checkpoints(c *Checkpoints) {
