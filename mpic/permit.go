@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -103,6 +104,15 @@ func (p *Permits) clock() time.Time { return p.config.Now().UTC().Round(0) }
 //
 // An error means no: ErrShadow, ErrRequest (no caller, or a number of names that no permit has), ErrUnread, ErrRecord, ErrAuditLog, ErrClosed, ErrBusy, or ctx's.
 func (p *Permits) Permit(ctx context.Context, caller, account string, names []string) (Permit, error) {
+	return p.PermitWithin(ctx, caller, account, names, func() (func(), bool) { return func() {}, true })
+}
+
+// Places gives a caller one more place of its share, or false where none is free. leave gives it back.
+type Places func() (leave func(), ok bool)
+
+// PermitWithin is Permit for a caller that has a share of the gate: where CAA of more than one name is checked again at a time, each beyond the first
+// takes a place of that share. Where none is free, names are checked one after the other.
+func (p *Permits) PermitWithin(ctx context.Context, caller, account string, names []string, more Places) (Permit, error) {
 	if p.config.Coordinator.config.Shadow { // also where there is evidence of a time at which the gate was no shadow
 		return Permit{}, ErrShadow
 	}
@@ -114,12 +124,12 @@ func (p *Permits) Permit(ctx context.Context, caller, account string, names []st
 	r := PermitRecord{ID: rand.Text(), Caller: caller, Requested: at,
 		Account:  strings.ToValidUTF8(account[:min(len(account), maxAccount)], "\uFFFD"),
 		Software: p.config.Coordinator.config.Software, Requirements: Requirements, Key: p.Key()}
-	log := p.config.Logger.With("permit", r.ID, "account", account, "caller", caller)
+	log := p.config.Logger.With("permit", r.ID, "account", r.Account, "caller", caller)
 	if r.Problem = va.AdmitAccount(account); r.Problem == nil {
 		var refused bool
 		if r.Names, refused = admitNames(names); !refused {
 			var err error
-			if r.Names, at, err = p.decide(ctx, caller, account, names); err != nil {
+			if r.Names, at, err = p.decide(ctx, caller, account, names, more); err != nil {
 				return Permit{}, err
 			}
 		}
@@ -148,7 +158,7 @@ func admitNames(names []string) (out []PermitName, refused bool) {
 }
 
 // decide finds the evidence of each name, and gives the time at which it was good: after the last recheck.
-func (p *Permits) decide(ctx context.Context, caller, account string, names []string) ([]PermitName, time.Time, error) {
+func (p *Permits) decide(ctx context.Context, caller, account string, names []string, more Places) ([]PermitName, time.Time, error) {
 	first, at, err := p.rely(ctx, account, names)
 	if err != nil {
 		return nil, at, err
@@ -157,7 +167,7 @@ func (p *Permits) decide(ctx context.Context, caller, account string, names []st
 	if len(stale) == 0 {
 		return permitNames(first), at, p.confirm(ctx, first)
 	}
-	refusals, err := p.recheck(ctx, caller, account, stale)
+	refusals, err := p.recheck(ctx, caller, account, stale, more)
 	if err != nil {
 		return nil, at, err
 	}
@@ -229,36 +239,48 @@ func staleAlone(all []Reliance) []Reliance {
 
 // recheck has CAA checked with quorum, a few names side by side, each as an attempt of its own. It gives the refusals by name. An
 // error of one is one of all.
-func (p *Permits) recheck(ctx context.Context, caller, account string, stale []Reliance) (map[string]*va.Problem, error) {
+func (p *Permits) recheck(ctx context.Context, caller, account string, stale []Reliance, more Places) (map[string]*va.Problem, error) {
 	problems, errs := make([]*va.Problem, len(stale)), make([]error, len(stale))
-	slots := make(chan struct{}, p.config.Rechecks)
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(len(stale)); i = next.Add(1) - 1 {
+			problems[i], errs[i] = p.recheckOne(ctx, caller, account, stale[i])
+		}
+	}
 	var all sync.WaitGroup
-	for i, s := range stale {
-		slots <- struct{}{}
+	for range min(p.config.Rechecks, len(stale)) - 1 {
+		leave, ok := more()
+		if !ok {
+			break
+		}
 		all.Go(func() {
-			defer func() {
-				if v := recover(); v != nil { // nobody above this goroutine could
-					errs[i] = fmt.Errorf("mpic: checking CAA of %s again broke down: %v", s.Name, v)
-				}
-				<-slots
-			}()
-			result, err := p.config.Coordinator.Validate(ctx, CAARecheck, caller,
-				va.Request{Identifier: s.Name, Method: s.DCV.Method, AccountURI: account})
-			if err != nil {
-				errs[i] = fmt.Errorf("mpic: checking CAA of %s again: %w", s.Name, err)
-				return
-			}
-			if !result.Decision.Granted() {
-				problems[i] = refusedCAA(s.Name, result)
-			}
+			defer leave()
+			work()
 		})
 	}
+	work()
 	all.Wait()
 	refusals := map[string]*va.Problem{}
 	for i, s := range stale {
 		refusals[s.Name] = problems[i]
 	}
 	return refusals, errors.Join(errs...)
+}
+
+func (p *Permits) recheckOne(ctx context.Context, caller, account string, s Reliance) (problem *va.Problem, err error) {
+	defer func() {
+		if v := recover(); v != nil { // nobody above its goroutine could
+			err = fmt.Errorf("mpic: checking CAA of %s again broke down: %v", s.Name, v)
+		}
+	}()
+	result, err := p.config.Coordinator.Validate(ctx, CAARecheck, caller, va.Request{Identifier: s.Name, Method: s.DCV.Method, AccountURI: account})
+	if err != nil {
+		return nil, fmt.Errorf("mpic: checking CAA of %s again: %w", s.Name, err)
+	}
+	if !result.Decision.Granted() {
+		problem = refusedCAA(s.Name, result)
+	}
+	return problem, nil
 }
 
 func refusedCAA(name string, r Result) *va.Problem {

@@ -556,6 +556,46 @@ func TestRechecksOfOnePermitAreBounded(t *testing.T) {
 	})
 }
 
+// TestRechecksBeyondTheFirstTakePlaces: a permit for a hundred names is one request of its caller's, and must not have eight attempts run for it where
+// the caller may have two.
+//
+// Holds: C8
+func TestRechecksBeyondTheFirstTakePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newCounter(t)
+		var names []string
+		for i := range 10 {
+			names = append(names, fmt.Sprintf("h%d.example.org", i))
+			n.show(names[i], va.HTTP01, acct1)
+		}
+		time.Sleep(9 * time.Hour)
+		var at, most atomic.Int32
+		n.check = func(_ context.Context, p va.Probe) va.Report {
+			if now := at.Add(1); now > most.Load() {
+				most.Store(now)
+			}
+			time.Sleep(time.Second)
+			at.Add(-1)
+			return passing(t, p, "zurich")
+		}
+		places := make(chan struct{}, 1)
+		p, err := n.permits.PermitWithin(context.Background(), "test:1", acct1, names, func() (func(), bool) {
+			select {
+			case places <- struct{}{}:
+				return func() { <-places }, true
+			default:
+				return nil, false
+			}
+		})
+		require.NoError(t, err)
+		require.Equal(t, OutcomeGranted, p.Outcome)
+		require.EqualValues(t, 2, most.Load())
+		require.Empty(t, places, "given back")
+		require.Equal(t, names, n.attempts(CAARecheck), "C1: each name once")
+		n.close(n.c)
+	})
+}
+
 func TestPermitsAreTheirCallersAlone(t *testing.T) {
 	inScene(t, func(n *counter) {
 		n.show("example.com", va.HTTP01, acct1)

@@ -32,23 +32,26 @@ func (c serveCmd) Run(ctx context.Context, out console) (err error) {
 	}
 	defer node.KeepHeap(node.GateHeap)()
 	log := node.StartLog(out.stderr, settings.Log)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // from here on: a rotation while the gate starts, or where there is no audit log, must not end it
+	defer signal.Stop(hup)
 	g, err := gate.New(ctx, settings, software(), node.Doors{}, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	if settings.AuditLog != nil {
-		defer onRotation(g.ReopenAuditLog, log)()
+	reopen := g.ReopenAuditLog
+	if settings.AuditLog == nil {
+		reopen = func(context.Context) error { return errors.New("the configuration has none") }
 	}
+	defer onRotation(hup, reopen, log)()
 	return g.Serve(ctx, settings, func(addr string) {
 		log.Info("the gate is ready", "address", addr, "software", software(), "remotes", len(settings.Roster().Remotes))
 	})
 }
 
-// onRotation opens the audit log's file anew on each SIGHUP, until stop is called.
-func onRotation(reopen func(context.Context) error, log *slog.Logger) (stop func()) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
+// onRotation opens the audit log's file anew on each signal, until stop is called.
+func onRotation(hup <-chan os.Signal, reopen func(context.Context) error, log *slog.Logger) (stop func()) {
 	quit, over := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(over)
@@ -68,7 +71,6 @@ func onRotation(reopen func(context.Context) error, log *slog.Logger) (stop func
 		}
 	}()
 	return func() {
-		signal.Stop(hup)
 		close(quit)
 		<-over
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/signal"
 	"syscall"
 	"testing"
 
@@ -16,7 +17,10 @@ import (
 func TestSIGHUPOpensTheAuditLogAnew(t *testing.T) {
 	var said bytes.Buffer
 	reopened := make(chan error)
-	stop := onRotation(func(context.Context) error { return <-reopened }, slog.New(slog.NewTextHandler(&said, nil)))
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	stop := onRotation(hup, func(context.Context) error { return <-reopened }, slog.New(slog.NewTextHandler(&said, nil)))
 	for _, err := range []error{nil, errors.New("no such directory"), nil} {
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 		reopened <- err // it is asked for

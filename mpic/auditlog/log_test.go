@@ -502,3 +502,20 @@ func TestLinesAreBounded(t *testing.T) {
 	require.EqualValues(t, 4001, all[2]["names_count"])
 	require.Equal(t, []any{"perspectives"}, all[3]["truncated"])
 }
+
+// TestAnotherProgramsFileIsNoAuditLog: a destination that is the database by mistake, or a key, is left as it is.
+//
+// Holds: REC-06
+func TestAnotherProgramsFileIsNoAuditLog(t *testing.T) {
+	for name, content := range map[string]string{"a database": "SQLite format 3\x00", "a key": "-----BEGIN PRIVATE KEY-----\n", "a log of text": "time=2026\n"} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "records.db")
+			require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+			_, err := New(Config{Destination: file, Logger: slog.New(slog.DiscardHandler)})
+			require.ErrorContains(t, err, "is no audit log")
+			got, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Equal(t, content, string(got))
+		})
+	}
+}

@@ -156,9 +156,16 @@ func openSink(name string) (sink, error) {
 	}
 	out := file{File: f}
 	if err == nil && info.Size() > 0 {
-		last := make([]byte, 1)
-		_, err = f.ReadAt(last, info.Size()-1)
+		first, last := make([]byte, 1), make([]byte, 1)
+		_, err = f.ReadAt(first, 0)
+		if err == nil {
+			_, err = f.ReadAt(last, info.Size()-1)
+		}
 		out.torn = last[0] != '\n'
+		// A line behind a database or a key would destroy it. A newline stands first where a file was emptied behind a line that broke off.
+		if err == nil && first[0] != '{' && first[0] != '\n' {
+			err = fmt.Errorf("%s is there already, and is no audit log", name)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -11,8 +11,11 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/credentials"
+
+	"github.com/quorate/quorate/mpic/front"
 )
 
 // identityError is a peer that is not the one that the roster names: its certificate is not for the host, not by the CA, or has another key
@@ -100,13 +103,28 @@ func serverTLS(own tls.Certificate, clientCAs *x509.CertPool, names []string) *t
 	}
 }
 
-// listening is TLS for a gRPC server. Unlike gRPC's own it takes clients that do not name h2 by ALPN: Boulder's do not.
-type listening struct{ config *tls.Config }
+// listening is TLS for a gRPC server. Unlike gRPC's own it takes clients that do not name h2 by ALPN: Boulder's do not. Whoever has shown to be one of
+// the clients has one of the places, so that nobody else takes them.
+type listening struct {
+	config *tls.Config
+	places chan struct{}
+}
 
 func (l listening) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn := tls.Server(raw, l.config)
 	if err := conn.Handshake(); err != nil { // within the deadline that gRPC has set
 		return nil, nil, errors.Join(err, raw.Close())
+	}
+	enough := time.NewTimer(handshakeTime)
+	defer enough.Stop()
+	select {
+	case l.places <- struct{}{}:
+	case <-enough.C:
+		return nil, nil, errors.Join(fmt.Errorf("boulder: %d connections are open", cap(l.places)), raw.Close())
+	}
+	if !front.Leaving(raw, func() { <-l.places }) {
+		<-l.places
+		return nil, nil, net.ErrClosed
 	}
 	return conn, credentials.TLSInfo{State: conn.ConnectionState(),
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}, nil
@@ -120,7 +138,9 @@ func (l listening) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
-func (l listening) Clone() credentials.TransportCredentials { return listening{l.config.Clone()} }
+func (l listening) Clone() credentials.TransportCredentials {
+	return listening{l.config.Clone(), l.places}
+}
 
 func (l listening) OverrideServerName(string) error {
 	return errors.New("boulder: these are a server's credentials")

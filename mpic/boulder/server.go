@@ -14,7 +14,6 @@ import (
 	"time"
 
 	vapb "github.com/letsencrypt/boulder/va/proto"
-	"golang.org/x/net/netutil"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,10 +27,11 @@ import (
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder/account"
+	"github.com/quorate/quorate/mpic/front"
 )
 
 const (
-	// DefaultMaxConnections is how many connections are open at a time.
+	// DefaultMaxConnections is how many connections of clients are open at a time.
 	DefaultMaxConnections = 256
 	// maxRequest is how large a request may be, in octets: one has less than 2 KiB.
 	maxRequest = 32 << 10
@@ -72,7 +72,7 @@ type Config struct {
 	Ready func(context.Context) error
 	// MaxInFlight is how many calls run or wait for their turn at a time; what is more gets RESOURCE_EXHAUSTED at once. Default (0): 256.
 	MaxInFlight int
-	// MaxConnections is how many connections are open at a time; more wait. Default (0): 256.
+	// MaxConnections is how many connections of clients are open at a time; more wait a moment. Default (0): 256.
 	MaxConnections int
 	Logger         *slog.Logger
 }
@@ -121,7 +121,7 @@ func NewServer(c Config) (*Server, error) {
 	s := &Server{config: c, slots: make(chan struct{}, c.MaxInFlight), health: health.NewServer(), log: c.Logger}
 	s.report(healthpb.HealthCheckResponse_NOT_SERVING) // until the records were reached once
 	s.server = grpc.NewServer(
-		grpc.Creds(listening{serverTLS(c.Certificate, c.ClientCAs, s.names(healthService))}),
+		grpc.Creds(listening{serverTLS(c.Certificate, c.ClientCAs, s.names(healthService)), make(chan struct{}, c.MaxConnections)}),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(maxHeader), grpc.ConnectionTimeout(handshakeTime),
 		// Room for more than may run, so that what is too much is told so; and for the clients that watch the health.
@@ -162,7 +162,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 		<-watched
 	}()
 	served := make(chan error, 1)
-	go func() { served <- s.server.Serve(netutil.LimitListener(listener, s.config.MaxConnections)) }()
+	go func() { served <- s.server.Serve(front.NewStrangers().Listener(listener)) }()
 	select {
 	case err := <-served:
 		s.server.Stop()

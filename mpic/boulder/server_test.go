@@ -406,6 +406,22 @@ func TestTheServersConnectionsAreBounded(t *testing.T) {
 	require.ErrorContains(t, server.Serve(t.Context(), listener, time.Second), "boulder: serving on")
 }
 
+// TestStrangersKeepNoClientOut: whoever connects and never shakes hands takes no client's place.
+//
+// Holds: D11, MPIC-08
+func TestStrangersKeepNoClientOut(t *testing.T) {
+	s := newScene(t, func(c *Config) { c.MaxConnections = 1 })
+	for range 5 {
+		c, err := net.Dial("tcp", s.address)
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), handshakeTime/2)
+	defer cancel()
+	_, err := healthpb.NewHealthClient(s.dial("ra.boulder")).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	require.NoError(t, err)
+}
+
 func TestAPanicIsAnError(t *testing.T) {
 	s := newScene(t, func(c *Config) { c.Coordinator = blocked{panics: true} })
 	_, err := vapb.NewCAAClient(s.dial("ra.boulder")).DoCAA(t.Context(), caaFor("example.com", "dns-01"))

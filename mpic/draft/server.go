@@ -2,7 +2,6 @@ package draft
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +41,8 @@ type Server struct {
 	carrier Carrier
 	clients *front.Clients
 	log     *slog.Logger
+	// strangers says which lines are written about those who have not shown who they are.
+	strangers front.Lines
 }
 
 // NewServer refuses a configuration that lacks something, and clients that cannot be told apart.
@@ -97,32 +98,50 @@ func refuse(status int, format string, args ...any) *refusal {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == http.ErrAbortHandler {
+			panic(v)
+		} else if v != nil {
 			s.log.ErrorContext(r.Context(), "a request broke down", "panic", v, "stack", string(debug.Stack()))
 			s.refuse(w, r, refuse(http.StatusInternalServerError, "the request could not be carried out by a fault in the gate"))
 		}
 	}()
 	client, no := s.authenticate(r)
-	var calls []mpic.Call
-	if no == nil {
-		calls, no = s.read(w, r, client)
-	}
-	var leave func()
-	if no == nil {
-		var full *front.Refusal
-		if leave, full = s.clients.Enter(client); full != nil {
-			no = refused(full)
+	if no != nil {
+		defer front.Answer(w, r)()
+		w.Header().Set("Connection", "close")
+		if left, tell := s.strangers.Tell(); tell {
+			s.log.InfoContext(r.Context(), "refused a stranger", "method", front.Cut(r.Method, 20), "status", no.status, "error", no.text, "left_out", left)
 		}
+		s.decline(w, r, no)
+		return
 	}
+	defer client.Come(w, r)()
+	leave, full := s.clients.Enter(client)
+	if full != nil {
+		s.refuse(w, r, refused(full))
+		return
+	}
+	defer leave()
+	calls, no := s.read(w, r, client)
 	if no != nil {
 		s.refuse(w, r, no)
 		return
 	}
-	defer leave()
 	results, errs := make([]mpic.Result, len(calls)), make([]error, len(calls))
 	var all sync.WaitGroup
 	for i, call := range calls {
-		all.Go(func() { results[i], errs[i] = s.carry(r.Context(), call) })
+		carry := func() { results[i], errs[i] = s.carry(r.Context(), call) }
+		// The last has the request's place, and the other one of its own; where the client has none, it comes before.
+		if i < len(calls)-1 {
+			if leave, full := s.clients.Enter(client); full == nil {
+				all.Go(func() {
+					defer leave()
+					carry()
+				})
+				continue
+			}
+		}
+		carry()
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil { // REC-05: whatever was seen, the answer is no
@@ -346,7 +365,11 @@ func seen(f va.CAAFinding) *records {
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
-	s.log.InfoContext(r.Context(), "refused a request", "method", r.Method, "path", r.URL.Path, "status", no.status, "error", no.text)
+	s.log.InfoContext(r.Context(), "refused a request", "method", front.Cut(r.Method, 20), "path", r.URL.Path, "status", no.status, "error", no.text)
+	s.decline(w, r, no)
+}
+
+func (s *Server) decline(w http.ResponseWriter, r *http.Request, no *refusal) {
 	switch no.status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="quorate"`)
@@ -360,18 +383,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, no *refusal) {
 }
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, a answer) {
-	body, err := json.Marshal(a)
-	if err != nil {
-		s.log.ErrorContext(r.Context(), "an answer has no form", "error", err)
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	if _, err := w.Write(append(body, '\n')); err != nil {
+	if err := front.WriteJSON(w, status, "application/json", a); err != nil {
 		s.log.WarnContext(r.Context(), "writing an answer", "error", err)
 	}
 }

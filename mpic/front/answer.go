@@ -3,6 +3,7 @@ package front
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 )
 
 // WriteJSON answers with a value, which nobody may keep. One without a JSON form is answered with status 500. The error is the value's or the
@@ -15,6 +16,7 @@ func WriteJSON(w http.ResponseWriter, status int, contentType string, v any) err
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

@@ -1,5 +1,5 @@
-// Package front is what the HTTP fronts for known callers have in common: who asks, a place for what is being worked on, the body of a
-// request, and JSON that all readers understand alike. What is asked and answered is each front's own.
+// Package front is what the fronts for known callers have in common: who asks, a place for what is being worked on, what those may have who have
+// not shown who they are, the body of a request, and JSON that all readers understand alike. What is asked and answered is each front's own.
 package front
 
 import (
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"sync/atomic"
 )
 
 // Client is one that may ask. It shows who it is by an API key, by the key of its TLS certificate, or by both.
@@ -21,7 +22,8 @@ type Client struct {
 	CertificateKey string
 	// APIKeySHA256 is the SHA-256 of the API key, in lower case hexadecimal.
 	APIKeySHA256 string
-	// InFlight is how many of the client's requests are worked on at a time, at most 4096; 0 means 64. What is more gets status 429.
+	// InFlight is how many of the client's requests are worked on at a time, at most 4096; 0 means 64. What is more gets status 429. As many
+	// more may read records at a time.
 	InFlight int
 }
 
@@ -36,7 +38,9 @@ var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 type Member struct {
 	Name             string
 	certificate, key []byte
-	slots            chan struct{}
+	slots, reads     chan struct{}
+	// requests counts those that are not answered in full, connections those that are the client's.
+	requests, connections atomic.Int64
 }
 
 // Clients are all that may ask at one front, and the places that they share. It is safe for concurrent use.
@@ -84,7 +88,7 @@ func NewClients(list []Client, places int) (*Clients, error) {
 		if one.InFlight < 0 || one.InFlight > mostInFlight {
 			return nil, fmt.Errorf("client %q: %d requests in flight are not between 1 and %d", one.Name, one.InFlight, mostInFlight)
 		}
-		m.slots = make(chan struct{}, one.InFlight)
+		m.slots, m.reads = make(chan struct{}, one.InFlight), make(chan struct{}, one.InFlight)
 		c.members = append(c.members, m)
 	}
 	return c, nil
@@ -113,21 +117,73 @@ func (c *Clients) find(sum []byte, of func(*Member) []byte) *Member {
 	return found
 }
 
+const (
+	// spareRequests are those, beyond its places, that are refused to a client at the same time.
+	spareRequests = 512
+	// spareConnections are those beyond one for each request and for each record that is read.
+	spareConnections = 64
+)
+
+// Come is called when a request has shown who asks, and leave, by defer, when it is answered. The connection is no stranger's from then on, unless
+// the client has very many already: those beyond count among the strangers'. Where the client has far more requests under way than places, as one
+// has that takes no answers over HTTP/2, it ends the request by http.ErrAbortHandler.
+func (m *Member) Come(w http.ResponseWriter, r *http.Request) (leave func()) {
+	if m.requests.Add(1) > int64(cap(m.slots)+cap(m.reads)+spareRequests) {
+		m.requests.Add(-1)
+		panic(http.ErrAbortHandler)
+	}
+	if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
+		m.greet(g)
+	}
+	return func() {
+		defer m.requests.Add(-1)
+		if v := recover(); v != nil { // nothing is sent before what the front says of it
+			panic(v)
+		}
+		_ = http.NewResponseController(w).Flush() // here, where it counts: the connection's error is net/http's to find
+	}
+}
+
+// greet makes a connection the client's.
+func (m *Member) greet(g *guest) {
+	if g.known.Load() || g.known.Swap(true) {
+		return
+	}
+	if m.connections.Add(1) <= int64(cap(m.slots)+cap(m.reads)+spareConnections) && Leaving(g, func() { m.connections.Add(-1) }) {
+		return
+	}
+	m.connections.Add(-1)
+	g.known.Store(false)
+}
+
 // Enter takes a place of the client's and one of all; leave gives both back. Nobody waits here: the coordinator has the only queue, and more
 // behind it would only hide the load. The refusal is client.overload with status 429, or gate.overload with status 503.
 func (c *Clients) Enter(m *Member) (leave func(), no *Refusal) {
-	select {
-	case m.slots <- struct{}{}:
-	default:
-		return nil, &Refusal{Status: http.StatusTooManyRequests, Code: "client.overload", RetryAfter: 1,
-			Detail: fmt.Sprintf("%d requests of this client are being worked on, which is its share", cap(m.slots))}
+	own, no := take(m.slots)
+	if no != nil {
+		return nil, no
 	}
 	all, no := c.Place()
 	if no != nil {
-		<-m.slots
+		own()
 		return nil, no
 	}
-	return func() { all(); <-m.slots }, nil
+	return func() { all(); own() }, nil
+}
+
+// Read takes one of the places in which a client reads what is on record. They are apart from those of Enter, so that it can read while all of its
+// requests are worked on. The refusal is client.overload.
+func (*Clients) Read(m *Member) (leave func(), no *Refusal) { return take(m.reads) }
+
+// take takes one of a client's own places.
+func take(places chan struct{}) (leave func(), no *Refusal) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	default:
+		return nil, &Refusal{Status: http.StatusTooManyRequests, Code: "client.overload", RetryAfter: 1,
+			Detail: fmt.Sprintf("%d requests of this client are being worked on, which is its share", cap(places))}
+	}
 }
 
 // Place takes one of all places, and none of a client's.

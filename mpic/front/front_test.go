@@ -171,7 +171,7 @@ func TestAnswersAreNotKept(t *testing.T) {
 	w := httptest.NewRecorder()
 	require.NoError(t, WriteJSON(w, 201, "application/problem+json", named{"a": "<b>"}))
 	require.Equal(t, 201, w.Code)
-	require.Equal(t, http.Header{"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}}, w.Header())
+	require.Equal(t, http.Header{"Content-Type": {"application/problem+json"}, "Content-Length": {"22"}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}}, w.Header())
 	require.Equal(t, "{\"a\":\"\\u003cb\\u003e\"}\n", w.Body.String())
 	w = httptest.NewRecorder()
 	require.Error(t, WriteJSON(w, 200, "application/json", func() {}))

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/front"
 	"github.com/quorate/quorate/va"
@@ -97,31 +95,34 @@ func (s *CheckerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return s.one(w, r, c, body, check)
 		})
 	default:
-		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", "there are POST "+dcvPath+" and POST "+caaPath))
+		s.stranger(w, r, refusal(http.StatusNotFound, "request.path", "there are POST "+dcvPath+" and POST "+caaPath))
 	}
 }
 
 const (
-	// maxConnections bounds the connections of all coordinators and of everybody who knocks.
-	maxConnections = 1024
-	headerTime     = 5 * time.Second
-	idleTime       = 2 * time.Minute
-	writeTime      = 10 * time.Second
+	headerTime = 5 * time.Second
+	// readTime is for a request that is refused unread: of one that is read the body has its own (front.Body).
+	readTime  = 30 * time.Second
+	idleTime  = 2 * time.Minute
+	writeTime = 10 * time.Second
 )
 
 // Serve answers over TLS until ctx ends, and lets what is being checked come to its end.
 func (s *CheckerServer) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
+	strangers := front.NewStrangers()
 	server := &http.Server{
 		Handler:           s,
+		ConnContext:       strangers.ConnContext,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       readTime,
 		WriteTimeout:      front.BodyTime + s.limit + writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(netutil.LimitListener(listener, maxConnections), "", "") }()
+	go func() { served <- server.ServeTLS(strangers.Listener(listener), "", "") }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("openmpic: serving on %s: %w", listener.Addr(), err)

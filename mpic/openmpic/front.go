@@ -22,6 +22,8 @@ type door struct {
 	log     *slog.Logger
 	// patience is front.BodyTime. Tests of this package are less patient; nobody else can be.
 	patience time.Duration
+	// strangers says which lines are written about those who have not shown who they are.
+	strangers *front.Lines
 }
 
 func newDoor(list []front.Client, places int, log *slog.Logger) (door, error) {
@@ -29,7 +31,7 @@ func newDoor(list []front.Client, places int, log *slog.Logger) (door, error) {
 	if err != nil {
 		err = fmt.Errorf("openmpic: %w", err)
 	}
-	return door{clients: clients, log: log, patience: front.BodyTime}, err
+	return door{clients: clients, log: log, patience: front.BodyTime, strangers: &front.Lines{}}, err
 }
 
 // authenticate finds out who asks. It says nothing of what is wrong.
@@ -60,7 +62,9 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, do work) {
 func (d *door) authenticated(w http.ResponseWriter, r *http.Request, do func(http.ResponseWriter, *http.Request, *front.Member) *Problem) {
 	name := ""
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == http.ErrAbortHandler {
+			panic(v)
+		} else if v != nil {
 			d.log.ErrorContext(r.Context(), "a request broke down", "client", name, "panic", v, "stack", string(debug.Stack()))
 			d.refuse(w, r, name, refusal(http.StatusInternalServerError, "gate.failed",
 				"the request could not be carried out by a fault in the program"))
@@ -68,14 +72,21 @@ func (d *door) authenticated(w http.ResponseWriter, r *http.Request, do func(htt
 	}()
 	c, p := d.authenticate(r)
 	if p != nil {
-		w.Header().Set("Connection", "close") // there are so many for all: a stranger keeps none
-		d.refuse(w, r, "", p)
+		d.stranger(w, r, p)
 		return
 	}
+	defer c.Come(w, r)()
 	name = c.Name
 	if p = do(w, r, c); p != nil {
 		d.refuse(w, r, name, p)
 	}
+}
+
+// stranger refuses whoever has not shown who it is.
+func (d *door) stranger(w http.ResponseWriter, r *http.Request, p *Problem) {
+	defer front.Answer(w, r)()
+	w.Header().Set("Connection", "close") // there are so many for all: a stranger keeps none
+	d.refuse(w, r, "", p)
 }
 
 func (d *door) admit(w http.ResponseWriter, r *http.Request, c *front.Member, do work) *Problem {
@@ -113,8 +124,14 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, v any) {
 }
 
 func (d *door) refuse(w http.ResponseWriter, r *http.Request, client string, p *Problem) {
-	d.log.InfoContext(r.Context(), "refused a request", "client", client, "method", r.Method, "path", r.URL.Path, "status", p.Status,
-		"code", p.Code, "field", p.Field)
+	left, tell := 0, true
+	if client == "" {
+		left, tell = d.strangers.Tell()
+	}
+	if tell {
+		d.log.InfoContext(r.Context(), "refused a request", "client", client, "method", front.Cut(r.Method, 20), "path", front.Cut(r.URL.Path, 200),
+			"status", p.Status, "code", p.Code, "field", p.Field, "left_out", left)
+	}
 	if err := p.write(w); err != nil {
 		d.log.WarnContext(r.Context(), "writing a refusal", "error", err)
 	}

@@ -100,7 +100,7 @@ func NewServer(c Config) (*Server, error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	flat := r.URL.Path == flatPath
 	if !flat && r.URL.Path != nestedPath {
-		s.refuse(w, r, "", refusal(http.StatusNotFound, "request.path", "there are POST "+nestedPath+" and POST "+flatPath))
+		s.stranger(w, r, refusal(http.StatusNotFound, "request.path", "there are POST "+nestedPath+" and POST "+flatPath))
 		return
 	}
 	if s.incumbent != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/quorate/quorate/mpic"
@@ -157,6 +158,9 @@ func (a passedAnswer) write(w http.ResponseWriter) error {
 		if v := a.header.Values(name); len(v) > 0 {
 			h[name] = v
 		}
+	}
+	if len(a.body) > 0 {
+		h.Set("Content-Length", strconv.Itoa(len(a.body)))
 	}
 	w.WriteHeader(a.status)
 	_, err := w.Write(a.body)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/va"
@@ -47,6 +48,11 @@ const (
 	// maxRemembered bounds the probes remembered of one gate. With the longest deadline that is allowed, a gate that
 	// keeps to its own rate stays far below it; one that does not is refused until old ones have passed.
 	maxRemembered = 1 << 17
+	// sweepTime is how often passed deadlines are looked for at most: a gate that is full of them must not have each probe go through all.
+	sweepTime = time.Second
+	// spareRequests are those, beyond a gate's places, that are refused at the same time. Over HTTP/2 a gate can have 250 requests on each of its
+	// connections, and take none of the refusals: what is more is reset.
+	spareRequests = 512
 	// spareConnections are those beside the places: a client that begins with many probes at once opens one for each.
 	spareConnections = 64
 	// linesRate and linesBurst bound the log lines about one gate's refused requests. Those left out are counted in the next.
@@ -60,6 +66,8 @@ type admission struct {
 	slots chan struct{}
 	// mostConnections is enough for HTTP/1.1, where each probe takes a connection, for as many dead ones, and some to spare.
 	mostConnections int
+	// requests counts those that are not answered in full.
+	requests atomic.Int64
 
 	mu    sync.Mutex
 	rate  bucket
@@ -70,6 +78,7 @@ type admission struct {
 	seen        map[[2]string]time.Time // attempt and nonce, to the deadline
 	// sweepAt is the size of seen at which passed deadlines are looked for next.
 	sweepAt int
+	swept   time.Time
 }
 
 // newAdmissions indexes the gates by their TLS keys, and gives each its places among those of all; 0 of them means 4096.
@@ -169,6 +178,17 @@ func (a *admission) enter() bool {
 
 func (a *admission) leave() { <-a.slots }
 
+// come counts a request; false where as many are under way as may.
+func (a *admission) come() bool {
+	if a.requests.Add(1) <= int64(cap(a.slots)+spareRequests) {
+		return true
+	}
+	a.requests.Add(-1)
+	return false
+}
+
+func (a *admission) gone() { a.requests.Add(-1) }
+
 // hurried gives the problem of a gate that sends probes faster than it may; nil where it does not.
 func (a *admission) hurried(now time.Time) *problem {
 	a.mu.Lock()
@@ -248,7 +268,8 @@ func (b *bucket) take(now time.Time) bool {
 func (a *admission) remember(attempt, nonce string, deadline, now time.Time) *problem {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.seen) >= a.sweepAt {
+	if passed := now.Sub(a.swept); len(a.seen) >= a.sweepAt && (passed >= sweepTime || passed < 0) {
+		a.swept = now
 		for k, d := range a.seen {
 			if !now.Before(d) {
 				delete(a.seen, k)

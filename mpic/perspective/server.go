@@ -56,6 +56,8 @@ const (
 	// headerTimeout bounds the TLS handshake and a request's header; idleTimeout how long a quiet connection is kept.
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 10 * time.Minute
+	// readTimeout is for the body of a request that is refused unread: a probe's has its own.
+	readTimeout = 30 * time.Second
 	// writeTime is the time to write a reply, beyond the checks.
 	writeTime = 10 * time.Second
 )
@@ -137,6 +139,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		Handler:           s,
 		TLSConfig:         s.tlsConfig(),
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
 		WriteTimeout:      s.bodyTimeout + s.maxCheck + writeTime,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    16 << 10,
@@ -224,6 +227,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, nil, refusal(403, "request.gate", "this connection is not a known gate's"))
 		return
 	}
+	if !gate.come() {
+		s.metrics.refuse(gate.name, "perspective.overload")
+		panic(http.ErrAbortHandler) // net/http resets the request
+	}
+	defer gate.gone()
+	s.route(w, r, gate)
+	_ = http.NewResponseController(w).Flush() // so that an answer that nobody takes counts until it is given up
+}
+
+func (s *Server) route(w http.ResponseWriter, r *http.Request, gate *admission) {
 	switch {
 	case r.URL.Path == "/livez" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

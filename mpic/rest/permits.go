@@ -19,8 +19,8 @@ const permits = "/v1/permits"
 
 // Permits makes permits, and links certificates to them: mpic.Permits, or in this package's tests another.
 type Permits interface {
-	// Permit, Find and Certificate are those of mpic.Permits, errors included.
-	Permit(ctx context.Context, caller, account string, names []string) (mpic.Permit, error)
+	// PermitWithin, Find and Certificate are those of mpic.Permits, errors included.
+	PermitWithin(ctx context.Context, caller, account string, names []string, more mpic.Places) (mpic.Permit, error)
 	Find(ctx context.Context, caller, id string) (mpic.Permit, error)
 	Certificate(ctx context.Context, caller, id string, der []byte) (mpic.CertificateRecord, error)
 }
@@ -58,7 +58,11 @@ func (s *Server) postPermit(w http.ResponseWriter, r *http.Request, client *fron
 		return
 	}
 	defer leave()
-	p, err := s.permits.Permit(r.Context(), "rest:"+client.Name, req.account, req.names)
+	more := func() (func(), bool) {
+		leave, full := s.clients.Enter(client)
+		return leave, full == nil
+	}
+	p, err := s.permits.PermitWithin(r.Context(), "rest:"+client.Name, req.account, req.names, more)
 	if err != nil { // REC-05
 		s.log.ErrorContext(r.Context(), "a permit could not be decided", "client", client.Name, "error", err)
 		s.refuse(w, r, client.Name, notDone(err))
@@ -102,6 +106,12 @@ func subproblem(p *va.Problem, name string) Subproblem {
 }
 
 func (s *Server) getPermit(w http.ResponseWriter, r *http.Request, client *front.Member, id string) {
+	leave, full := s.clients.Read(client)
+	if full != nil {
+		s.refuse(w, r, client.Name, unread(full))
+		return
+	}
+	defer leave()
 	p := mpic.Permit{}
 	err := mpic.ErrNoPermit
 	if id != "" && len(id) <= 128 {

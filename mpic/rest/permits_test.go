@@ -23,9 +23,16 @@ type office struct {
 	certificate mpic.CertificateRecord
 	err         error
 	asked       []string
+	// places are those that the last permit could have had.
+	places int
 }
 
-func (o *office) Permit(_ context.Context, caller, account string, names []string) (mpic.Permit, error) {
+func (o *office) PermitWithin(_ context.Context, caller, account string, names []string, more mpic.Places) (mpic.Permit, error) {
+	o.places = 1
+	for leave, ok := more(); ok; leave, ok = more() {
+		defer leave()
+		o.places++
+	}
 	o.asked = append(o.asked, fmt.Sprint("permit ", caller, " ", account, " ", names))
 	return o.permit, o.err
 }

@@ -48,6 +48,7 @@ type gate struct {
 	unready   error
 	published string
 	broken    error
+	reading   func() // if not nil, called by Record
 
 	mu    sync.Mutex
 	asked []va.Request
@@ -65,6 +66,9 @@ func (g *gate) Validate(ctx context.Context, kind mpic.Kind, caller string, req 
 }
 
 func (g *gate) Record(_ context.Context, key string) (Record, error) {
+	if g.reading != nil {
+		g.reading()
+	}
 	if g.broken != nil {
 		return Record{}, g.broken
 	}

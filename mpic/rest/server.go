@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/front"
@@ -75,6 +74,11 @@ type Server struct {
 	permits   Permits
 	clients   *front.Clients
 	log       *slog.Logger
+	// strangers says which lines are written about those who have not shown who they are.
+	strangers front.Lines
+	// ready and newest are asked by everybody.
+	ready  shared[struct{}]
+	newest shared[[]byte]
 }
 
 // New refuses a configuration that lacks something, and clients that cannot be told apart.
@@ -105,15 +109,19 @@ func TLSConfig(certificate tls.Certificate) *tls.Config {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == http.ErrAbortHandler {
+			panic(v)
+		} else if v != nil {
 			s.log.ErrorContext(r.Context(), "a request broke down", "panic", v, "stack", string(debug.Stack()))
 			s.refuse(w, r, "", refusal(http.StatusInternalServerError, "gate.failed", "the request could not be carried out by a fault in the gate"))
 		}
 	}()
 	switch path := r.URL.Path; {
 	case path == "/livez" || path == "/readyz":
+		defer front.Answer(w, r)()
 		s.health(w, r, path)
 	case path == checkpoint:
+		defer front.Answer(w, r)()
 		s.checkpoint(w, r)
 	case path == validations:
 		s.authenticated(w, r, http.MethodPost, s.post)
@@ -121,6 +129,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.authenticated(w, r, http.MethodGet, s.get)
 	case s.permits != nil && s.servePermits(w, r):
 	default:
+		defer front.Answer(w, r)()
 		there := "there are POST " + validations + ", GET " + validations + "/{id or number}, "
 		if s.permits != nil {
 			there += "POST " + permits + ", GET " + permits + "/{id}, POST " + permits + "/{id}/certificate, "
@@ -138,10 +147,11 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	if path == "/readyz" {
-		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-		defer cancel()
-		if err := s.records.Ready(ctx); err != nil {
-			s.log.ErrorContext(r.Context(), "the gate is not ready", "error", err)
+		_, err := s.ready.ask(r.Context(), func(ctx context.Context) (struct{}, error) { return struct{}{}, s.records.Ready(ctx) })
+		if err != nil {
+			if left, tell := s.strangers.Tell(); tell {
+				s.log.ErrorContext(r.Context(), "the gate is not ready", "error", err, "left_out", left)
+			}
 			s.refuse(w, r, "", overload(http.StatusServiceUnavailable, "gate.not-ready", "the records cannot be reached", 5))
 			return
 		}
@@ -160,15 +170,15 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, "", p)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-	defer cancel()
-	signed, err := s.records.Checkpoint(ctx)
+	signed, err := s.newest.ask(r.Context(), s.records.Checkpoint)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		s.refuse(w, r, "", refusal(http.StatusNotFound, "record.not-found", "no checkpoint of the log was published"))
 		return
 	case err != nil:
-		s.log.ErrorContext(r.Context(), "the checkpoint could not be read", "error", err)
+		if left, tell := s.strangers.Tell(); tell {
+			s.log.ErrorContext(r.Context(), "the checkpoint could not be read", "error", err, "left_out", left)
+		}
 		s.refuse(w, r, "", overload(http.StatusServiceUnavailable, "record.unreadable", "the checkpoint could not be read", 5))
 		return
 	}
@@ -183,9 +193,14 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 // authenticated finds out who asks before it looks at anything else of the request.
 func (s *Server) authenticated(w http.ResponseWriter, r *http.Request, method string, serve func(http.ResponseWriter, *http.Request, *front.Member)) {
 	client, problem := s.authenticate(r)
-	switch {
-	case problem != nil:
+	if problem != nil {
+		defer front.Answer(w, r)()
+		w.Header().Set("Connection", "close")
 		s.refuse(w, r, "", problem)
+		return
+	}
+	defer client.Come(w, r)()
+	switch {
 	case r.Method != method:
 		p := refusal(http.StatusMethodNotAllowed, "request.verb", r.URL.Path+" takes "+method)
 		p.allow = method
@@ -217,25 +232,30 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, client *front.Memb
 	s.answer(w, r, http.StatusCreated, summarize(record))
 }
 
-// accept reads a request and takes a place for it; otherwise it has answered. leave is to be called at the end.
+// accept takes a place and reads a request, in this order, so that bodies that are slow or large cost the client's own share; otherwise it has
+// answered. leave is to be called at the end.
 func accept[T any](
 	s *Server, w http.ResponseWriter, r *http.Request, client *front.Member, most int64, take func(*form, map[string]any) T,
 ) (req T, leave func(), ok bool) {
+	free, full := s.clients.Enter(client)
+	if full != nil {
+		s.refuse(w, r, client.Name, unread(full))
+		return req, nil, false
+	}
+	defer func() { // also where reading breaks down
+		if !ok {
+			free()
+		}
+	}()
 	body, problem := readBody(w, r, most)
 	if problem == nil {
 		req, problem = decodeForm(body, take)
-	}
-	if problem == nil {
-		var full *front.Refusal
-		if leave, full = s.clients.Enter(client); full != nil {
-			problem = unread(full)
-		}
 	}
 	if problem != nil {
 		s.refuse(w, r, client.Name, problem)
 		return req, nil, false
 	}
-	return req, leave, true
+	return req, free, true
 }
 
 // readBody reads the body, within its size and its time.
@@ -298,6 +318,12 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, client *front.Membe
 		s.refuse(w, r, client.Name, missing)
 		return
 	}
+	leave, full := s.clients.Read(client)
+	if full != nil {
+		s.refuse(w, r, client.Name, unread(full))
+		return
+	}
+	defer leave()
 	record, err := s.records.Record(r.Context(), key)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -319,7 +345,14 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, v an
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, client string, p *Problem) {
-	s.log.InfoContext(r.Context(), "refused a request", "client", client, "method", r.Method, "path", r.URL.Path, "status", p.Status, "code", p.Code)
+	left, tell := 0, true
+	if client == "" {
+		left, tell = s.strangers.Tell()
+	}
+	if tell {
+		s.log.InfoContext(r.Context(), "refused a request", "client", client, "method", front.Cut(r.Method, 20), "path", front.Cut(r.URL.Path, 200),
+			"status", p.Status, "code", p.Code, "left_out", left)
+	}
 	if err := p.write(w); err != nil {
 		s.log.WarnContext(r.Context(), "writing a refusal", "error", err)
 	}

@@ -93,6 +93,13 @@ func TestMistakes(t *testing.T) {
 		"missing place":         {"  latitude: 50.11\n", "", `13:1: primary.latitude: this field is required`},
 		"missing block":         {"journal:\n  sqlite: records.db\n", "", `1:1: journal: this field is required`},
 		"null":                  {"sqlite: records.db", "sqlite:", `journal: the records are in one place`},
+		"section, empty":        {"limits:", "checkpoints:\nlimits:", `checkpoints: nothing stands here`},
+		"section below, empty":  {"limits:", "open_mpic:\n  clients: []\n  shadow:\nlimits:", `open_mpic.shadow: nothing stands here: fill it in, or take the key out`},
+		"switch, no position":   {"limits:", "audit_log: {destination: a, required: }\nlimits:", `audit_log.required: nothing stands here`},
+		"octal":                 {"attempt: 30s", "in_flight: 0100", `30:14: limits.in_flight: "0100": write the number in decimal`},
+		"octal, new":            {"attempt: 30s", "in_flight: 0o100", `30:14: limits.in_flight: "0o100": write the number in decimal`},
+		"hexadecimal":           {"attempt: 30s", "in_flight: 0x10", `30:14: limits.in_flight: "0x10": write the number in decimal`},
+		"underscore":            {"attempt: 30s", "in_flight: 1_0", `30:14: limits.in_flight: "1_0": write the number in decimal`},
 		"text for a list":       {"issuers:\n  - ca.example.com", "issuers: ca.example.com", `11:10: issuers: a list is needed here, and there is a text`},
 		"list for a text":       {"name: frankfurt", "name: [frankfurt]", `14:9: primary.name: a text, in quotes`},
 		"number for a text":     {"name: frankfurt", "name: 5", `14:9: primary.name: a text, in quotes where it looks like something else, is needed here, and there is a whole number`},
@@ -299,5 +306,55 @@ func TestPlacesAreThoseThatRunAndThoseThatWait(t *testing.T) {
 	for limits, want := range map[GateLimits]int{{}: mpic.DefaultMaxInFlight + mpic.DefaultMaxWaiting, {InFlight: 8}: 8 + mpic.DefaultMaxWaiting,
 		{Waiting: 3}: mpic.DefaultMaxInFlight + 3, {InFlight: 8, Waiting: 3}: 11} {
 		require.Equal(t, want, limits.Places())
+	}
+}
+
+// TestAddressesOfDatabasesAreWhole: one that leaves something out would be completed by whatever the environment has, or the user's name be the
+// database's, and the records be elsewhere.
+//
+// Holds: REC-05
+func TestAddressesOfDatabasesAreWhole(t *testing.T) {
+	t.Setenv("PGDATABASE", "elsewhere")
+	for address, missing := range map[string]string{
+		"postgres://gate@db.internal:5432/quorate":                   "",
+		"postgresql://gate@db1,db2/quorate?target_session_attrs=any": "",
+		"postgres://gate@db1:5432,db2:5433/quorate":                  "",
+		"postgres://gate@db1:5432,db2:5433/":                         "database",
+		"postgres://gate@db1:5432,db2:5433?database=quorate":         "",
+		"postgres:///?host=db1,db2&user=gate&dbname=quorate":         "",
+		"postgres://gate@/quorate?host=%2Frun%2Fpostgresql":          "",
+		"postgres:///?user=gate&host=db&database=quorate":            "",
+		"host=db user=gate dbname=quorate":                           "",
+		"postgres://gate@db.internal:5432":                           "database",
+		"postgres://gate@db.internal:5432/":                          "database",
+		"postgres://gate@db.internal:5432/?dbname=":                  "database",
+		"postgres://db.internal/quorate":                             "user",
+		"postgres://gate@/quorate":                                   "host",
+		"host=db user=gate":                                          "database",
+		"host=db dbname=quorate":                                     "user",
+		"user=gate dbname=quorate sslmode=verify-full":               "host",
+	} {
+		t.Run(address, func(t *testing.T) {
+			_, err := ParseGate("quorate.yaml", []byte(strings.Replace(goodGate, "sqlite: records.db", "postgres: \""+address+"\"", 1)))
+			if missing == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "journal.postgres: the address names no "+missing)
+		})
+	}
+}
+
+// TestPasswordsStandInNoAddress, however they are written there.
+//
+// Holds: REC-06
+func TestPasswordsStandInNoAddress(t *testing.T) {
+	for _, address := range []string{"postgres://gate:hunter2@db/quorate", "postgres://gate:hunter%32@db/quorate", "postgres://gate@db/quorate?password=hunter2",
+		"postgresql://gate:hunter2@db1:1,db2:2/quorate", "host=db user=gate dbname=quorate password=hunter2"} {
+		t.Run(address, func(t *testing.T) {
+			_, err := ParseGate("quorate.yaml", []byte(strings.Replace(goodGate, "sqlite: records.db", "postgres: \""+address+"\"", 1)))
+			require.ErrorContains(t, err, "the password does not stand here")
+			require.NotContains(t, err.Error(), "hunter")
+		})
 	}
 }

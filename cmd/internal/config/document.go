@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,8 @@ import (
 
 // maxFile is far above any configuration, and keeps a wrong path from being read whole.
 const maxFile = 1 << 20
+
+var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 
 // Mistake is one thing that is wrong with a configuration.
 type Mistake struct {
@@ -206,7 +209,12 @@ func (d *document) check(n ast.Node, field string, t reflect.Type) {
 	wrong := func(what string) { d.refuse(field, "", "%s is needed here, and there is %s", what, kindOf(n)) }
 	switch n.Type() {
 	case ast.NullType:
-		return // as if it were not there
+		// As if it were not there. A section that is begun and has nothing in it, and a switch without position, would be another thing than
+		// what their writer meant: `shadow:` alone would have the gate answer by itself.
+		if t.Kind() == reflect.Pointer || t.Kind() == reflect.Bool {
+			d.refuse(field, "", "nothing stands here: fill it in, or take the key out")
+		}
+		return
 	case ast.AnchorType, ast.AliasType, ast.TagType, ast.MergeKeyType:
 		d.refuse(field, "", "anchors, aliases and tags are not used in a configuration")
 		return
@@ -230,10 +238,8 @@ func (d *document) check(n ast.Node, field string, t reflect.Type) {
 	case t.Kind() == reflect.Int:
 		if n.Type() != ast.IntegerType {
 			wrong("a whole number")
-		}
-	case t.Kind() == reflect.Bool:
-		if n.Type() != ast.BoolType {
-			wrong("true or false")
+		} else if text := n.GetToken().Value; !decimal.MatchString(text) { // YAML would read 010 as 8
+			d.refuse(field, "", "%q: write the number in decimal, without leading zeros and underscores", text)
 		}
 	case t.Kind() == reflect.Float64:
 		if n.Type() != ast.IntegerType && n.Type() != ast.FloatType {

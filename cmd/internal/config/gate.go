@@ -7,14 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/mpic"
@@ -304,30 +301,6 @@ func (d *document) gate(g Gate) (Gate, error) {
 	return g, d.err()
 }
 
-func (d *document) journal(j *Journal) {
-	if !d.has("journal") {
-		return
-	}
-	if d.has("journal.sqlite") == d.has("journal.postgres") {
-		d.refuse("journal", "REC-05", "the records are in one place: either sqlite, a file, or postgres, a server's address, is needed")
-	}
-	if d.has("journal.postgres") {
-		c, err := pgconn.ParseConfig(j.Postgres)
-		if err != nil {
-			d.refuse("journal.postgres", "", "this is no address of a PostgreSQL database: postgres://USER@HOST:PORT/DATABASE")
-		} else if c.Password != "" && strings.Contains(j.Postgres, c.Password) {
-			d.refuse("journal.postgres", "", "the password does not stand here; postgres_password_file names a file with it")
-		}
-	}
-	if d.has("journal.postgres_password_file") && !d.has("journal.postgres") {
-		d.refuse("journal.postgres_password_file", "", "without journal.postgres there is no use for it")
-	}
-	if d.has("journal.tokens") && j.Tokens != "values" && j.Tokens != "digests" {
-		d.refuse("journal.tokens", "REC-06", "%q is neither \"values\" nor \"digests\"", j.Tokens)
-	}
-	j.SQLite, j.PostgresPasswordFile = d.path(j.SQLite), d.path(j.PostgresPasswordFile)
-}
-
 func (d *document) checkpoints(c *Checkpoints) {
 	if c == nil {
 		return
@@ -534,30 +507,6 @@ func (d *document) log(l Log) {
 	if d.has("log.format") && l.Format != "text" && l.Format != "json" {
 		d.refuse("log.format", "", "%q is neither text nor json", l.Format)
 	}
-}
-
-// Password reads the password of the database's user, empty where none is configured.
-func (j Journal) Password() (string, error) {
-	if j.PostgresPasswordFile == "" {
-		return "", nil
-	}
-	return readPassword("journal.postgres_password_file", j.PostgresPasswordFile)
-}
-
-// readPassword reads a file with a password, and perhaps a newline behind it, which not everybody may read.
-func readPassword(field, file string) (string, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", field, err)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("%s: %s may be read by everybody (mode %04o)", field, file, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(filepath.Clean(file))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", field, err)
-	}
-	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 // Roster gives the perspectives in the form in which they are judged.

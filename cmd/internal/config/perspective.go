@@ -56,7 +56,7 @@ type GatePin struct {
 	Name string `yaml:"name"`
 	// TLSKey is the SHA-256 of the public key of the gate's certificate, in hexadecimal.
 	TLSKey string `yaml:"tls_key"`
-	// InFlight is how many of the gate's probes are answered at a time: 64, or an equal share of limits.in_flight where that is less.
+	// InFlight is how many of the gate's probes are answered at a time: 512, or an equal share of limits.in_flight where that is less.
 	// These places are the gate's alone.
 	InFlight int `yaml:"in_flight"`
 	// Rate is how many probes the gate may send in a second on average: 0.01 to 100000; without it any number. Burst is how many at

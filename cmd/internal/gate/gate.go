@@ -284,15 +284,20 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	if err != nil {
 		return fmt.Errorf("listen: %s cannot be listened on: %w", c.Listen, node.Cause(err))
 	}
+	strangers := front.NewStrangers()
 	server := &http.Server{
 		Handler:           g.Fronts(),
+		ConnContext:       strangers.ConnContext,
 		TLSConfig:         rest.TLSConfig(certificate),
 		ReadHeaderTimeout: 10 * time.Second,
+		// For what is refused unread, whose body net/http reads; that of a request that is read has its own time (front.Body).
+		ReadTimeout: 30 * time.Second,
 		// A validation takes up to the attempt's deadline, and the records up to 10 s each before and after it. A permit may check
 		// CAA of a hundred names again, eight at a time.
 		WriteTimeout:   13*(g.attempt+20*time.Second) + 45*time.Second,
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BaseContext:    func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
@@ -301,7 +306,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 		return errors.Join(err, listener.Close())
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(listener, "", "") }()
+	go func() { served <- server.ServeTLS(strangers.Listener(listener), "", "") }()
 	if g.Publisher == nil {
 		g.log.Warn("the log of the records is not signed: the configuration has no checkpoints")
 	}
@@ -338,9 +343,6 @@ func (g *Gate) close() error {
 	for _, r := range g.remotes {
 		errs = append(errs, r.Close())
 	}
-	if g.Store == nil {
-		return errors.Join(append(errs, g.closeAuditLog())...)
-	}
 	if g.reporter != nil { // reports are put on record, so that they come before the records
 		ctx, cancel := context.WithTimeout(context.Background(), g.shutdown)
 		defer cancel()
@@ -351,7 +353,11 @@ func (g *Gate) close() error {
 		defer cancel()
 		errs = append(errs, g.Publisher.Close(ctx))
 	}
-	return errors.Join(append(errs, g.signer.Close(), g.Store.Close(), g.closeAuditLog())...)
+	errs = append(errs, g.signer.Close())
+	if g.Store != nil {
+		errs = append(errs, g.Store.Close())
+	}
+	return errors.Join(append(errs, g.closeAuditLog())...)
 }
 
 // records lets the REST front read what package db keeps.
