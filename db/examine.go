@@ -21,6 +21,9 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 	if f.broken > 0 {
 		x.found(audit.Rows, "%d rows have a number that is no whole one", f.broken)
 	}
+	for _, table := range f.again {
+		x.found(audit.Rows, "%s has several rows of it", table)
+	}
 	if f.attempt == nil {
 		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.reliances)+len(f.late)+len(f.notices)+
 			map[bool]int{true: 1}[f.decision != nil])
@@ -53,7 +56,10 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 		x.found(audit.Record, "%v", err)
 		return x.out
 	}
-	x.out.record, x.out.judged = record, true
+	x.out.judged = true
+	if x.out.record.Summary = record.Summary; v.config.Record != nil { // decoded, a record is large, and a hundred wait for their turn
+		x.out.record = record
+	}
 	x.out.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
 	x.out.verdict.Wrong = append(x.out.verdict.Wrong, filed.Times(record)...)
 	x.notices(record)
@@ -324,7 +330,11 @@ func (x *examination) sameRows(table, key string, want []row, got []stored) {
 	name := func(v any) string { return fmt.Sprint(v) }
 	left := map[string]stored{}
 	for _, r := range got {
-		left[name(r[key])] = r
+		k := name(r[key])
+		if left[k] != nil { // whoever writes what is false may have dropped the table's key
+			x.found(audit.Rows, "%s has several rows for %s", table, k)
+		}
+		left[k] = r
 	}
 	for _, w := range want {
 		k := name(w.values[slices.Index(w.columns, key)])

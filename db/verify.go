@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,8 +51,10 @@ type VerifyConfig struct {
 	Finding func(Finding)
 	// Progress, if set, is told how many of how many records were done; likewise.
 	Progress func(done, of int64)
-	// Record, if set, gets each record that was worked out, likewise; not at DepthLog.
-	Record func(Record, audit.Verdict)
+	// Summary and Record, if set, get each record that was worked out, likewise; not at DepthLog. With Record some hundred records are in
+	// memory as a whole.
+	Summary func(Summary, audit.Verdict)
+	Record  func(Record, audit.Verdict)
 }
 
 // Finding is something that does not hold, with the number of the record that it is about.
@@ -68,8 +71,9 @@ type Verified struct {
 	Root  string `json:"root"`
 	// Checkpoints were found to be of this log: those in the database, and those that the auditor holds.
 	Checkpoints int `json:"checkpoints"`
-	// Cosigned is how many of them a known witness cosigned.
-	Cosigned int `json:"cosigned"`
+	// Cosigned is how many of them a known witness cosigned. Covered is the size of the largest: nobody signed the lines from there on.
+	Cosigned int   `json:"cosigned"`
+	Covered  int64 `json:"covered_lines"`
 	// Records are attempts, Open those of them without a decision.
 	Records int64 `json:"records"`
 	Open    int64 `json:"open"`
@@ -184,23 +188,31 @@ func (v *verification) head(ctx context.Context) error {
 
 // held is a signed checkpoint with where it comes from.
 type held struct {
-	from   string
-	signed []byte
+	from, root string
+	cosigned   bool
 	// verified tells that it is VerifyConfig.Verified.
 	verified bool
 }
 
-// log reads all lines, and compares the tree with what is stored of it and with every checkpoint.
+// bySize are checkpoints that are to be compared, by their size.
+type bySize map[int64][]held
+
+// log reads all lines, and compares the tree with what is stored of it and with every checkpoint. Of these there is one every few seconds,
+// for years: those that were published are read as the tree grows.
 func (v *verification) log(ctx context.Context) error {
-	due, err := v.checkpoints(ctx)
-	if err != nil {
+	held := v.brought()
+	if err := v.published(ctx, held, `size <= $1`, 0); err != nil {
 		return err
 	}
 	var tree merkle.Tree
-	v.compare(due, tree)
-	last := ""
+	v.compare(held, tree)
+	last, unsigned, upto := "", "", int64(0)
 	const page = 5000
 	for next := int64(0); ; {
+		if err := v.published(ctx, held, `size > $1 AND size <= $2`, upto, tree.Size()+page); err != nil {
+			return err
+		}
+		upto = tree.Size() + page
 		rows, err := v.scan.tx.QueryContext(ctx, `SELECT leaf, kind, subject, recorded_at, sha256, hashes FROM log WHERE leaf >= $1 ORDER BY leaf LIMIT $2`, next, page)
 		if err != nil {
 			return err
@@ -226,6 +238,9 @@ func (v *verification) log(ctx context.Context) error {
 				v.found(0, audit.Log, "the line %d of the log is of %s, and the one before it of %s", e.Leaf, recorded, last)
 			}
 			last = recorded
+			if tree.Size() == v.sum.Covered {
+				unsigned = recorded
+			}
 			if e.Leaf >= v.sum.Removed {
 				v.lines[e.Kind]++
 			}
@@ -233,7 +248,7 @@ func (v *verification) log(ctx context.Context) error {
 				v.found(aboutAttempt(e), audit.Log, "the line %d of the log, %s %d, was changed: its hash or that of a subtree that it completes is not the stored one",
 					e.Leaf, e.Kind, e.Subject)
 			}
-			v.compare(due, tree)
+			v.compare(held, tree)
 		}
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return err
@@ -246,14 +261,40 @@ func (v *verification) log(ctx context.Context) error {
 	if v.recorded != last {
 		v.found(0, audit.Log, "the head says that the last line of the log is of %q, and it is of %q", v.recorded, last)
 	}
-	for size := range due {
-		if size > tree.Size() {
-			for _, h := range due[size] {
-				v.found(0, audit.Log, "%s is of a log with %d lines, and this one has %d: it was cut off or rolled back", h.from, size, tree.Size())
-			}
+	if err := v.published(ctx, held, `size > $1 ORDER BY size LIMIT 100`, upto); err != nil {
+		return err
+	}
+	for _, size := range slices.Sorted(maps.Keys(held)) {
+		for _, h := range held[size] {
+			v.found(0, audit.Log, "%s is of a log with %d lines, and this one has %d: it was cut off or rolled back", h.from, size, tree.Size())
 		}
 	}
+	// A removal of a day to come would take everything for removed in time.
+	if now := v.store.now(); last > formatTime(now.Add(lateness)) {
+		v.found(0, audit.Times, "the last line of the log is of %s, and it is %s by the auditor's clock", last, formatTime(now))
+	}
+	v.signed(unsigned, last)
 	return nil
+}
+
+// longestUnsigned is far longer than a gate leaves lines of its log unsigned: an hour (checkpoints.interval).
+const longestUnsigned = 2 * time.Hour
+
+// signed finds a log of which too little is signed by the key that the auditor has: what comes behind the newest checkpoint can be made anew by
+// whoever takes the later ones away. unsigned is the time of the first line behind it, last that of the last line.
+func (v *verification) signed(unsigned, last string) {
+	switch {
+	case v.config.LogKey == nil:
+	case v.sum.Checkpoints == 0:
+		v.found(0, audit.Log, "no checkpoint that the log's key signed is of this log: nothing shows that it was not made anew")
+	case v.sum.Covered < v.sum.Lines:
+		from, err := parseTime(unsigned)
+		to, err2 := parseTime(last)
+		if err == nil && err2 == nil && to.Sub(from) > longestUnsigned {
+			v.found(0, audit.Log, "no checkpoint is of the lines from %d on, of %s to %s, and one was due every hour: nothing shows that they were not made anew",
+				v.sum.Covered, unsigned, last)
+		}
+	}
 }
 
 // aboutAttempt gives the number of the attempt that a line is about, 0 for other lines.
@@ -265,63 +306,67 @@ func aboutAttempt(e merkle.Entry) int64 {
 	return 0
 }
 
-// checkpoints gives all that are to be compared, by their size.
-func (v *verification) checkpoints(ctx context.Context) (map[int64][]held, error) {
-	rows, err := v.scan.rows(ctx, `SELECT size, note FROM checkpoints ORDER BY size`)
-	if err != nil {
-		return nil, err
-	}
-	due := map[int64][]held{}
-	add := func(from string, signed []byte, stored int64, verified bool) {
-		_, size, err := v.opened(signed)
-		if err != nil || stored >= 0 && size != stored {
-			v.found(0, audit.Log, "%s is none of this log: %v", from, errors.Join(err, fmt.Errorf("it is of size %d", size)))
-			return
-		}
-		due[size] = append(due[size], held{from, signed, verified})
-	}
-	for _, r := range rows {
-		add(fmt.Sprintf("the published checkpoint of size %d", r.int("size")), r.bytes("note"), r.int("size"), false)
-	}
+// brought gives the checkpoints that the auditor has.
+func (v *verification) brought() bySize {
+	d := bySize{}
 	for i, signed := range v.config.Held {
-		add(fmt.Sprintf("the auditor's checkpoint %d", i+1), signed, -1, false)
+		v.open(d, held{from: fmt.Sprintf("the auditor's checkpoint %d", i+1)}, signed, nil)
 	}
 	if v.config.Verified != nil {
-		add("the checkpoint that was verified before", v.config.Verified, -1, true)
+		v.open(d, held{from: "the checkpoint that was verified before", verified: true}, v.config.Verified, nil)
 	}
-	return due, nil
+	return d
 }
 
-// opened reads a signed checkpoint, and checks the signatures of those whose keys are known.
-func (v *verification) opened(signed []byte) (root string, size int64, err error) {
-	if v.config.LogKey != nil {
-		c, by, err := merkle.OpenCheckpoint(signed, v.config.LogKey, v.config.Witnesses...)
-		if len(by) > 0 {
-			v.sum.Cosigned++
-		}
-		return c.Root.String(), c.Size, err
+// published adds those in the database that a condition picks.
+func (v *verification) published(ctx context.Context, d bySize, where string, args ...any) error {
+	rows, err := v.scan.rows(ctx, `SELECT size, note FROM checkpoints WHERE `+where, args...)
+	for _, r := range rows {
+		size := r.int("size")
+		v.open(d, held{from: fmt.Sprintf("the published checkpoint of size %d", size)}, r.bytes("note"), &size)
 	}
-	text, _, _ := strings.Cut(string(signed), "\n\n")
-	c, err := merkle.ParseCheckpoint(text + "\n")
-	return c.Root.String(), c.Size, err
+	return err
+}
+
+// open reads a signed checkpoint, and checks the signatures of those whose keys are known. size is the one under which it is kept.
+func (v *verification) open(d bySize, h held, signed []byte, size *int64) {
+	var c merkle.Checkpoint
+	var by []string
+	var err error
+	if v.config.LogKey != nil {
+		c, by, err = merkle.OpenCheckpoint(signed, v.config.LogKey, v.config.Witnesses...)
+	} else {
+		text, _, _ := strings.Cut(string(signed), "\n\n")
+		c, err = merkle.ParseCheckpoint(text + "\n")
+	}
+	if err != nil || size != nil && c.Size != *size {
+		v.found(0, audit.Log, "%s is none of this log: %v", h.from, errors.Join(err, fmt.Errorf("it is of size %d", c.Size)))
+		return
+	}
+	h.root, h.cosigned = c.Root.String(), len(by) > 0
+	d[c.Size] = append(d[c.Size], h)
 }
 
 // compare holds the checkpoints of the tree's size against it, and what a removal says of it.
-func (v *verification) compare(due map[int64][]held, tree merkle.Tree) {
+func (v *verification) compare(d bySize, tree merkle.Tree) {
 	if root, ok := v.roots[tree.Size()]; ok && root != tree.Root().String() {
 		v.found(0, audit.Log, "a removal says that the log had another root at %d lines", tree.Size())
 	}
-	for _, h := range due[tree.Size()] {
-		root, _, err := v.opened(h.signed)
-		if err != nil || root != tree.Root().String() {
+	for _, h := range d[tree.Size()] {
+		if h.root != tree.Root().String() {
 			v.found(0, audit.Log, "%s has another root than the log at %d lines: the log was changed", h.from, tree.Size())
 			continue
 		}
 		v.sum.Checkpoints++
+		v.sum.Covered = tree.Size()
+		if h.cosigned {
+			v.sum.Cosigned++
+		}
 		if h.verified {
 			v.before = tree.Size()
 		}
 	}
+	delete(d, tree.Size())
 }
 
 // records works all attempts out, in pages, several at a time.
@@ -406,6 +451,9 @@ func (v *verification) take(r examined) {
 		v.sum.Unproven, v.sum.Octets = v.sum.Unproven+len(r.verdict.Unproven), v.sum.Octets+int64(r.verdict.Octets)
 		if len(r.verdict.Withheld) > 0 {
 			v.sum.Withheld++
+		}
+		if v.config.Summary != nil {
+			v.config.Summary(r.record.Summary, r.verdict)
 		}
 		if v.config.Record != nil {
 			v.config.Record(r.record, r.verdict)
