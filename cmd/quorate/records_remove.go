@@ -116,10 +116,22 @@ func (c removeCmd) export(ctx context.Context, store *db.Store, due db.Due) (m b
 	if err == nil {
 		err = errors.Join(buffer.Flush(), f.Sync())
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	// The file's name must last too: what it has is removed from the records.
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = syncDir(filepath.Dir(c.Export))
+	}
+	if err != nil {
 		return m, "", fmt.Errorf("--export: %w", errors.Join(err, os.Remove(c.Export)))
 	}
 	return m, hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // prove reads the bundle back from the disk and verifies all of it.
