@@ -167,7 +167,7 @@ func writeList(w io.Writer, records []db.Summary) error {
 			kind += " (shadow)"
 		}
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), kind, table.Clean(r.Caller),
-			table.Clean(r.Identifier), r.Method, table.Clean(string(r.Outcome)), dash(table.Clean(r.DCVQuorum)), dash(table.Clean(r.CAAQuorum)),
+			table.Clean(r.Identifier), r.Method, table.Clean(string(r.Outcome)), dash(r.DCVQuorum), dash(r.CAAQuorum),
 			table.Clean(strings.Join(reasons, " ")))
 	}
 	return t.Flush()
@@ -177,7 +177,7 @@ func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return table.Clean(s)
 }
 
 type showCmd struct {

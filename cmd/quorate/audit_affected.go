@@ -199,7 +199,7 @@ func (l *affectedList) text(a db.Affected) error {
 		kind += ", the record of which is DAMAGED"
 	}
 	_, err := fmt.Fprintf(l.w, "%s, serial %s, %s\n  %s %s, good from %s to %s, %s; permit %d\n  relied on record %s\n", table.Clean(a.Fingerprint),
-		dash(table.Clean(a.Serial)), table.Clean(strings.Join(a.Names, " ")), table.Clean(a.Outcome), kind, day(a.NotBefore), day(a.NotAfter), timeStatus(valid), a.Permit, strings.Join(records, ", "))
+		dash(a.Serial), table.Clean(strings.Join(a.Names, " ")), table.Clean(a.Outcome), kind, day(a.NotBefore), day(a.NotAfter), timeStatus(valid), a.Permit, strings.Join(records, ", "))
 	return err
 }
 

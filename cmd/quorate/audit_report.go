@@ -244,7 +244,7 @@ func (r *reporting) text(p db.Population, tables []figures, held int) error {
 		for _, row := range slices.Insert(slices.Clone(t.rows), 0, t.columns) {
 			cells := make([]string, len(row))
 			for i, cell := range row {
-				cells[i] = dash(table.Clean(cell))
+				cells[i] = dash(cell)
 			}
 			fmt.Fprintf(w, "  %s\n", strings.Join(cells, "\t")) // a tabwriter fails in Flush
 		}
