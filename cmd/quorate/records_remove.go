@@ -62,6 +62,9 @@ func (removeCmd) Help() string {
 }
 
 func (c removeCmd) Run(ctx context.Context, out console) (err error) {
+	if c.Lines < 0 {
+		return fmt.Errorf("--lines: %d is no number of lines", c.Lines)
+	}
 	auditor := audit.Auditor{}
 	if auditor.Anchors, err = readAllAnchors(c.TrustAnchor); err != nil {
 		return err
@@ -85,6 +88,11 @@ func (c removeCmd) Run(ctx context.Context, out console) (err error) {
 		return status{exitFailure, err}
 	}
 	if due.Empty() {
+		if all, err := store.Due(ctx, 0); err != nil {
+			return status{exitFailure, err}
+		} else if !all.Empty() {
+			return fmt.Errorf("--lines: records go in whole segments, and %d lines are less than one; %d lines are due", c.Lines, all.Past-all.First)
+		}
 		_, err = fmt.Fprintln(out.stdout, "nothing is due")
 		return err
 	}
