@@ -40,6 +40,10 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 		}
 		return x.out
 	}
+	if filed.Large() {
+		v.large.Lock()
+		defer v.large.Unlock()
+	}
 	record, err := filed.Read()
 	if err != nil {
 		x.found(audit.Record, "%v", err)
@@ -166,10 +170,38 @@ func (f Filed) Check() error {
 	return nil
 }
 
+// unpacked is how many octets the documents' texts have together. It is an error where they have more than the longest document may have, as
+// hundreds of late replies could.
+func (f Filed) unpacked() (total int, err error) {
+	for _, s := range slices.Concat([]Sheet{f.Intent, f.Decision}, f.Late, f.Notices) {
+		if s.SHA256 == "" {
+			continue
+		}
+		n, err := s.Document.unpacked()
+		if total += n; err == nil && total > maxDocument {
+			err = fmt.Errorf("%w: its documents unpack to more than %d octets", ErrDamaged, maxDocument)
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// Large tells a record that takes so much memory while it is worked out that whoever works out several at a time takes one such only.
+func (f Filed) Large() bool {
+	const large = 16 << 20
+	n, err := f.unpacked()
+	return err == nil && n > large
+}
+
 // Read checks the documents against their lines of the log, and decodes them. The DNS records come from f.Sets, where they are there.
 // What the columns of tables add to a record is made of the documents too.
 func (f Filed) Read() (Record, error) {
 	if err := f.Check(); err != nil {
+		return Record{}, err
+	}
+	if _, err := f.unpacked(); err != nil {
 		return Record{}, err
 	}
 	r := Record{Opening: f.Intent.Document, Closing: f.Decision.Document}

@@ -125,6 +125,8 @@ type verification struct {
 	config VerifyConfig
 	sum    Verified
 	sets   setCache
+	// large is held by who works out a large record.
+	large sync.Mutex
 	// lines counts the lines of each kind from Removed on, seen the documents there that were held against theirs.
 	lines, seen map[merkle.Kind]int64
 	// counts are the lines of each kind, all of them: numbers beyond are nobody's.

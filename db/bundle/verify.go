@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -54,6 +55,8 @@ type verification struct {
 	index    *index
 	manifest Manifest
 	sum      db.Verified
+	// large is held by who works out a large record.
+	large sync.Mutex
 	// size and root are the log's, as far as they are proven.
 	size int64
 	root tlog.Hash
@@ -330,6 +333,10 @@ func (v *verification) examine(r record) (x examined) {
 	}
 	if v.config.Depth == db.DepthLog {
 		return x
+	}
+	if filed.Large() {
+		v.large.Lock()
+		defer v.large.Unlock()
 	}
 	record, err := filed.Read()
 	if err != nil {
