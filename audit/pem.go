@@ -22,7 +22,7 @@ type Held struct {
 // ReadCertificates reads a bundle of certificates in PEM. Other blocks, and certificates of CAs, are left out; a text without any block,
 // and a block that is no certificate, are refused.
 func ReadCertificates(text []byte) (all []Held, err error) {
-	blocks := 0
+	blocks, begun := 0, bytes.Count(text, []byte("-----BEGIN "))
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
@@ -42,8 +42,11 @@ func ReadCertificates(text []byte) (all []Held, err error) {
 		sum := sha256.Sum256(block.Bytes)
 		all = append(all, Held{hex.EncodeToString(sum[:]), c.SerialNumber.Text(16), c.Issuer.String(), append([]string{}, c.DNSNames...)})
 	}
-	if blocks == 0 || len(bytes.TrimSpace(text)) > 0 && bytes.Contains(text, []byte("-----BEGIN")) {
-		return nil, errors.New("audit: this is no PEM, or not to its end")
+	switch { // a block that is damaged is passed over by its reader
+	case blocks == 0:
+		return nil, errors.New("audit: this is no PEM")
+	case blocks != begun:
+		return nil, fmt.Errorf("audit: %d blocks of PEM begin, and %d can be read", begun, blocks)
 	}
 	return all, nil
 }

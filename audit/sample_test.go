@@ -104,6 +104,9 @@ func TestReadCertificatesRefusesWhatItCannotRead(t *testing.T) {
 		_, err := ReadCertificates(text)
 		require.Error(t, err, name)
 	}
+	damaged := []byte("-----BEGIN CERTIFICATE-----\nMII!\n-----END CERTIFICATE-----\n")
+	_, err := ReadCertificates(slices.Concat(block("X", []byte{1}), damaged, block("X", []byte{1})))
+	require.ErrorContains(t, err, "3 blocks of PEM begin, and 2 can be read", "it would have been passed over")
 	all, err := ReadCertificates(block("PRIVATE KEY", []byte{1}))
 	require.NoError(t, err)
 	require.Empty(t, all)

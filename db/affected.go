@@ -104,6 +104,30 @@ func (s *Store) findAffected(ctx context.Context, c Criteria, documents bool, ea
 	})
 }
 
+// Unknown gives those conditions of c that no record at all fulfils, whatever the others, as text: "perspective \"tokio\"". What a perspective
+// ran no column has.
+func (s *Store) Unknown(ctx context.Context, c Criteria) (all []string, err error) {
+	for _, term := range []struct{ what, value, query string }{
+		{"perspective", c.Perspective, `SELECT EXISTS (SELECT 1 FROM perspectives WHERE name = $1)`},
+		{"software", c.Software, `SELECT EXISTS (SELECT 1 FROM attempts WHERE software = $1)`},
+		{"policy", c.Policy, `SELECT EXISTS (SELECT 1 FROM decisions WHERE policy = $1)`},
+		{"name", column(c.Name), `SELECT EXISTS (SELECT 1 FROM attempts WHERE identifier = $1 OR fqdn = $1)`},
+		{"account", column(c.Account), `SELECT EXISTS (SELECT 1 FROM attempts WHERE account_uri = $1)`},
+	} {
+		if term.value == "" {
+			continue
+		}
+		var known bool
+		if err := s.reads.QueryRowContext(ctx, term.query, term.value).Scan(&known); err != nil {
+			return all, fmt.Errorf("db: %s: %w", term.what, err)
+		}
+		if !known {
+			all = append(all, fmt.Sprintf("%s %q", term.what, term.value))
+		}
+	}
+	return all, nil
+}
+
 // viewing reads in one view of the database.
 func (s *Store) viewing(ctx context.Context, what string, do func(*scan) error) error {
 	v, err := s.newScan(ctx)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/quorate/quorate/mpic"
 )
 
 // running keeps those records in which a perspective ran a program, as its report says. Only documents have that: those of the records
@@ -68,10 +70,7 @@ func (d Document) ran(c Criteria) bool {
 		Primary *struct {
 			Perspective, Software string
 		}
-		Remotes []struct {
-			Perspective, Signed string
-			Report              *struct{ Software string }
-		}
+		Remotes []replied
 	}
 	text, err := d.Text() // the tokens are of no interest
 	if err != nil || digest(d.Bytes) != d.SHA256 || json.Unmarshal(text, &said) != nil {
@@ -84,11 +83,9 @@ func (d Document) ran(c Criteria) bool {
 		return true
 	}
 	for _, r := range said.Remotes {
-		software := ""
-		if r.Report != nil {
-			software = r.Report.Software
-		} else if r.Signed != "" {
-			software = signedSoftware(r.Signed)
+		software, known := r.software()
+		if !known {
+			software = c.PerspectiveSoftware
 		}
 		if is(r.Perspective, software) {
 			return true
@@ -97,14 +94,35 @@ func (d Document) ran(c Criteria) bool {
 	return false
 }
 
-// signedSoftware reads the program out of the payload of a compact JWS (RFC 7515 section 7.1); what cannot be read has none.
-func signedSoftware(signed string) string {
-	_, rest, _ := strings.Cut(signed, ".")
-	encoded, _, _ := strings.Cut(rest, ".")
-	var said struct{ Software string }
-	payload, err := base64.RawURLEncoding.DecodeString(encoded)
-	if err != nil || json.Unmarshal(payload, &said) != nil {
-		return ""
+// replied is what a document says of a remote: its reply in one of the forms that mpic.Attestation has in the record.
+type replied struct {
+	Perspective, State string
+	Signed             json.RawMessage
+	Report             *struct{ Software string }
+}
+
+// software gives the program that a remote says it ran, empty where it says nothing. It is not known where an answer cannot be read, as one that
+// was taken out of the document because it shows a token.
+func (r replied) software() (name string, known bool) {
+	var whole struct {
+		Payload struct{ Software string }
 	}
-	return said.Software
+	var compact string
+	switch {
+	case r.Report != nil:
+		return r.Report.Software, true
+	case len(r.Signed) == 0:
+		return "", true
+	case json.Unmarshal(r.Signed, &compact) != nil:
+		err := json.Unmarshal(r.Signed, &whole)
+		return whole.Payload.Software, err == nil
+	}
+	// A compact JWS (RFC 7515 section 7.1).
+	_, rest, _ := strings.Cut(compact, ".")
+	encoded, _, _ := strings.Cut(rest, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err == nil {
+		err = json.Unmarshal(payload, &whole.Payload)
+	}
+	return whole.Payload.Software, err == nil || r.State != mpic.Answered.String() // nothing rests on what was rejected
 }

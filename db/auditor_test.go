@@ -330,7 +330,7 @@ func TestPopulationsOfImpossibleNumbersAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, db.ErrDamaged)
 	_, err = g.Store.Population(t.Context(), db.Period{}, nil)
 	require.ErrorIs(t, err, db.ErrDamaged)
-	_, err = g.Store.Simulate(t.Context(), db.Criteria{}, dbtest.Started(), nil)
+	_, err = g.Store.Simulate(t.Context(), db.Criteria{}, dbtest.Started(), nil, nil)
 	require.ErrorIs(t, err, db.ErrDamaged)
 }
 
@@ -519,7 +519,7 @@ func TestPopulationAfterRemoval(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 4, p.FirstRecord)
 	require.EqualValues(t, 3, p.Unknown)
-	sum, err := g.Store.Simulate(t.Context(), db.Criteria{}, dbtest.Started(), nil)
+	sum, err := g.Store.Simulate(t.Context(), db.Criteria{}, dbtest.Started(), nil, nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, sum.UnknownPermits, "P5 rests on a record that is gone, and P1 on nothing that is there")
 	n := 0
@@ -588,6 +588,7 @@ func TestSimulateAgreesWithJudgingEverything(t *testing.T) {
 				}
 			}
 			got, permits := map[string]string{}, []string{}
+			var judged [2]int64
 			sum, err := g.Store.Simulate(t.Context(), db.Criteria{}, on, func(c db.Changed) error {
 				if c.Permit != 0 {
 					permits = append(permits, fmt.Sprintf("%d %v", c.Permit, c.Codes))
@@ -596,7 +597,9 @@ func TestSimulateAgreesWithJudgingEverything(t *testing.T) {
 				}
 				require.NotEmpty(t, c.Codes)
 				return nil
-			})
+			}, func(done, of int64) { judged = [2]int64{done, of} })
+			require.Equal(t, judged[1], judged[0])
+			require.Equal(t, sum.Attempts+sum.Open+sum.Unjudged, judged[1])
 			require.NoError(t, err)
 			require.Equal(t, want, got, day)
 			require.Equal(t, granted, sum.GrantedOn, day)
@@ -612,12 +615,12 @@ func TestSimulateAgreesWithJudgingEverything(t *testing.T) {
 				require.Empty(t, permits, "nine days are less than ten")
 			}
 		}
-		sum, err := g.Store.Simulate(t.Context(), db.Criteria{Name: "www.example.com"}, dbtest.Started(), nil)
+		sum, err := g.Store.Simulate(t.Context(), db.Criteria{Name: "www.example.com"}, dbtest.Started(), nil, nil)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, sum.Attempts)
 		require.EqualValues(t, 1, sum.Permits)
 		require.EqualValues(t, 1, sum.GrantedOn)
-		none, err := g.Store.Simulate(t.Context(), db.Criteria{Name: "none.example"}, dbtest.Started(), nil)
+		none, err := g.Store.Simulate(t.Context(), db.Criteria{Name: "none.example"}, dbtest.Started(), nil, nil)
 		require.NoError(t, err)
 		require.Zero(t, none.Attempts)
 		require.Zero(t, none.Permits)

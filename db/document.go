@@ -223,7 +223,8 @@ var (
 		return e
 	})
 	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(maxDocument))
+		// Text allocates as much as the frame says, and a second frame behind it finds no room.
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(maxDocument), zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
 			panic(err)
 		}
@@ -248,9 +249,27 @@ type Document struct {
 	Secrets []byte
 }
 
+// unpacked is how many octets a document's text has at most, by its frame's header; Text holds it to that.
+func (d Document) unpacked() (int, error) {
+	var h zstd.Header
+	switch err := h.Decode(d.Bytes); {
+	case err != nil:
+		return 0, fmt.Errorf("%w: the document is no zstd frame: %w", ErrDamaged, err)
+	case h.FrameContentSize > maxDocument:
+		return 0, fmt.Errorf("%w: the document unpacks to %d octets, and %d is the most", ErrDamaged, h.FrameContentSize, maxDocument)
+	case !h.HasFCS:
+		return 255, nil // the encoder leaves the length of the shortest texts out
+	}
+	return int(h.FrameContentSize), nil
+}
+
 // Text gives the JSON text that a document's bytes unpack to, with commitments in the place of tokens.
 func (d Document) Text() ([]byte, error) {
-	text, err := decoder().DecodeAll(d.Bytes, nil)
+	size, err := d.unpacked()
+	if err != nil {
+		return nil, err
+	}
+	text, err := decoder().DecodeAll(d.Bytes, make([]byte, 0, size))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the document cannot be unpacked: %w", ErrDamaged, err)
 	}

@@ -21,6 +21,9 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 	if f.broken > 0 {
 		x.found(audit.Rows, "%d rows have a number that is no whole one", f.broken)
 	}
+	for _, table := range f.again {
+		x.found(audit.Rows, "%s has several rows of it", table)
+	}
 	if f.attempt == nil {
 		x.found(audit.Rows, "%d rows belong to an attempt that is not there", len(f.perspectives)+len(f.reports)+len(f.authorizations)+len(f.reliances)+len(f.late)+len(f.notices)+
 			map[bool]int{true: 1}[f.decision != nil])
@@ -36,6 +39,10 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 			x.found(audit.Log, "%v", err)
 		}
 		return x.out
+	}
+	if filed.Large() {
+		v.large.Lock()
+		defer v.large.Unlock()
 	}
 	record, err := filed.Read()
 	if err != nil {
@@ -53,7 +60,10 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 		x.found(audit.Record, "%v", err)
 		return x.out
 	}
-	x.out.record, x.out.judged = record, true
+	x.out.judged = true
+	if x.out.record.Summary = record.Summary; v.config.Record != nil { // decoded, a record is large, and a hundred wait for their turn
+		x.out.record = record
+	}
 	x.out.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
 	x.out.verdict.Wrong = append(x.out.verdict.Wrong, filed.Times(record)...)
 	x.notices(record)
@@ -160,10 +170,38 @@ func (f Filed) Check() error {
 	return nil
 }
 
+// unpacked is how many octets the documents' texts have together. It is an error where they have more than the longest document may have, as
+// hundreds of late replies could.
+func (f Filed) unpacked() (total int, err error) {
+	for _, s := range slices.Concat([]Sheet{f.Intent, f.Decision}, f.Late, f.Notices) {
+		if s.SHA256 == "" {
+			continue
+		}
+		n, err := s.Document.unpacked()
+		if total += n; err == nil && total > maxDocument {
+			err = fmt.Errorf("%w: its documents unpack to more than %d octets", ErrDamaged, maxDocument)
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// Large tells a record that takes so much memory while it is worked out that whoever works out several at a time takes one such only.
+func (f Filed) Large() bool {
+	const large = 16 << 20
+	n, err := f.unpacked()
+	return err == nil && n > large
+}
+
 // Read checks the documents against their lines of the log, and decodes them. The DNS records come from f.Sets, where they are there.
 // What the columns of tables add to a record is made of the documents too.
 func (f Filed) Read() (Record, error) {
 	if err := f.Check(); err != nil {
+		return Record{}, err
+	}
+	if _, err := f.unpacked(); err != nil {
 		return Record{}, err
 	}
 	r := Record{Opening: f.Intent.Document, Closing: f.Decision.Document}
@@ -324,7 +362,11 @@ func (x *examination) sameRows(table, key string, want []row, got []stored) {
 	name := func(v any) string { return fmt.Sprint(v) }
 	left := map[string]stored{}
 	for _, r := range got {
-		left[name(r[key])] = r
+		k := name(r[key])
+		if left[k] != nil { // whoever writes what is false may have dropped the table's key
+			x.found(audit.Rows, "%s has several rows for %s", table, k)
+		}
+		left[k] = r
 	}
 	for _, w := range want {
 		k := name(w.values[slices.Index(w.columns, key)])

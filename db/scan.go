@@ -125,6 +125,17 @@ type folder struct {
 	late, notices                         []stored
 	// broken counts rows whose number is no whole one, which SQLite keeps in an integer's column.
 	broken int
+	// again are the tables that have further rows where there is one at most.
+	again []string
+}
+
+// only keeps the first row.
+func (f *folder) only(into *stored, r stored, table string) {
+	if *into != nil {
+		f.again = append(f.again, table)
+		return
+	}
+	*into = r
 }
 
 // folders reads the attempts with numbers from first on and below past. Rows of an attempt that is not there come in a folder
@@ -147,9 +158,9 @@ func (s *scan) folders(ctx context.Context, first, past int64) ([]*folder, error
 		key   string
 	}{
 		{`SELECT a.*` + logged + ` FROM attempts AS a LEFT JOIN log AS l ON l.leaf = a.leaf WHERE a.number >= $1 AND a.number < $2`,
-			func(f *folder, r stored) { f.attempt = r }, "number"},
+			func(f *folder, r stored) { f.only(&f.attempt, r, "attempts") }, "number"},
 		{`SELECT d.*` + logged + ` FROM decisions AS d LEFT JOIN log AS l ON l.leaf = d.leaf WHERE d.attempt >= $1 AND d.attempt < $2`,
-			func(f *folder, r stored) { f.decision = r }, "attempt"},
+			func(f *folder, r stored) { f.only(&f.decision, r, "decisions") }, "attempt"},
 		{`SELECT * FROM perspectives WHERE attempt >= $1 AND attempt < $2 ORDER BY attempt, position`,
 			func(f *folder, r stored) { f.perspectives = append(f.perspectives, r) }, "attempt"},
 		{`SELECT * FROM reports WHERE attempt >= $1 AND attempt < $2 ORDER BY attempt`,

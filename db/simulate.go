@@ -49,15 +49,16 @@ type Simulation struct {
 
 // Simulate judges recorded attempts that c picks again, as if they had started at a time, and looks at the granted permits that rest on
 // them: whether their evidence would have been granted, and was young enough for the period of reuse at that time. c.Counted and what
-// follows from a perspective's view are for DCV or CAA. changed, if set, gets what would have come out otherwise, in order.
-func (s *Store) Simulate(ctx context.Context, c Criteria, on time.Time, changed func(Changed) error) (out Simulation, err error) {
+// follows from a perspective's view are for DCV or CAA. changed, if set, gets what would have come out otherwise, in order; progress is told
+// how many of how many attempts were judged.
+func (s *Store) Simulate(ctx context.Context, c Criteria, on time.Time, changed func(Changed) error, progress func(done, of int64)) (out Simulation, err error) {
 	out = Simulation{On: on, Codes: map[string]int64{}, PermitCodes: map[string]int64{}}
 	err = s.viewing(ctx, "simulate", func(v *scan) error {
 		p, err := v.pick(ctx, c)
 		if err != nil {
 			return err
 		}
-		sim := &simulation{scan: v, out: &out, on: on, changed: changed, seen: &numbers{}, refused: &numbers{}, unjudged: &numbers{}}
+		sim := &simulation{scan: v, out: &out, on: on, changed: changed, progress: progress, seen: &numbers{}, refused: &numbers{}, unjudged: &numbers{}}
 		sim.chosen = &numbers{}
 		if p.dcv == nil {
 			if sim.chosen, err = v.set(ctx, `SELECT number FROM attempts`); err != nil {
@@ -83,6 +84,8 @@ type simulation struct {
 	out     *Simulation
 	on      time.Time
 	changed func(Changed) error
+	// progress is told of chosen ones.
+	progress func(done, of int64)
 	// chosen are the records picked. seen were judged again, of which refused would be refused, and unjudged cannot be.
 	chosen, seen, refused, unjudged *numbers
 }
@@ -99,6 +102,7 @@ type judged struct {
 // attempts judges records again, some at a time on all processors. count tells whether they are those that are asked about, or only the
 // evidence of permits.
 func (s *simulation) attempts(ctx context.Context, of *numbers, count bool) error {
+	done := int64(0)
 	for some := range of.chunks(100) {
 		var folders []*folder
 		for first := 0; first < len(some); { // runs of consecutive numbers
@@ -134,6 +138,9 @@ func (s *simulation) attempts(ctx context.Context, of *numbers, count bool) erro
 				return err
 			}
 		}
+		if done += int64(len(some)); count && s.progress != nil {
+			s.progress(done, of.count)
+		}
 	}
 	return nil
 }
@@ -152,6 +159,7 @@ func (s *simulation) again(f *folder) (j judged) {
 	if j.unjudged = err != nil || !bytes.Equal(then, j.record.Decision); !j.unjudged {
 		j.now = mpic.JudgeOn(j.record.Evidence, s.on)
 	}
+	j.record = Record{Summary: j.record.Summary} // decoded, a record is large, and a hundred wait for their turn
 	return j
 }
 

@@ -1,13 +1,11 @@
 package db
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,8 +48,10 @@ type VerifyConfig struct {
 	Finding func(Finding)
 	// Progress, if set, is told how many of how many records were done; likewise.
 	Progress func(done, of int64)
-	// Record, if set, gets each record that was worked out, likewise; not at DepthLog.
-	Record func(Record, audit.Verdict)
+	// Summary and Record, if set, get each record that was worked out, likewise; not at DepthLog. With Record some hundred records are in
+	// memory as a whole.
+	Summary func(Summary, audit.Verdict)
+	Record  func(Record, audit.Verdict)
 }
 
 // Finding is something that does not hold, with the number of the record that it is about.
@@ -68,8 +68,9 @@ type Verified struct {
 	Root  string `json:"root"`
 	// Checkpoints were found to be of this log: those in the database, and those that the auditor holds.
 	Checkpoints int `json:"checkpoints"`
-	// Cosigned is how many of them a known witness cosigned.
-	Cosigned int `json:"cosigned"`
+	// Cosigned is how many of them a known witness cosigned. Covered is the size of the largest: nobody signed the lines from there on.
+	Cosigned int   `json:"cosigned"`
+	Covered  int64 `json:"covered_lines"`
 	// Records are attempts, Open those of them without a decision.
 	Records int64 `json:"records"`
 	Open    int64 `json:"open"`
@@ -121,6 +122,8 @@ type verification struct {
 	config VerifyConfig
 	sum    Verified
 	sets   setCache
+	// large is held by who works out a large record.
+	large sync.Mutex
 	// lines counts the lines of each kind from Removed on, seen the documents there that were held against theirs.
 	lines, seen map[merkle.Kind]int64
 	// counts are the lines of each kind, all of them: numbers beyond are nobody's.
@@ -180,148 +183,6 @@ func (v *verification) head(ctx context.Context) error {
 	}
 	v.sum.Lines, v.recorded, v.numbers = h.size, h.recorded, v.counts[merkle.Intent]
 	return nil
-}
-
-// held is a signed checkpoint with where it comes from.
-type held struct {
-	from   string
-	signed []byte
-	// verified tells that it is VerifyConfig.Verified.
-	verified bool
-}
-
-// log reads all lines, and compares the tree with what is stored of it and with every checkpoint.
-func (v *verification) log(ctx context.Context) error {
-	due, err := v.checkpoints(ctx)
-	if err != nil {
-		return err
-	}
-	var tree merkle.Tree
-	v.compare(due, tree)
-	last := ""
-	const page = 5000
-	for next := int64(0); ; {
-		rows, err := v.scan.tx.QueryContext(ctx, `SELECT leaf, kind, subject, recorded_at, sha256, hashes FROM log WHERE leaf >= $1 ORDER BY leaf LIMIT $2`, next, page)
-		if err != nil {
-			return err
-		}
-		read := 0
-		for rows.Next() {
-			var e merkle.Entry
-			var kind, recorded string
-			var hashes []byte
-			if err := rows.Scan(&e.Leaf, &kind, &e.Subject, &recorded, &e.SHA256, &hashes); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			read++
-			e.Kind = merkle.Kind(kind)
-			if e.Leaf != next {
-				v.found(0, audit.Log, "after the line %d of the log comes %d (F4)", next-1, e.Leaf)
-			}
-			next = e.Leaf + 1
-			if e.Recorded, err = parseTime(recorded); err != nil || e.Check() != nil {
-				v.found(0, audit.Log, "the line %d of the log is none: %v", e.Leaf, errors.Join(err, e.Check()))
-			}
-			if recorded < last {
-				v.found(0, audit.Log, "the line %d of the log is of %s, and the one before it of %s", e.Leaf, recorded, last)
-			}
-			last = recorded
-			if e.Leaf >= v.sum.Removed {
-				v.lines[e.Kind]++
-			}
-			if completed := tree.Append(e.Hash()); !bytes.Equal(joinHashes(completed), hashes) {
-				v.found(aboutAttempt(e), audit.Log, "the line %d of the log, %s %d, was changed: its hash or that of a subtree that it completes is not the stored one",
-					e.Leaf, e.Kind, e.Subject)
-			}
-			v.compare(due, tree)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-		if read < page {
-			break
-		}
-	}
-	v.sum.Root = tree.Root().String()
-	if v.recorded != last {
-		v.found(0, audit.Log, "the head says that the last line of the log is of %q, and it is of %q", v.recorded, last)
-	}
-	for size := range due {
-		if size > tree.Size() {
-			for _, h := range due[size] {
-				v.found(0, audit.Log, "%s is of a log with %d lines, and this one has %d: it was cut off or rolled back", h.from, size, tree.Size())
-			}
-		}
-	}
-	return nil
-}
-
-// aboutAttempt gives the number of the attempt that a line is about, 0 for other lines.
-func aboutAttempt(e merkle.Entry) int64 {
-	switch e.Kind {
-	case merkle.Intent, merkle.Decision, merkle.LateReply, merkle.Notice:
-		return e.Subject
-	}
-	return 0
-}
-
-// checkpoints gives all that are to be compared, by their size.
-func (v *verification) checkpoints(ctx context.Context) (map[int64][]held, error) {
-	rows, err := v.scan.rows(ctx, `SELECT size, note FROM checkpoints ORDER BY size`)
-	if err != nil {
-		return nil, err
-	}
-	due := map[int64][]held{}
-	add := func(from string, signed []byte, stored int64, verified bool) {
-		_, size, err := v.opened(signed)
-		if err != nil || stored >= 0 && size != stored {
-			v.found(0, audit.Log, "%s is none of this log: %v", from, errors.Join(err, fmt.Errorf("it is of size %d", size)))
-			return
-		}
-		due[size] = append(due[size], held{from, signed, verified})
-	}
-	for _, r := range rows {
-		add(fmt.Sprintf("the published checkpoint of size %d", r.int("size")), r.bytes("note"), r.int("size"), false)
-	}
-	for i, signed := range v.config.Held {
-		add(fmt.Sprintf("the auditor's checkpoint %d", i+1), signed, -1, false)
-	}
-	if v.config.Verified != nil {
-		add("the checkpoint that was verified before", v.config.Verified, -1, true)
-	}
-	return due, nil
-}
-
-// opened reads a signed checkpoint, and checks the signatures of those whose keys are known.
-func (v *verification) opened(signed []byte) (root string, size int64, err error) {
-	if v.config.LogKey != nil {
-		c, by, err := merkle.OpenCheckpoint(signed, v.config.LogKey, v.config.Witnesses...)
-		if len(by) > 0 {
-			v.sum.Cosigned++
-		}
-		return c.Root.String(), c.Size, err
-	}
-	text, _, _ := strings.Cut(string(signed), "\n\n")
-	c, err := merkle.ParseCheckpoint(text + "\n")
-	return c.Root.String(), c.Size, err
-}
-
-// compare holds the checkpoints of the tree's size against it, and what a removal says of it.
-func (v *verification) compare(due map[int64][]held, tree merkle.Tree) {
-	if root, ok := v.roots[tree.Size()]; ok && root != tree.Root().String() {
-		v.found(0, audit.Log, "a removal says that the log had another root at %d lines", tree.Size())
-	}
-	for _, h := range due[tree.Size()] {
-		root, _, err := v.opened(h.signed)
-		if err != nil || root != tree.Root().String() {
-			v.found(0, audit.Log, "%s has another root than the log at %d lines: the log was changed", h.from, tree.Size())
-			continue
-		}
-		v.sum.Checkpoints++
-		if h.verified {
-			v.before = tree.Size()
-		}
-	}
 }
 
 // records works all attempts out, in pages, several at a time.
@@ -406,6 +267,9 @@ func (v *verification) take(r examined) {
 		v.sum.Unproven, v.sum.Octets = v.sum.Unproven+len(r.verdict.Unproven), v.sum.Octets+int64(r.verdict.Octets)
 		if len(r.verdict.Withheld) > 0 {
 			v.sum.Withheld++
+		}
+		if v.config.Summary != nil {
+			v.config.Summary(r.record.Summary, r.verdict)
 		}
 		if v.config.Record != nil {
 			v.config.Record(r.record, r.verdict)

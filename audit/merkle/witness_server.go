@@ -279,6 +279,11 @@ func (s *WitnessServer) cosign(l *witnessed, text string, next, last head) ([]by
 		s.log.Error("the witness cannot sign", "origin", next.origin, "err", err)
 		return nil, refuse(http.StatusInternalServerError, "the witness cannot sign")
 	}
+	// What could not be read again would stop the witness for all logs.
+	if len(signed) > MaxSignedCheckpoint {
+		return nil, refuse(http.StatusBadRequest, "the checkpoint has %d octets with this witness's cosignature alone, more than %d", len(signed),
+			MaxSignedCheckpoint)
+	}
 	// The same size and root again change nothing that has to be remembered.
 	if next.size > last.size {
 		if err := l.file.write(signed); err != nil {

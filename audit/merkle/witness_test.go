@@ -346,6 +346,33 @@ func writeSigned(t *testing.T, path, text string, key *merkle.WitnessKey) {
 	require.NoError(t, os.WriteFile(path, sign(t, text, key.Cosigner(clock())), 0o600))
 }
 
+// Whoever has the key of one log can sign a checkpoint that is just short enough to be asked for. With the witness's own signature it would be
+// longer than what is read of a state: the witness would cosign nothing more of it, and start for none of its logs.
+//
+// Holds: REC-06
+func TestAWitnessKeepsNothingThatItCouldNotReadAgain(t *testing.T) {
+	key, err := merkle.GenerateWitnessKey(strings.Repeat("w", 255))
+	require.NoError(t, err)
+	b, w := newBook(t, 4), &witnessing{key: key, log: logKey(t), dir: t.TempDir()}
+	require.NoError(t, merkle.BeginWitness(w.dir, w.key, origin, clock()))
+	w.server, err = merkle.NewWitnessServer(w.config())
+	require.NoError(t, err)
+	w.http = httptest.NewServer(w.server)
+	t.Cleanup(func() {
+		w.http.Close()
+		require.NoError(t, w.server.Close())
+	})
+	extended := func(octets int) []byte { return sign(t, b.at(3).Text()+strings.Repeat("x", octets)+"\n", w.log) }
+	signed := extended(1 + merkle.MaxSignedCheckpoint - len(extended(1)))
+	require.Len(t, signed, merkle.MaxSignedCheckpoint)
+	response, answer := w.post(t, body("0", nil, signed))
+	require.Equal(t, http.StatusBadRequest, response.StatusCode)
+	require.Contains(t, answer, "octets with this witness's cosignature")
+	w.restart(t)
+	_, err = w.client(t).Cosign(t.Context(), sign(t, b.at(4).Text(), w.log), b.prove)
+	require.NoError(t, err)
+}
+
 func TestWitnessServerRefusesWhatItCannotServe(t *testing.T) {
 	w := startWitness(t)
 	for name, c := range map[string]struct {

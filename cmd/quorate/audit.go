@@ -81,6 +81,9 @@ type filterFlags struct {
 func (c filterFlags) filter() (f db.Filter, err error) {
 	f = db.Filter{Name: strings.ToLower(strings.TrimSuffix(c.Name, ".")), Account: c.Account, Since: c.Since.Time, Until: c.Until.Time,
 		Outcome: db.Outcome(c.Outcome), Shadow: c.Shadow, Caller: c.Caller, Perspective: c.Perspective, Code: c.Code}
+	if err := period(c.Since, c.Until); err != nil {
+		return f, err
+	}
 	if c.Method != "" {
 		if f.Method, err = va.ParseMethod(c.Method); err != nil {
 			return f, fmt.Errorf("--method: %w", err)
@@ -164,7 +167,8 @@ func writeList(w io.Writer, records []db.Summary) error {
 			kind += " (shadow)"
 		}
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Number, table.Time(r.Started), kind, table.Clean(r.Caller),
-			table.Clean(r.Identifier), r.Method, r.Outcome, dash(r.DCVQuorum), dash(r.CAAQuorum), strings.Join(reasons, " "))
+			table.Clean(r.Identifier), r.Method, table.Clean(string(r.Outcome)), dash(r.DCVQuorum), dash(r.CAAQuorum),
+			table.Clean(strings.Join(reasons, " ")))
 	}
 	return t.Flush()
 }
@@ -173,7 +177,7 @@ func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return table.Clean(s)
 }
 
 type showCmd struct {

@@ -39,6 +39,9 @@ func (f criteriaFlags) criteria() (c db.Criteria, err error) {
 	if f.Counted && f.Perspective == "" {
 		return c, errors.New("--counted needs --perspective")
 	}
+	if err := period(f.Since, f.Until); err != nil {
+		return c, err
+	}
 	if f.Method != "" {
 		if c.Method, err = va.ParseMethod(f.Method); err != nil {
 			return c, fmt.Errorf("--method: %w", err)
@@ -106,6 +109,23 @@ func (c affectedCmd) Run(ctx context.Context, out console) (err error) {
 		what = "authorizations"
 	}
 	if _, err := fmt.Fprintf(out.stderr, "%d %s affected, %d of them not expired on %s\n", list.total, what, list.valid, at.UTC().Format(time.RFC3339)); err != nil {
+		return status{exitFailure, err}
+	}
+	if list.total == 0 {
+		return unknown(ctx, store, criteria, out)
+	}
+	return nil
+}
+
+// unknown tells of conditions that no record fulfils at all: whoever mistypes a name gets an empty list, and should not take it for an answer.
+func unknown(ctx context.Context, store *db.Store, c db.Criteria, out console) error {
+	all, err := store.Unknown(ctx, c)
+	for _, condition := range all {
+		if _, err := fmt.Fprintf(out.stderr, "no record at all has the %s\n", condition); err != nil {
+			return status{exitFailure, err}
+		}
+	}
+	if err != nil {
 		return status{exitFailure, err}
 	}
 	return nil
@@ -178,8 +198,8 @@ func (l *affectedList) text(a db.Affected) error {
 	if a.Damaged != "" {
 		kind += ", the record of which is DAMAGED"
 	}
-	_, err := fmt.Fprintf(l.w, "%s, serial %s, %s\n  %s %s, good from %s to %s, %s; permit %d\n  relied on record %s\n", a.Fingerprint, dash(a.Serial),
-		table.Clean(strings.Join(a.Names, " ")), a.Outcome, kind, day(a.NotBefore), day(a.NotAfter), timeStatus(valid), a.Permit, strings.Join(records, ", "))
+	_, err := fmt.Fprintf(l.w, "%s, serial %s, %s\n  %s %s, good from %s to %s, %s; permit %d\n  relied on record %s\n", table.Clean(a.Fingerprint),
+		dash(a.Serial), table.Clean(strings.Join(a.Names, " ")), table.Clean(a.Outcome), kind, day(a.NotBefore), day(a.NotAfter), timeStatus(valid), a.Permit, strings.Join(records, ", "))
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/audit"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
+	"github.com/quorate/quorate/db/bundle"
 )
 
 type reportCmd struct {
@@ -36,6 +37,9 @@ func (reportCmd) Help() string {
 }
 
 func (c reportCmd) Run(ctx context.Context, out console) (err error) {
+	if err := period(c.Since, c.Until); err != nil {
+		return err
+	}
 	held, err := readHeld(c.Certificates)
 	if err != nil {
 		return err
@@ -60,7 +64,8 @@ func (c reportCmd) Run(ctx context.Context, out console) (err error) {
 	return nil
 }
 
-// readHeld reads bundles and directories of them.
+// readHeld reads bundles and directories of them. What it cannot read, and a path that has no certificate to be looked for, is refused: nothing
+// is left out that somebody believes to be looked for.
 func readHeld(paths []string) (all []audit.Held, err error) {
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -72,11 +77,10 @@ func readHeld(paths []string) (all []audit.Held, err error) {
 			}
 			files = nil
 			for _, e := range entries {
-				if e.Type().IsRegular() {
-					files = append(files, filepath.Join(path, e.Name()))
-				}
+				files = append(files, filepath.Join(path, e.Name()))
 			}
 		}
+		found := 0
 		for _, file := range files {
 			text, err := os.ReadFile(filepath.Clean(file))
 			if err != nil {
@@ -86,12 +90,16 @@ func readHeld(paths []string) (all []audit.Held, err error) {
 			if err != nil {
 				return nil, fmt.Errorf("--certificates %s: %w", file, err)
 			}
+			found += len(held)
 			for _, h := range held {
 				if !seen[h.Fingerprint] {
 					seen[h.Fingerprint] = true
 					all = append(all, h)
 				}
 			}
+		}
+		if found == 0 {
+			return nil, fmt.Errorf("--certificates: %s has no certificate but those of CAs", path)
 		}
 	}
 	return all, nil
@@ -137,8 +145,11 @@ func (r *reporting) write(ctx context.Context, store *db.Store, held []audit.Hel
 	tables := tablesOf(p, without)
 	if r.CSV != "" {
 		for _, t := range tables {
-			if t.name == r.CSV {
-				if err := r.csv.WriteAll(append([][]string{t.columns}, t.rows...)); err != nil {
+			if t.name != r.CSV {
+				continue
+			}
+			for _, row := range append([][]string{t.columns}, t.rows...) {
+				if err := r.csv.Write(bundle.Safe(row)); err != nil {
 					return err
 				}
 			}
@@ -233,7 +244,7 @@ func (r *reporting) text(p db.Population, tables []figures, held int) error {
 		for _, row := range slices.Insert(slices.Clone(t.rows), 0, t.columns) {
 			cells := make([]string, len(row))
 			for i, cell := range row {
-				cells[i] = dash(table.Clean(cell))
+				cells[i] = dash(cell)
 			}
 			fmt.Fprintf(w, "  %s\n", strings.Join(cells, "\t")) // a tabwriter fails in Flush
 		}
@@ -245,6 +256,9 @@ func (r *reporting) text(p db.Population, tables []figures, held int) error {
 	fmt.Fprintf(&b, "%d issuances prevented by CAA; a failed CAA lookup counted as permission in %d attempts, %d of them granted\n", p.Prevented, p.Excused,
 		p.ExcusedGranted)
 	fmt.Fprintf(&b, "%d permits rest on evidence of an earlier day, %d on CAA that was checked apart; %d replies came late\n", p.Reused, p.Rechecked, p.LateReplies)
+	if held > 0 {
+		fmt.Fprintf(&b, "%d certificates were looked for, %d of them have no record\n", held, r.missing)
+	}
 	if p.FirstRecord > 1 {
 		fmt.Fprintf(&b, "the records below %d were removed when their time was over, and are in no figure; of %d names of permits the evidence is among them\n",
 			p.FirstRecord, p.Unknown)
@@ -278,8 +292,9 @@ func (r *reporting) prevented(p audit.Prevented) error {
 			code, detail = v.Problem.Code, v.Problem.Detail
 		}
 		if r.CSV == "prevented" {
-			if err := r.csv.Write([]string{number(p.Record), p.Started.Format(time.RFC3339Nano), p.Identifier, p.Method.String(), p.Account, p.Quorum, v.Perspective,
-				v.Role.String(), string(v.Region), v.Outcome.String(), code, v.Found, number(int64(v.TTL)), strings.Join(v.Records, "\n")}); err != nil {
+			row := []string{number(p.Record), p.Started.Format(time.RFC3339Nano), p.Identifier, p.Method.String(), p.Account, p.Quorum, v.Perspective,
+				v.Role.String(), string(v.Region), v.Outcome.String(), code, v.Found, number(int64(v.TTL)), strings.Join(v.Records, "\n")}
+			if err := r.csv.Write(bundle.Safe(row)); err != nil {
 				return err
 			}
 			continue
@@ -288,7 +303,7 @@ func (r *reporting) prevented(p audit.Prevented) error {
 		if v.Found != "" {
 			found = fmt.Sprintf("at %s, TTL %d: %s", v.Found, v.TTL, strings.Join(v.Records, " | "))
 		}
-		if _, err := fmt.Fprintf(r.w, "    %s, %s, %s: %s %s; %s %s\n", v.Perspective, v.Role, v.Region, v.Outcome, code, table.Clean(found),
+		if _, err := fmt.Fprintf(r.w, "    %s, %s, %s: %s %s; %s %s\n", v.Perspective, v.Role, v.Region, v.Outcome, table.Clean(code), table.Clean(found),
 			table.Clean(detail)); err != nil {
 			return err
 		}

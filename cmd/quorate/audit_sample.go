@@ -47,6 +47,9 @@ type drawnLine struct {
 }
 
 func (c sampleCmd) Run(ctx context.Context, out console) (err error) {
+	if err := period(c.Since, c.Until); err != nil {
+		return err
+	}
 	switch {
 	case c.Seed == "":
 		return errors.New("--seed: an empty seed is none")

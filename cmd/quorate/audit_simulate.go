@@ -53,12 +53,18 @@ func (c simulateCmd) Run(ctx context.Context, out console) (err error) {
 			if x.Permit != 0 {
 				what = fmt.Sprintf("permit %d", x.Permit)
 			}
-			_, err := fmt.Fprintf(w, "%s, %s, %s: %s, and would be %s: %s\n", what, day(x.Started), table.Clean(x.Identifier), x.Was, x.Would,
-				strings.Join(x.Codes, " "))
+			_, err := fmt.Fprintf(w, "%s, %s, %s: %s, and would be %s: %s\n", what, day(x.Started), table.Clean(x.Identifier), table.Clean(x.Was),
+				x.Would, table.Clean(strings.Join(x.Codes, " ")))
 			return err
 		}
 	}
-	sum, err := store.Simulate(ctx, criteria, on, each)
+	var show func(done, of int64)
+	progress := newProgress(out.stderr, "records")
+	if c.Brief { // lines tell by themselves how far it is
+		show = progress.show
+	}
+	sum, err := store.Simulate(ctx, criteria, on, each, show)
+	progress.clear()
 	if err == nil && c.JSON {
 		err = encodeLine(w, map[string]any{"summary": sum})
 	} else if err == nil {
@@ -68,6 +74,9 @@ func (c simulateCmd) Run(ctx context.Context, out console) (err error) {
 	}
 	if err = errors.Join(err, w.Flush()); err != nil {
 		return status{exitFailure, err}
+	}
+	if sum.Attempts+sum.Open+sum.Unjudged == 0 {
+		return unknown(ctx, store, criteria, out)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func writeDetail(w io.Writer, a table.Attempt, late []mpic.Attestation, color bo
 	req := a.Evidence.Attempt.Probe.Request
 	fmt.Fprintf(&b, "\n%s\n  identifier  %s\n  validated   %s, by %s (BR %s), at %s\n  account     %s\n  issuers     %s\n  token made  %s\n  software    %s\n",
 		table.Paint(color, table.Bold, "asked"), table.Clean(req.Identifier), table.Clean(req.FQDN()), req.Method, req.Method.Section(),
-		table.Clean(req.Queried()), table.Clean(req.AccountURI), strings.Join(req.Issuers, ", "), table.Time(req.TokenCreated),
+		table.Clean(req.Queried()), table.Clean(req.AccountURI), table.Clean(strings.Join(req.Issuers, ", ")), table.Time(req.TokenCreated),
 		table.Clean(a.Evidence.Attempt.Software))
 	if req.CertificateType != va.TLSServer {
 		fmt.Fprintf(&b, "  certificate %s (CAA-10)\n", req.CertificateType)
@@ -120,13 +120,13 @@ func writeFailure(b *strings.Builder, f va.LookupFailure) {
 
 func writeProblem(b *strings.Builder, p *va.Problem) {
 	if p != nil {
-		fmt.Fprintf(b, "    %s: %s\n", p.Code, table.Clean(p.Detail))
+		fmt.Fprintf(b, "    %s: %s\n", table.Clean(p.Code), table.Clean(p.Detail))
 	}
 }
 
 func writeLookups(b *strings.Builder, lookups []resolver.Lookup) {
 	for _, l := range lookups {
-		fmt.Fprintf(b, "    %s %s: %s %s, %d queries%s\n", table.Clean(l.Name), l.Type, l.Status, l.Rcode, len(l.Queries), behind(", ", l.Code))
+		fmt.Fprintf(b, "    %s %s: %s %s, %d queries%s\n", table.Clean(l.Name), table.Clean(l.Type), l.Status, table.Clean(l.Rcode), len(l.Queries), behind(", ", l.Code))
 		for _, record := range l.Answers {
 			fmt.Fprintf(b, "      %s\n", table.Clean(strings.ReplaceAll(record, "\t", " ")))
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,48 @@ func TestAnExcuseIsShown(t *testing.T) {
 
 	e.Attempt.Probe.Request.CertificateType = va.SMIME
 	require.Contains(t, show(table.Attempt{Evidence: e}), "\n  certificate s-mime (CAA-10)\n")
+}
+
+// Whatever a remote, a web server or a zone writes into a report, and whoever makes a record, writes nothing to the terminal of who reads it.
+func TestNothingInARecordIsWrittenToTheTerminal(t *testing.T) {
+	const escape = "\x1b[2J\x9b"
+	var r va.Report
+	fill(reflect.ValueOf(&r).Elem(), escape)
+	text, err := json.Marshal(r.DCV.Problem)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `\u001b`, "it was filled")
+	e := mpic.Evidence{Remotes: []mpic.Attestation{{Perspective: escape, State: mpic.Answered, Report: &r, Problem: r.DCV.Problem}}}
+	fill(reflect.ValueOf(&e.Attempt).Elem(), escape)
+	fill(reflect.ValueOf(&e.Roster).Elem(), escape)
+	var d mpic.RecordedDecision
+	fill(reflect.ValueOf(&d).Elem(), escape)
+	d.Views[0].Role = mpic.RemoteRole
+	a := table.Attempt{Evidence: e, Decision: &d}
+	var b strings.Builder
+	require.NoError(t, writeDetail(&b, a, e.Remotes, false))
+	require.NoError(t, table.Write(&b, a, false))
+	require.Contains(t, b.String(), "[2J", "it is shown")
+	require.NotContains(t, b.String(), "\x1b")
+	require.NotContains(t, b.String(), "\x9b")
+}
+
+// fill writes a text into each string that a value has, with one member in each list.
+func fill(v reflect.Value, text string) {
+	switch {
+	case !v.CanSet():
+	case v.Kind() == reflect.String:
+		v.SetString(text)
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), text)
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), text)
+	case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
+		for i := range v.NumField() {
+			fill(v.Field(i), text)
+		}
+	}
 }
 
 // The reports of a refusal are shown, and what a stranger wrote into the DNS does not reach the terminal.

@@ -46,6 +46,14 @@ func (i *instant) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// period refuses one that nothing can lie in: its ends were mistaken for each other, and no answer would tell.
+func period(since, until instant) error {
+	if !since.IsZero() && !until.IsZero() && !until.After(since.Time) {
+		return fmt.Errorf("--until %s is not after --since %s", until.Format(time.RFC3339), since.Format(time.RFC3339))
+	}
+	return nil
+}
+
 // resolver makes the resolver that the flags describe. Validation is always on: other anchors, never none (DCV-09).
 func (d diagnosis) resolver() (*resolver.Resolver, error) {
 	c := resolver.Config{Port: d.Port, AllowReserved: d.AllowReserved, AllowSpecialUse: d.AllowSpecialUse, Timeout: d.Timeout,

@@ -62,6 +62,9 @@ func (removeCmd) Help() string {
 }
 
 func (c removeCmd) Run(ctx context.Context, out console) (err error) {
+	if c.Lines < 0 {
+		return fmt.Errorf("--lines: %d is no number of lines", c.Lines)
+	}
 	auditor := audit.Auditor{}
 	if auditor.Anchors, err = readAllAnchors(c.TrustAnchor); err != nil {
 		return err
@@ -85,6 +88,11 @@ func (c removeCmd) Run(ctx context.Context, out console) (err error) {
 		return status{exitFailure, err}
 	}
 	if due.Empty() {
+		if all, err := store.Due(ctx, 0); err != nil {
+			return status{exitFailure, err}
+		} else if !all.Empty() {
+			return fmt.Errorf("--lines: records go in whole segments, and %d lines are less than one; %d lines are due", c.Lines, all.Past-all.First)
+		}
 		_, err = fmt.Fprintln(out.stdout, "nothing is due")
 		return err
 	}
@@ -116,10 +124,22 @@ func (c removeCmd) export(ctx context.Context, store *db.Store, due db.Due) (m b
 	if err == nil {
 		err = errors.Join(buffer.Flush(), f.Sync())
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	// The file's name must last too: what it has is removed from the records.
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = syncDir(filepath.Dir(c.Export))
+	}
+	if err != nil {
 		return m, "", fmt.Errorf("--export: %w", errors.Join(err, os.Remove(c.Export)))
 	}
 	return m, hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // prove reads the bundle back from the disk and verifies all of it.

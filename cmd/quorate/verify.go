@@ -56,6 +56,9 @@ type verified struct {
 }
 
 func (c verifyCmd) Run(ctx context.Context, out console) (err error) {
+	if err := c.usable(); err != nil {
+		return err
+	}
 	settings, err := c.settings()
 	if err != nil {
 		return err
@@ -70,19 +73,35 @@ func (c verifyCmd) Run(ctx context.Context, out console) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if len(c.Records) > 0 {
+		settings.Auditor.SkipProofs = settings.Depth == db.DepthDecisions
 		return run.some(ctx, store, settings.Auditor, c.Records)
 	}
 	return run.everything(settings, func(s db.VerifyConfig) (db.Verified, error) { return store.Verify(ctx, s) })
 }
 
+// usable refuses flags that would verify less than whoever gives them believes.
+func (c verifyCmd) usable() error {
+	held := c.LogKey != "" || c.Verified != "" || len(c.Checkpoint) > 0 || len(c.Witness) > 0
+	switch {
+	case c.Bundle != "" && len(c.Records) > 0:
+		return errors.New("--bundle is verified as a whole: name no records")
+	case c.Bundle != "" && c.LogKey == "":
+		return errors.New("--bundle needs --log-key: the key of the log's signer, which you were given before")
+	case c.Bundle != "" && c.Verified != "":
+		return errors.New("--verified is for databases: of a bundle all is verified. A checkpoint that it must be held against is a --checkpoint")
+	case len(c.Records) > 0 && (held || c.Depth == "log"):
+		return errors.New("named records are worked out without the log around them: --log-key, --checkpoint, --witness, --verified and --depth log " +
+			"are for everything; name no records")
+	case c.LogKey == "" && c.Verified != "":
+		return errors.New("--verified needs --log-key: a checkpoint without a verified signature shows nothing")
+	case c.LogKey == "" && len(c.Witness) > 0:
+		return errors.New("--witness needs --log-key: cosignatures are looked for where the log's own signature is verified")
+	}
+	return nil
+}
+
 // bundle verifies a file.
 func (c verifyCmd) bundle(ctx context.Context, run *verifying, settings db.VerifyConfig) (err error) {
-	switch {
-	case len(c.Records) > 0:
-		return errors.New("--bundle is verified as a whole: name no records")
-	case settings.LogKey == nil:
-		return errors.New("--bundle needs --log-key: the key of the log's signer, which you were given before")
-	}
 	file, err := os.Open(c.Bundle)
 	if err != nil {
 		return status{exitFailure, err}
@@ -117,9 +136,6 @@ func (c verifyCmd) settings() (s db.VerifyConfig, err error) {
 		s.Witnesses = append(s.Witnesses, w)
 	}
 	if c.Verified != "" {
-		if s.LogKey == nil {
-			return s, errors.New("--verified needs --log-key: a checkpoint without a verified signature shows nothing")
-		}
 		if s.Verified, err = os.ReadFile(filepath.Clean(c.Verified)); err != nil {
 			return s, fmt.Errorf("--verified: %w", err)
 		}
@@ -170,13 +186,17 @@ func (v *verifying) some(ctx context.Context, store *db.Store, auditor audit.Aud
 		case errors.Is(err, db.ErrNotFound):
 			return fmt.Errorf("there is no record with the number or attempt %q; quorate audit list shows those that there are", key)
 		case errors.Is(err, db.ErrDamaged):
-			v.record(db.Record{Summary: db.Summary{ID: key}}, audit.Verdict{Wrong: []audit.Finding{{Check: audit.Record, Detail: err.Error()}},
+			v.record(db.Summary{ID: key}, audit.Verdict{Wrong: []audit.Finding{{Check: audit.Record, Detail: err.Error()}},
 				Unproven: []audit.Finding{}})
 		case err != nil:
 			return status{exitFailure, err}
 		default:
-			v.record(r, auditor.Verify(r.Evidence, r.Decision, r.LateAttestations()))
+			v.record(r.Summary, auditor.Verify(r.Evidence, r.Decision, r.LateAttestations()))
 		}
+	}
+	const alone = "worked out alone: that they stand in the log, and that nothing is missing beside them, verify shows where no record is named"
+	if _, err := fmt.Fprintln(v.out.stderr, alone); err != nil {
+		return status{exitFailure, err}
 	}
 	return v.end()
 }
@@ -190,7 +210,7 @@ func (v *verifying) everything(settings db.VerifyConfig, verify func(db.VerifyCo
 		v.finding(f)
 	}
 	if v.all {
-		settings.Record = func(r db.Record, found audit.Verdict) {
+		settings.Summary = func(r db.Summary, found audit.Verdict) {
 			if found.Holds() {
 				v.record(r, found)
 			}
@@ -237,7 +257,7 @@ func (v *verifying) finding(f db.Finding) {
 	v.list(table.Red, where, f.Finding)
 }
 
-func (v *verifying) record(r db.Record, found audit.Verdict) {
+func (v *verifying) record(r db.Summary, found audit.Verdict) {
 	if !found.Holds() {
 		v.wrong++
 	}
@@ -249,7 +269,7 @@ func (v *verifying) record(r db.Record, found audit.Verdict) {
 	if !found.Holds() {
 		word = table.Paint(v.out.color, table.Red, "DOES NOT HOLD")
 	}
-	name := fmt.Sprintf("record %d, %s, %s, %s", r.Number, table.Clean(r.Identifier), r.Method, r.Outcome)
+	name := fmt.Sprintf("record %d, %s, %s, %s", r.Number, table.Clean(r.Identifier), r.Method, table.Clean(string(r.Outcome)))
 	if r.Number == 0 {
 		name = "record " + table.Clean(r.ID)
 	}

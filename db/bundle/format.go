@@ -296,6 +296,9 @@ func words(f db.Filter) map[string]string {
 	if f.Kind != 0 {
 		add("kind", f.Kind.String())
 	}
+	if f.Shadow {
+		add("shadow", "true")
+	}
 	add("caller", f.Caller)
 	add("perspective", f.Perspective)
 	add("certificate", f.Certificate)

@@ -44,7 +44,7 @@ const blockSize = 512
 func walk(file io.ReaderAt, from, size int64, each func(h *tar.Header, at, data int64) bool) error {
 	in := io.NewSectionReader(file, from, size-from)
 	t := tar.NewReader(in)
-	for {
+	for next := from; ; {
 		begins, err := in.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return err
@@ -60,9 +60,13 @@ func walk(file io.ReaderAt, from, size int64, each func(h *tar.Header, at, data 
 		if at+from+h.Size > size {
 			return fmt.Errorf("the file ends within the member %q", h.Name)
 		}
+		if from+at-blockSize != next { // tar has headers of further headers, which no member shows
+			return fmt.Errorf("there is something in front of the member %q", h.Name)
+		}
 		if err := exact(file, h, from+at); err != nil {
 			return err
 		}
+		next = from + at + h.Size + (blockSize-h.Size%blockSize)%blockSize
 		if !each(h, from+at-blockSize, from+at) {
 			return nil
 		}
@@ -123,6 +127,10 @@ func readIndex(file io.ReaderAt, size int64, wrong func(format string, args ...a
 			wrong("%s does not stand in its place: it comes after %s", m.name, last.name)
 		default:
 			x.keep(m, at, place{data, h.Size}, wrong)
+			if m.set != "" && last.section == m.section { // they stand between attempts, which are in order all the same
+				m.number = last.number
+			}
+			m.set = ""
 			last = m
 		}
 		if m.section != sums && m.section != manifest {

@@ -211,13 +211,13 @@ func newTable(ctx context.Context, view *db.View, out io.Writer, f Format) (func
 	}
 	w := csv.NewWriter(out)
 	w.UseCRLF = true // RFC 4180
-	if err := w.Write(safe(csvHeader(who))); err != nil {
+	if err := w.Write(Safe(csvHeader(who))); err != nil {
 		return nil, err
 	}
 	w.Flush()
 	return func(lines []Line) error {
 		for _, l := range lines {
-			if err := w.Write(safe(l.cells(who))); err != nil {
+			if err := w.Write(Safe(l.cells(who))); err != nil {
 				return err
 			}
 		}
@@ -265,8 +265,8 @@ func (l Line) cells(who []string) []string {
 	return all
 }
 
-// safe puts an apostrophe in front of what a spreadsheet would take for a formula (OWASP, CSV Injection).
-func safe(cells []string) []string {
+// Safe puts an apostrophe in front of what a spreadsheet would take for a formula (OWASP, CSV Injection).
+func Safe(cells []string) []string {
 	for i, c := range cells {
 		if c != "" && strings.ContainsRune("=+-@\t\r\n", rune(c[0])) {
 			cells[i] = "'" + c

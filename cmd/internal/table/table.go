@@ -103,7 +103,7 @@ func policyText(d *mpic.RecordedDecision) string {
 	if d == nil || d.Policy == "" {
 		return ""
 	}
-	return ", rules of " + d.Policy
+	return ", rules of " + Clean(d.Policy)
 }
 
 // Time gives a time as REC-03 asks: UTC, RFC 3339, with milliseconds.
@@ -115,7 +115,7 @@ func (a Attempt) row(role mpic.Role, m mpic.Member) []cell {
 	if title == "" {
 		title = m.Name
 	}
-	out := []cell{{role.String(), Dim}, {Clean(title), ""}, {string(m.Place.Region), ""}}
+	out := []cell{{role.String(), Dim}, {Clean(title), ""}, {Clean(string(m.Place.Region)), ""}}
 	report, state, took := a.answer(role, m.Name)
 	if a.Decision == nil {
 		return append(out, cell{"pending", Yellow}, cell{"pending", Yellow}, cell{}, cell{})
@@ -180,7 +180,7 @@ func outcome(o va.Outcome) cell {
 func saw(v mpic.View, r *va.Report, req va.Request) string {
 	switch {
 	case v.DCVProblem != nil && v.CAAProblem != nil && v.DCVProblem.Code != v.CAAProblem.Code:
-		return v.DCVProblem.Code + ", " + problemText(v.CAAProblem)
+		return Clean(v.DCVProblem.Code) + ", " + problemText(v.CAAProblem)
 	case v.DCVProblem != nil:
 		return problemText(v.DCVProblem)
 	case v.CAAProblem != nil:
