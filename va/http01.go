@@ -123,6 +123,9 @@ func (c *Checker) fetch(
 		return nil, Error, problem
 	}
 	defer conn.Close()
+	if end, ok := ctx.Deadline(); ok { // net/http lets go of a connection whose protocol is switched: then no ctx ends a read
+		conn.SetDeadline(end)
+	}
 	r, err := c.exchange(ctx, conn, u, bodyLimit(req), fetch)
 	if err != nil {
 		outcome, problem = broken(u, err)
@@ -156,8 +159,8 @@ func (c *Checker) exchange(
 	if got.TLS != nil && len(got.TLS.PeerCertificates) > 0 {
 		fetch.Certificate = fingerprint(got.TLS.PeerCertificates[0].Raw)
 	}
-	if r.status >= 300 && r.status < 400 {
-		return r, nil // a redirect's body is nobody's business
+	if r.status < 200 || r.status >= 300 && r.status < 400 {
+		return r, nil // a redirect's body is nobody's business, and behind a switch of protocols (101) stands none that ends
 	}
 	r.body, r.cutShort = io.ReadAll(io.LimitReader(got.Body, limit+1))
 	r.tooLong = int64(len(r.body)) > limit

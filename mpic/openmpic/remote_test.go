@@ -97,11 +97,11 @@ func TestHostileCheckers(t *testing.T) {
 		"no UTF-8": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"check_passed":"`+"\xff"+`"}`)
 		}, mpic.Rejected, "perspective.garbage"},
-		"two answers":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed("")+passed("")) }, mpic.Rejected, "perspective.garbage"},
-		"a member twice": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed(`,"check_passed":true`)) }, mpic.Rejected, "perspective.garbage"},
-		"nothing":        {func(http.ResponseWriter, *http.Request) {}, mpic.Rejected, "perspective.garbage"},
-		"forbidden":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
-		"created":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
+		"two answers":           {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed("")+passed("")) }, mpic.Rejected, "perspective.garbage"},
+		"a member twice":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed(`,"check_passed":true`)) }, mpic.Rejected, "perspective.garbage"},
+		"nothing":               {func(http.ResponseWriter, *http.Request) {}, mpic.Rejected, "perspective.garbage"},
+		"forbidden":             {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
+		"created":               {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, mpic.Rejected, "perspective.status"},
@@ -133,6 +133,26 @@ func TestHostileCheckers(t *testing.T) {
 		})
 	}
 	require.Less(t, written.Load(), int64(32<<20), "what is too large is not read on")
+}
+
+// TestASwitchOfProtocolsIsNoAnswer: what is behind one ends when the remote likes, and not when the probe does.
+//
+// Holds: D11, MPIC-03
+func TestASwitchOfProtocolsIsNoAnswer(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // HTTP/2 knows none
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c) // until the client goes
+	}))
+	t.Cleanup(server.Close)
+	a := connect(t, server, io.Discard, nil)[0].Attest(t.Context(), probe(time.Minute))
+	require.Equal(t, mpic.Rejected, a.State)
+	require.Equal(t, "perspective.status", a.Problem.Code)
+	require.Contains(t, a.Problem.Detail, "101")
 }
 
 // TestSlowAndMuteRemotesAreTimedOut: by headers that do not come, by a body that drips, and when the gate no longer waits.

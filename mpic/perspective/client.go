@@ -250,6 +250,9 @@ func (r *Remote) free(room *bytes.Buffer) {
 
 // refused reads an answer that is no report.
 func (r *Remote) refused(ctx context.Context, response *http.Response) (mpic.State, *mpic.Reply, string, *va.Problem) {
+	if response.StatusCode < 200 { // a switch of protocols: what is behind it ends when the perspective likes, and not with ctx
+		return mpic.Rejected, nil, "", r.problem("perspective.status", "replied with status %d and no report", response.StatusCode)
+	}
 	var room bytes.Buffer
 	err := readBody(ctx, &room, response, maxProblem)
 	body := room.Bytes()
