@@ -97,11 +97,11 @@ func TestHostileCheckers(t *testing.T) {
 		"no UTF-8": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"check_passed":"`+"\xff"+`"}`)
 		}, mpic.Rejected, "perspective.garbage"},
-		"two answers":           {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed("")+passed("")) }, mpic.Rejected, "perspective.garbage"},
-		"a member twice":        {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed(`,"check_passed":true`)) }, mpic.Rejected, "perspective.garbage"},
-		"nothing":               {func(http.ResponseWriter, *http.Request) {}, mpic.Rejected, "perspective.garbage"},
-		"forbidden":             {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
-		"created":               {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
+		"two answers":    {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed("")+passed("")) }, mpic.Rejected, "perspective.garbage"},
+		"a member twice": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, passed(`,"check_passed":true`)) }, mpic.Rejected, "perspective.garbage"},
+		"nothing":        {func(http.ResponseWriter, *http.Request) {}, mpic.Rejected, "perspective.garbage"},
+		"forbidden":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
+		"created":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, passed("")) }, mpic.Rejected, "perspective.status"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, mpic.Rejected, "perspective.status"},
