@@ -12,9 +12,6 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// minFreshCAA is for how long a CAA result may be relied upon at least (CAA-05).
-const minFreshCAA = 8 * time.Hour
-
 // Relied is what a granted attempt may be relied upon for. Reliable works it out; a Ledger keeps it and gives it back.
 type Relied struct {
 	// Attempt is the attempt's identifier, Number the record's, and SHA256 that of the decision's document, in lower-case
@@ -91,7 +88,7 @@ func freshUntil(e Evidence, d RecordedDecision) (earliest time.Time, ok bool) {
 		}
 		i := slices.Index(names, v.Perspective)
 		if i < 0 && e.stated(v.Perspective) { // nothing is known of its TTLs
-			if fresh := e.Attempt.Started.Add(minFreshCAA); !ok || fresh.Before(earliest) {
+			if fresh := e.Attempt.Started.Add(va.CAALife(0)); !ok || fresh.Before(earliest) {
 				earliest, ok = fresh, true
 			}
 			continue
@@ -100,7 +97,7 @@ func freshUntil(e Evidence, d RecordedDecision) (earliest time.Time, ok bool) {
 			return time.Time{}, false
 		}
 		f := reports[i].CAA
-		fresh := e.Attempt.Started.Add(max(minFreshCAA, time.Duration(relevantTTL(f))*time.Second))
+		fresh := e.Attempt.Started.Add(va.CAALife(relevantTTL(f)))
 		if f.FreshUntil.Before(fresh) {
 			fresh = f.FreshUntil
 		}

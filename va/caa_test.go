@@ -79,11 +79,12 @@ func TestBR_3_2_2_8_FreshForTheTTLOrEightHours(t *testing.T) {
 		ttl  uint32
 		want time.Duration
 	}{
-		"no records":           {0, 8 * time.Hour},
-		"a short TTL":          {60, 8 * time.Hour},
-		"eight hours":          {8 * 3600, 8 * time.Hour},
-		"a long TTL":           {86400, 24 * time.Hour},
-		"the longest TTL ever": {1<<32 - 1, (1<<32 - 1) * time.Second},
+		"no records":         {0, 8 * time.Hour},
+		"a short TTL":        {60, 8 * time.Hour},
+		"eight hours":        {8 * 3600, 8 * time.Hour},
+		"a long TTL":         {86400, 24 * time.Hour},
+		"the longest TTL":    {1<<31 - 1, (1<<31 - 1) * time.Second},
+		"a TTL that is none": {1<<32 - 1, 8 * time.Hour}, // RFC 2181 section 8
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := &table{answer: func(name, qtype string, _ int) *resolver.Answer {

@@ -26,6 +26,8 @@ const (
 	bodySlack = 512
 	// maxLocation is how much of a Location field is recorded.
 	maxLocation = 2048
+	// maxProblemURL is how much of a URL stands in a reason. The fetch has it whole.
+	maxProblemURL = 300
 )
 
 // http01 is RFC 8555 section 8.3 and BR 3.2.2.4.19 (DCV-17): the resource at the well-known path, asked for over port
@@ -43,7 +45,7 @@ func (c *Checker) http01(ctx context.Context, req Request, f *DCVFinding) (Outco
 			target, outcome, problem = judgeResponse(target, response, req, f)
 		}
 		if problem != nil {
-			problem.URL, fetch.Error = fetch.URL, problem.Error()
+			problem.URL, fetch.Error = cut(fetch.URL, maxProblemURL), problem.Error()
 			return outcome, problem
 		}
 		if outcome == Pass {
@@ -57,7 +59,7 @@ func (c *Checker) http01(ctx context.Context, req Request, f *DCVFinding) (Outco
 		default:
 			continue
 		}
-		problem.URL, fetch.Error = fetch.URL, problem.Error()
+		problem.URL, fetch.Error = cut(fetch.URL, maxProblemURL), problem.Error()
 		return Fail, problem
 	}
 }
