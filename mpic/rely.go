@@ -167,13 +167,13 @@ func Rely(w Wanted, candidates []Relied) []Reliance {
 func (w Wanted) rely(name string, candidates []Relied) Reliance {
 	out := Reliance{Name: name}
 	var best *va.Problem
-	weight := -1
+	weight, covering := -1, CoveringNames(name)
 	for i := range candidates {
 		c := &candidates[i]
 		if c.Kind != Issuance {
 			continue
 		}
-		if p, far := w.controls(*c, name); p != nil {
+		if p, far := w.controls(*c, name, covering); p != nil {
 			if far > weight {
 				best, weight = p, far
 			}
@@ -199,11 +199,12 @@ func (w Wanted) rely(name string, candidates []Relied) Reliance {
 	return out
 }
 
-// controls tells why a candidate does not show control of a name, nil where it does. far grows with how near it came.
-func (w Wanted) controls(c Relied, name string) (p *va.Problem, far int) {
+// controls tells why a candidate does not show control of a name, nil where it does. far grows with how near it came. covering are the
+// name's CoveringNames.
+func (w Wanted) controls(c Relied, name string, covering []string) (p *va.Problem, far int) {
 	switch {
 	case !Covers(c.Scope, c.AuthorizationDomainName, name):
-		if c.Account != w.Account || !slices.Contains(CoveringNames(name), c.Identifier) {
+		if c.Account != w.Account || !slices.Contains(covering, c.Identifier) {
 			return noEvidence(name), 0
 		}
 		return permitProblem("permit.scope", name,
