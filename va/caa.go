@@ -107,7 +107,12 @@ type step struct {
 
 // askCAA asks for one name's CAA records. Under PermitProvenFailure no lookup takes all of the time that is left, and after
 // a failure that might be excused it gathers what LookupFailure.Excuse asks for, all at the same time.
-func (c *Checker) askCAA(ctx context.Context, name string, rule FailureRule) step {
+func (c *Checker) askCAA(ctx context.Context, name string, rule FailureRule) (s step) {
+	defer func() { // most climbs run it in a goroutine of their own, above which nobody recovers
+		if v := recover(); v != nil {
+			s = step{answer: c.broke(name, dns.TypeCAA, v)}
+		}
+	}()
 	if rule != PermitProvenFailure {
 		return step{answer: c.ask(ctx, name, dns.TypeCAA)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -164,6 +165,41 @@ func TestAResolverThatPanicsIsAFailure(t *testing.T) {
 	require.Equal(t, Error, r.CAA.Outcome)
 	require.Equal(t, Error, r.DCV.Outcome)
 	require.Equal(t, "perspective.panic", r.CAA.Lookups[0].Code)
+}
+
+// stumbling is a log that panics once.
+type stumbling struct {
+	slog.Handler
+	once *sync.Once
+}
+
+func (h stumbling) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h stumbling) Handle(context.Context, slog.Record) error {
+	h.once.Do(func() { panic("and the log, too") })
+	return nil
+}
+
+// TestAClimbThatPanicsEndsNoProgram: its lookups run in goroutines of their own, above which nobody recovers.
+//
+// Holds: F3
+func TestAClimbThatPanicsEndsNoProgram(t *testing.T) {
+	for _, rule := range []FailureRule{DenyFailure, PermitProvenFailure} {
+		s := &table{answer: func(name, _ string, _ int) *resolver.Answer {
+			if name == "com" { // not the first name, whose lookup runs in the check's goroutine
+				panic("boom")
+			}
+			return nil
+		}}
+		p := recheck(HTTP01)
+		p.CAALookupFailure = rule
+		f := checker(t, s, func(c *Config) {
+			c.Logger = slog.New(stumbling{slog.DiscardHandler, new(sync.Once)})
+		}).Check(t.Context(), p).CAA
+		require.Equal(t, Error, f.Outcome)
+		require.Equal(t, "caa.lookup", code(f.Problem))
+		require.Equal(t, "perspective.panic", f.Lookups[2].Code)
+	}
 }
 
 // TestCAAAloneIsHeldToTheSameRules: for people who ask, without a token or an account.

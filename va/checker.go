@@ -310,8 +310,7 @@ func (c *Checker) guarded(ctx context.Context, log probeLog, what string, check 
 func (c *Checker) ask(ctx context.Context, name string, qtype uint16) (a *resolver.Answer) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.config.Logger.Error("the resolver panicked", "name", name, "panic", v, "stack", string(debug.Stack()))
-			a = c.failed(name, qtype, "perspective.panic", "the resolver came to a halt by a fault in the program")
+			a = c.broke(name, qtype, v)
 		}
 	}()
 	a = c.lookup(ctx, name, qtype)
@@ -319,6 +318,12 @@ func (c *Checker) ask(ctx context.Context, name string, qtype uint16) (a *resolv
 		return c.failed(name, qtype, "dns.failure", "the answer is not one to this question")
 	}
 	return a
+}
+
+// broke is the answer where the program panicked with v.
+func (c *Checker) broke(name string, qtype uint16, v any) *resolver.Answer {
+	c.config.Logger.Error("the resolver panicked", "name", name, "panic", v, "stack", string(debug.Stack()))
+	return c.failed(name, qtype, "perspective.panic", "the resolver came to a halt by a fault in the program")
 }
 
 // failed is the answer to a question that nobody was asked, or of which nothing came that may be used.
