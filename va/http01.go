@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxHops is how many redirects are followed (D9).
-	maxHops = 10
+	// MaxHops is how many redirects are followed (D9).
+	MaxHops = 10
 	// maxHeaders is how many octets of response header are read, per response (D11).
 	maxHeaders = 16 << 10
 	// bodySlack is how many octets a body may have beyond the key authorization: white space at its end (D11). With the
@@ -54,8 +54,8 @@ func (c *Checker) http01(ctx context.Context, req Request, f *DCVFinding) (Outco
 		switch {
 		case seen[target.String()]:
 			problem = refuse("http.loop", "the redirect leads back to %s", cut(target.String(), 300))
-		case hop == maxHops:
-			problem = refuse("http.hops", "the URL is redirected more than %d times", maxHops)
+		case hop == MaxHops:
+			problem = refuse("http.hops", "the URL is redirected more than %d times", MaxHops)
 		default:
 			continue
 		}
