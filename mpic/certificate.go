@@ -23,6 +23,9 @@ const (
 	LinkGrace = 24 * time.Hour
 	// MaxCertificate is how long a certificate may be, in octets.
 	MaxCertificate = 64 << 10
+
+	// maxProblems is how many problems of one certificate are told: it has room for thirty thousand names.
+	maxProblems = 100
 )
 
 // Object identifiers, in dotted form.
@@ -74,7 +77,9 @@ func MatchCertificate(permit PermitRecord, caller string, der []byte, at time.Ti
 	c := CertificateRecord{Permit: permit.ID, Outcome: OutcomeRefused, Caller: caller, Linked: at.UTC(),
 		SHA256: hex.EncodeToString(sum[:]), DER: slices.Clone(der)}
 	refuse := func(code, name, format string, args ...any) {
-		c.Problems = append(c.Problems, permitProblem(code, name, format, args...))
+		if len(c.Problems) < maxProblems {
+			c.Problems = append(c.Problems, permitProblem(code, name, format, args...))
+		}
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {

@@ -1,6 +1,7 @@
 package mpic
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -57,6 +58,23 @@ var (
 	sanOID  = asn1.ObjectIdentifier{2, 5, 29, 17}
 	nullDER = []byte{5, 0}
 )
+
+// TestACertificateOfManyNamesHasFewProblems: one of 64 KiB has room for thirty thousand names, each of which is a problem of its own.
+//
+// Holds: D11
+func TestACertificateOfManyNamesHasFewProblems(t *testing.T) {
+	names := bytes.Repeat([]byte{0x82, 0}, 30_000)
+	der := issued(t, func(c *x509.Certificate) {
+		c.DNSNames = nil
+		extension(sanOID, false, append([]byte{0x30, 0x82, byte(len(names) >> 8), byte(len(names))}, names...))(c)
+	})
+	require.Less(t, len(der), MaxCertificate)
+	c := MatchCertificate(granted(), "test:1", der, december.Add(time.Minute))
+	require.Equal(t, OutcomeRefused, c.Outcome)
+	require.Len(t, c.Problems, maxProblems)
+	require.Equal(t, "certificate.name", c.Problems[0].Code)
+	require.Len(t, c.Names, 30_000, "the names are all there")
+}
 
 // Holds: DCV-01, DCV-03, CAA-05, C1, C8, D1, D5
 func TestACertificateIsHeldToItsPermit(t *testing.T) {

@@ -98,10 +98,16 @@ func sawPage(req va.Request, f *va.DCVFinding) error {
 	if len(f.Fetches) == 0 || len(f.Lookups) != 2*len(f.Fetches) || len(f.Handshakes) != 0 {
 		return errors.New("http-01 is fetches, with two lookups for each, and nothing else")
 	}
+	if len(f.Fetches) > va.MaxHops+1 {
+		return fmt.Errorf("%d redirects were followed, and at most %d are", len(f.Fetches)-1, va.MaxHops)
+	}
 	due := &url.URL{Scheme: "http", Host: req.FQDN(), Path: "/.well-known/acme-challenge/" + req.Token}
 	for i, fetch := range f.Fetches {
 		if fetch.URL != due.String() {
 			return fmt.Errorf("%q was fetched where %q was due", fetch.URL, due)
+		}
+		if slices.ContainsFunc(f.Fetches[:i], func(before va.Fetch) bool { return before.URL == fetch.URL }) {
+			return fmt.Errorf("%q was fetched twice", fetch.URL)
 		}
 		if err := dialled(fetch.Address, fetch.Considered, due.Hostname(), f.Lookups[2*i:2*i+2]); err != nil {
 			return err

@@ -2,6 +2,7 @@ package mpic
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,19 @@ func judged(t *testing.T, m va.Method, change func(*va.DCVFinding)) (va.Outcome,
 	return asking(req).judgeDCV(&f, "tokyo")
 }
 
+// hops makes a finding of http-01 with so many redirects, each to another URL.
+func hops(n int) func(*va.DCVFinding) {
+	return func(f *va.DCVFinding) {
+		for i := range n {
+			at, url := &f.Fetches[len(f.Fetches)-1], fmt.Sprintf("http://example.com/%d", i)
+			last := *at
+			at.Status, at.Location, at.Body, at.Bytes, last.URL = 302, url, "", 0, url
+			f.Fetches = append(f.Fetches, last)
+			f.Lookups = append(f.Lookups, hostLookups("example.com")...)
+		}
+	}
+}
+
 // redirected makes a finding of http-01 in which the host sends on to a URL of another host, which has the body.
 func redirected(f *va.DCVFinding, status int, location, url, host string) {
 	last := f.Fetches[0]
@@ -48,6 +62,7 @@ func TestWhatShowsControlInWholeIsBelieved(t *testing.T) {
 	}{
 		"a page":           {va.HTTP01, func(*va.DCVFinding) {}},
 		"a TXT record":     {va.DNS01, func(*va.DCVFinding) {}},
+		"ten redirects":    {va.HTTP01, hops(10)},
 		"a certificate":    {va.TLSALPN01, func(*va.DCVFinding) {}},
 		"an insecure zone": {va.DNS01, func(f *va.DCVFinding) { f.Lookups[0].Status = dnssec.Insecure }},
 		"IPv4 alone": {va.HTTP01, func(f *va.DCVFinding) {
@@ -167,6 +182,8 @@ func TestNoPassIsBelievedWithoutWhatShowsIt(t *testing.T) {
 			"another body":             fetch(func(f *va.Fetch) { f.Body = strings.ToUpper(f.Body) }),
 			"white space before it":    fetch(func(f *va.Fetch) { f.Body = " " + strings.TrimSpace(f.Body) }),
 			"a body that goes on":      fetch(func(f *va.Fetch) { f.Bytes = 5000 }),
+			"eleven redirects":         hops(11),
+			"a redirect to itself":     hop(302, path, "http://example.com"+path, "example.com"),
 			"a redirect not followed":  hop(303, "http://example.com/x", "http://example.com/x", "example.com"),
 			"a hop after a page":       hop(200, "http://example.com/x", "http://example.com/x", "example.com"),
 			"a redirect to nowhere":    hop(302, "", "http://example.com/x", "example.com"),

@@ -12,9 +12,6 @@ import (
 	"github.com/quorate/quorate/va"
 )
 
-// minFreshCAA is for how long a CAA result may be relied upon at least (CAA-05).
-const minFreshCAA = 8 * time.Hour
-
 // Relied is what a granted attempt may be relied upon for. Reliable works it out; a Ledger keeps it and gives it back.
 type Relied struct {
 	// Attempt is the attempt's identifier, Number the record's, and SHA256 that of the decision's document, in lower-case
@@ -91,7 +88,7 @@ func freshUntil(e Evidence, d RecordedDecision) (earliest time.Time, ok bool) {
 		}
 		i := slices.Index(names, v.Perspective)
 		if i < 0 && e.stated(v.Perspective) { // nothing is known of its TTLs
-			if fresh := e.Attempt.Started.Add(minFreshCAA); !ok || fresh.Before(earliest) {
+			if fresh := e.Attempt.Started.Add(va.CAALife(0)); !ok || fresh.Before(earliest) {
 				earliest, ok = fresh, true
 			}
 			continue
@@ -100,7 +97,7 @@ func freshUntil(e Evidence, d RecordedDecision) (earliest time.Time, ok bool) {
 			return time.Time{}, false
 		}
 		f := reports[i].CAA
-		fresh := e.Attempt.Started.Add(max(minFreshCAA, time.Duration(relevantTTL(f))*time.Second))
+		fresh := e.Attempt.Started.Add(va.CAALife(relevantTTL(f)))
 		if f.FreshUntil.Before(fresh) {
 			fresh = f.FreshUntil
 		}
@@ -170,13 +167,13 @@ func Rely(w Wanted, candidates []Relied) []Reliance {
 func (w Wanted) rely(name string, candidates []Relied) Reliance {
 	out := Reliance{Name: name}
 	var best *va.Problem
-	weight := -1
+	weight, covering := -1, CoveringNames(name)
 	for i := range candidates {
 		c := &candidates[i]
 		if c.Kind != Issuance {
 			continue
 		}
-		if p, far := w.controls(*c, name); p != nil {
+		if p, far := w.controls(*c, name, covering); p != nil {
 			if far > weight {
 				best, weight = p, far
 			}
@@ -202,11 +199,12 @@ func (w Wanted) rely(name string, candidates []Relied) Reliance {
 	return out
 }
 
-// controls tells why a candidate does not show control of a name, nil where it does. far grows with how near it came.
-func (w Wanted) controls(c Relied, name string) (p *va.Problem, far int) {
+// controls tells why a candidate does not show control of a name, nil where it does. far grows with how near it came. covering are the
+// name's CoveringNames.
+func (w Wanted) controls(c Relied, name string, covering []string) (p *va.Problem, far int) {
 	switch {
 	case !Covers(c.Scope, c.AuthorizationDomainName, name):
-		if c.Account != w.Account || !slices.Contains(CoveringNames(name), c.Identifier) {
+		if c.Account != w.Account || !slices.Contains(covering, c.Identifier) {
 			return noEvidence(name), 0
 		}
 		return permitProblem("permit.scope", name,

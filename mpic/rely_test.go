@@ -340,6 +340,26 @@ func TestTheTTLIsOfTheAnswerThatCounted(t *testing.T) {
 	require.Zero(t, relevantTTL(f))
 }
 
+// TestADeepNameIsLookedAtOnce, and not for each candidate: the names above it are as many as its labels, and each is held against the Public
+// Suffix List; a permit of a hundred such names did that ten thousand times.
+//
+// Holds: D11
+func TestADeepNameIsLookedAtOnce(t *testing.T) {
+	deep := strings.Repeat("a.", 120) + "example.com"
+	for _, scope := range []Scope{Exact, WildcardScope, Subtree} {
+		cost := func(candidates int) float64 {
+			var all []Relied
+			for i := range candidates {
+				all = append(all, shown(int64(i+1), fmt.Sprintf("b%d.example.com", i), va.DNS01, scope))
+			}
+			return testing.AllocsPerRun(1, func() {
+				require.Equal(t, "permit.no-evidence", Rely(wanted(december.Add(time.Hour), deep), all)[0].Problem.Code)
+			})
+		}
+		require.Less(t, (cost(200)-cost(100))/100, 50.0, scope)
+	}
+}
+
 func TestScopesAreToldInWords(t *testing.T) {
 	for s, want := range map[Scope]string{0: "example.com alone", Exact: "example.com alone", WildcardScope: "example.com and *.example.com",
 		Subtree: "example.com and the names below it"} {

@@ -81,6 +81,9 @@ func Covers(s Scope, authorizationDomainName, name string) bool {
 	case WildcardScope:
 		return base == authorizationDomainName
 	case Subtree:
+		if base != authorizationDomainName && !strings.HasSuffix(base, "."+authorizationDomainName) {
+			return false
+		}
 		for at := base; at != "" && !va.RegistryControlled(at); at = parent(at) {
 			if at == authorizationDomainName {
 				return true

@@ -145,6 +145,9 @@ func admitBase(r Request) *Problem {
 		p.Name = cut(r.Identifier, maxName+len("*."))
 		return p
 	}
+	if len(r.Identifier) > maxName { // the asterisk stands for a label, which has a place in the DNS
+		return refuse("name.syntax", "%s has %d characters; a DNS name has at most %d", r.Identifier, len(r.Identifier), maxName)
+	}
 	return nil
 }
 

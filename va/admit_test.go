@@ -59,6 +59,11 @@ func TestRFC1035_2_3_4_Lengths(t *testing.T) {
 			require.Equal(t, c.want, code(Admit(req, now)))
 		})
 	}
+	require.Equal(t, "ok", code(AdmitName("*."+name(251))))
+	require.Equal(t, "name.syntax", code(AdmitName("*."+name(252))), "no name has room for a label in the asterisk's place")
+	caa := recheck(HTTP01)
+	caa.Request.Identifier, caa.Request.Method = "*."+name(252), 0
+	require.Equal(t, "name.syntax", code(caa.Admit(now)))
 }
 
 func TestAProblemIsShortWhateverTheNameIs(t *testing.T) {

@@ -3,6 +3,7 @@ package va
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -13,8 +14,15 @@ import (
 	"github.com/quorate/quorate/va/resolver"
 )
 
-// minFresh is how long a CAA finding may be relied upon at least (CAA-05, BR 3.2.2.8).
-const minFresh = 8 * time.Hour
+// CAALife is how long a CAA result may be relied upon (CAA-05, BR 3.2.2.8): for the TTL of the relevant RRset, in seconds, or 8 hours,
+// whichever is greater. A TTL whose first bit is set counts as none (RFC 2181 section 8).
+func CAALife(ttl uint32) time.Duration {
+	const least = 8 * time.Hour
+	if ttl > math.MaxInt32 {
+		return least
+	}
+	return max(least, time.Duration(ttl)*time.Second)
+}
 
 // caa finds the relevant RRset by RFC 8659 section 3 and decides on it (CAA-01 to CAA-04).
 //
@@ -28,7 +36,7 @@ const minFresh = 8 * time.Hour
 // record lookup failure as permission to issue"); but who knows a parent's wish, which holds for the whole tree that has
 // no records of its own, must not act against it because the name below keeps silent.
 func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAAFinding) (Outcome, *Problem) {
-	f.FreshUntil = f.Started.Add(minFresh)
+	f.FreshUntil = f.Started.Add(CAALife(0))
 	names := climb(req.FQDN())
 	l := &climbing{c: c, ctx: ctx, names: names, rule: rule}
 	defer l.end()
@@ -62,7 +70,7 @@ func (c *Checker) caa(ctx context.Context, req Request, rule FailureRule, f *CAA
 			continue
 		}
 		f.Found, f.Records, f.TTL = name, records, answer.Lookup.TTL
-		f.FreshUntil = f.Started.Add(max(minFresh, time.Duration(f.TTL)*time.Second)) // CAA-05
+		f.FreshUntil = f.Started.Add(CAALife(f.TTL))
 		permits, problem := EvaluateCAA(records, req)
 		if problem == nil && unclear != "" {
 			problem = refuse("caa.malformed", "a CAA value with a backslash is not unambiguous, and permits nobody: %s", unclear)
@@ -99,7 +107,12 @@ type step struct {
 
 // askCAA asks for one name's CAA records. Under PermitProvenFailure no lookup takes all of the time that is left, and after
 // a failure that might be excused it gathers what LookupFailure.Excuse asks for, all at the same time.
-func (c *Checker) askCAA(ctx context.Context, name string, rule FailureRule) step {
+func (c *Checker) askCAA(ctx context.Context, name string, rule FailureRule) (s step) {
+	defer func() { // most climbs run it in a goroutine of their own, above which nobody recovers
+		if v := recover(); v != nil {
+			s = step{answer: c.broke(name, dns.TypeCAA, v)}
+		}
+	}()
 	if rule != PermitProvenFailure {
 		return step{answer: c.ask(ctx, name, dns.TypeCAA)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -79,11 +80,12 @@ func TestBR_3_2_2_8_FreshForTheTTLOrEightHours(t *testing.T) {
 		ttl  uint32
 		want time.Duration
 	}{
-		"no records":           {0, 8 * time.Hour},
-		"a short TTL":          {60, 8 * time.Hour},
-		"eight hours":          {8 * 3600, 8 * time.Hour},
-		"a long TTL":           {86400, 24 * time.Hour},
-		"the longest TTL ever": {1<<32 - 1, (1<<32 - 1) * time.Second},
+		"no records":         {0, 8 * time.Hour},
+		"a short TTL":        {60, 8 * time.Hour},
+		"eight hours":        {8 * 3600, 8 * time.Hour},
+		"a long TTL":         {86400, 24 * time.Hour},
+		"the longest TTL":    {1<<31 - 1, (1<<31 - 1) * time.Second},
+		"a TTL that is none": {1<<32 - 1, 8 * time.Hour}, // RFC 2181 section 8
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := &table{answer: func(name, qtype string, _ int) *resolver.Answer {
@@ -163,6 +165,41 @@ func TestAResolverThatPanicsIsAFailure(t *testing.T) {
 	require.Equal(t, Error, r.CAA.Outcome)
 	require.Equal(t, Error, r.DCV.Outcome)
 	require.Equal(t, "perspective.panic", r.CAA.Lookups[0].Code)
+}
+
+// stumbling is a log that panics once.
+type stumbling struct {
+	slog.Handler
+	once *sync.Once
+}
+
+func (h stumbling) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h stumbling) Handle(context.Context, slog.Record) error {
+	h.once.Do(func() { panic("and the log, too") })
+	return nil
+}
+
+// TestAClimbThatPanicsEndsNoProgram: its lookups run in goroutines of their own, above which nobody recovers.
+//
+// Holds: F3
+func TestAClimbThatPanicsEndsNoProgram(t *testing.T) {
+	for _, rule := range []FailureRule{DenyFailure, PermitProvenFailure} {
+		s := &table{answer: func(name, _ string, _ int) *resolver.Answer {
+			if name == "com" { // not the first name, whose lookup runs in the check's goroutine
+				panic("boom")
+			}
+			return nil
+		}}
+		p := recheck(HTTP01)
+		p.CAALookupFailure = rule
+		f := checker(t, s, func(c *Config) {
+			c.Logger = slog.New(stumbling{slog.DiscardHandler, new(sync.Once)})
+		}).Check(t.Context(), p).CAA
+		require.Equal(t, Error, f.Outcome)
+		require.Equal(t, "caa.lookup", code(f.Problem))
+		require.Equal(t, "perspective.panic", f.Lookups[2].Code)
+	}
 }
 
 // TestCAAAloneIsHeldToTheSameRules: for people who ask, without a token or an account.

@@ -242,12 +242,17 @@ func alphanumericOr(s string, this, that byte) bool {
 }
 
 // parseProperty reads one record in presentation format (RFC 1035 section 5.1): owner, TTL, class, CAA, flags, tag, and
-// the value in quotes.
+// the value in quotes. One blank stands before the tag and one behind it: the DNS library does not escape a blank in a tag, so that
+// with more of them nobody knows whose tag it is.
 func parseProperty(text string) (property, error) {
 	rest := text
 	var fields [6]string
 	for i := range fields {
-		rest = strings.TrimLeft(rest, wsp)
+		if i == len(fields)-1 {
+			rest = rest[1:]
+		} else {
+			rest = strings.TrimLeft(rest, wsp)
+		}
 		n := strings.IndexAny(rest, wsp)
 		if n <= 0 {
 			return property{}, fmt.Errorf("it has fewer than %d fields before the value", len(fields))
@@ -261,7 +266,7 @@ func parseProperty(text string) (property, error) {
 	if err != nil {
 		return property{}, fmt.Errorf("flags %q are not a number up to 255", fields[4])
 	}
-	value, err := unquote(strings.Trim(rest, wsp))
+	value, err := unquote(strings.TrimRight(rest[1:], wsp))
 	if err != nil {
 		return property{}, err
 	}

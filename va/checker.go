@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime/debug"
 	"strings"
@@ -25,6 +24,12 @@ const (
 	DefaultDialTimeout = 3 * time.Second
 
 	maxTimeout = 5 * time.Minute
+	// A probe asks no more once its lookups have brought so many octets, of messages and of the records that their proofs rest on, or have
+	// cost so many packets. Each lookup has limits of its own, and how many there are the applicant chooses: one for each label of the
+	// name, and two for each redirect. Those under way come to their end.
+	probeOctets  = 2 << 20
+	probePackets = 2000
+
 	// maxMargin is the most of a probe's time that is kept for the way of the report back to the gate.
 	maxMargin = time.Second
 )
@@ -162,10 +167,33 @@ func (c *Checker) Check(ctx context.Context, probe Probe) Report {
 	return r
 }
 
-// proofSets gathers the records that the proofs of one probe's lookups rest on.
+// proofSets gathers the records that the proofs of one probe's lookups rest on, and counts what the lookups cost.
 type proofSets struct {
-	mu  sync.Mutex
-	all dnssec.Sets
+	mu              sync.Mutex
+	all             dnssec.Sets
+	octets, packets int
+}
+
+// spent tells whether the probe asks no more.
+func (s *proofSets) spent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.octets > probeOctets || s.packets > probePackets
+}
+
+func (s *proofSets) add(a *resolver.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sum, octets := range a.Sets {
+		if _, known := s.all[sum]; !known {
+			s.all[sum] = octets
+			s.octets += len(octets)
+		}
+	}
+	s.packets += len(a.Lookup.Queries)
+	for i := range a.Lookup.Queries {
+		s.octets += len(a.Lookup.Queries[i].Response)
+	}
 }
 
 // collecting gives the checker for one probe: c, with an eye on its lookups.
@@ -173,11 +201,12 @@ func (c *Checker) collecting(sets *proofSets) *Checker {
 	one := *c
 	sets.all = dnssec.Sets{}
 	one.lookup = func(ctx context.Context, name string, qtype uint16) *resolver.Answer {
+		if sets.spent() {
+			return c.failed(name, qtype, "dns.limit", "the lookups for this name have brought too much, or cost too many packets, and no more is asked")
+		}
 		a := c.lookup(ctx, name, qtype)
 		if a != nil {
-			sets.mu.Lock()
-			maps.Copy(sets.all, a.Sets)
-			sets.mu.Unlock()
+			sets.add(a)
 		}
 		return a
 	}
@@ -279,22 +308,29 @@ func (c *Checker) guarded(ctx context.Context, log probeLog, what string, check 
 // ask does one lookup. It always returns an answer, and one that speaks for the question that was put: anything else
 // becomes a failure (C1). name has no trailing dot.
 func (c *Checker) ask(ctx context.Context, name string, qtype uint16) (a *resolver.Answer) {
-	failure := func(code, why string) *resolver.Answer {
-		now := c.clock()
-		return &resolver.Answer{Lookup: resolver.Lookup{Name: dns.CanonicalName(name), Type: dns.TypeToString[qtype],
-			Status: dnssec.Failure, Code: code, Why: why, Started: now, Finished: now}}
-	}
 	defer func() {
 		if v := recover(); v != nil {
-			c.config.Logger.Error("the resolver panicked", "name", name, "panic", v, "stack", string(debug.Stack()))
-			a = failure("perspective.panic", "the resolver came to a halt by a fault in the program")
+			a = c.broke(name, qtype, v)
 		}
 	}()
 	a = c.lookup(ctx, name, qtype)
 	if a == nil || a.Lookup.Name != dns.CanonicalName(name) || a.Lookup.Type != dns.TypeToString[qtype] {
-		return failure("dns.failure", "the answer is not one to this question")
+		return c.failed(name, qtype, "dns.failure", "the answer is not one to this question")
 	}
 	return a
+}
+
+// broke is the answer where the program panicked with v.
+func (c *Checker) broke(name string, qtype uint16, v any) *resolver.Answer {
+	c.config.Logger.Error("the resolver panicked", "name", name, "panic", v, "stack", string(debug.Stack()))
+	return c.failed(name, qtype, "perspective.panic", "the resolver came to a halt by a fault in the program")
+}
+
+// failed is the answer to a question that nobody was asked, or of which nothing came that may be used.
+func (c *Checker) failed(name string, qtype uint16, code, why string) *resolver.Answer {
+	now := c.clock()
+	return &resolver.Answer{Lookup: resolver.Lookup{Name: dns.CanonicalName(name), Type: dns.TypeToString[qtype],
+		Status: dnssec.Failure, Code: code, Why: why, Started: now, Finished: now}}
 }
 
 // unusable tells why an answer may not be relied upon; nil when it may (DCV-04).

@@ -96,9 +96,12 @@ func Codes() []Code {
 	}
 }
 
+// maxDetail is how long a detail is, in octets. Zones and web servers write into some, and mpic.Judge takes no long reason for one.
+const maxDetail = 1000
+
 // refuse makes a Problem with the rules that the table of Codes has for code.
 func refuse(code, format string, args ...any) *Problem {
-	p := &Problem{Code: code, Detail: fmt.Sprintf(format, args...)}
+	p := &Problem{Code: code, Detail: cut(fmt.Sprintf(format, args...), maxDetail)}
 	table := Codes()
 	if i := slices.IndexFunc(table, func(c Code) bool { return c.Code == code }); i >= 0 {
 		p.Rules = table[i].Rules

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxHops is how many redirects are followed (D9).
-	maxHops = 10
+	// MaxHops is how many redirects are followed (D9).
+	MaxHops = 10
 	// maxHeaders is how many octets of response header are read, per response (D11).
 	maxHeaders = 16 << 10
 	// bodySlack is how many octets a body may have beyond the key authorization: white space at its end (D11). With the
@@ -26,6 +26,8 @@ const (
 	bodySlack = 512
 	// maxLocation is how much of a Location field is recorded.
 	maxLocation = 2048
+	// maxProblemURL is how much of a URL stands in a reason. The fetch has it whole.
+	maxProblemURL = 300
 )
 
 // http01 is RFC 8555 section 8.3 and BR 3.2.2.4.19 (DCV-17): the resource at the well-known path, asked for over port
@@ -43,7 +45,7 @@ func (c *Checker) http01(ctx context.Context, req Request, f *DCVFinding) (Outco
 			target, outcome, problem = judgeResponse(target, response, req, f)
 		}
 		if problem != nil {
-			problem.URL, fetch.Error = fetch.URL, problem.Error()
+			problem.URL, fetch.Error = cut(fetch.URL, maxProblemURL), problem.Error()
 			return outcome, problem
 		}
 		if outcome == Pass {
@@ -52,12 +54,12 @@ func (c *Checker) http01(ctx context.Context, req Request, f *DCVFinding) (Outco
 		switch {
 		case seen[target.String()]:
 			problem = refuse("http.loop", "the redirect leads back to %s", cut(target.String(), 300))
-		case hop == maxHops:
-			problem = refuse("http.hops", "the URL is redirected more than %d times", maxHops)
+		case hop == MaxHops:
+			problem = refuse("http.hops", "the URL is redirected more than %d times", MaxHops)
 		default:
 			continue
 		}
-		problem.URL, fetch.Error = fetch.URL, problem.Error()
+		problem.URL, fetch.Error = cut(fetch.URL, maxProblemURL), problem.Error()
 		return Fail, problem
 	}
 }
@@ -123,6 +125,9 @@ func (c *Checker) fetch(
 		return nil, Error, problem
 	}
 	defer conn.Close()
+	if end, ok := ctx.Deadline(); ok { // net/http lets go of a connection whose protocol is switched: then no ctx ends a read
+		conn.SetDeadline(end)
+	}
 	r, err := c.exchange(ctx, conn, u, bodyLimit(req), fetch)
 	if err != nil {
 		outcome, problem = broken(u, err)
@@ -156,8 +161,8 @@ func (c *Checker) exchange(
 	if got.TLS != nil && len(got.TLS.PeerCertificates) > 0 {
 		fetch.Certificate = fingerprint(got.TLS.PeerCertificates[0].Raw)
 	}
-	if r.status >= 300 && r.status < 400 {
-		return r, nil // a redirect's body is nobody's business
+	if r.status < 200 || r.status >= 300 && r.status < 400 {
+		return r, nil // a redirect's body is nobody's business, and behind a switch of protocols (101) stands none that ends
 	}
 	r.body, r.cutShort = io.ReadAll(io.LimitReader(got.Body, limit+1))
 	r.tooLong = int64(len(r.body)) > limit

@@ -169,6 +169,8 @@ func TestRFC8555_8_3_Responses(t *testing.T) {
 		"199": {page("199 Odd", "", secret), "http.broken"},
 		"101": {text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + secret),
 			"http.status"},
+		"101 and silence":             {silent("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), "http.status"},
+		"101 and a drip":              {silent("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nx"), "http.status"},
 		"600":                         {page("600 Odd", "", secret), "http.status"},
 		"packed, though nobody asked": {page("200 OK", "Content-Encoding: gzip\r\n", packed(t, secret)), "http.body"},
 		"a packed bomb": {page("200 OK", "Content-Encoding: gzip\r\n", packed(t, strings.Repeat("0",

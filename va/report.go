@@ -150,9 +150,9 @@ type Handshake struct {
 	// Version and Protocol are what was negotiated, for example "TLS 1.3" and "acme-tls/1".
 	Version  string `json:"version,omitempty"`
 	Protocol string `json:"protocol,omitempty"`
-	// Certificates are the SHA-256 digests, in hexadecimal, of the certificates that the server sent.
+	// Certificates are the SHA-256 digests, in hexadecimal, of the certificates that the server sent, ten at most.
 	Certificates []string `json:"certificates,omitempty"`
-	// Names are the leaf's subject alternative names.
+	// Names are the leaf's subject alternative names, ten at most.
 	Names        []string `json:"names,omitempty"`
 	Milliseconds float64  `json:"ms"`
 	Error        string   `json:"error,omitempty"`

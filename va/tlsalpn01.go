@@ -21,6 +21,10 @@ import (
 
 const acmeTLS1 = "acme-tls/1"
 
+// mostShown is how many certificates, and how many names of one, a record has of those that a server presents (D11): a handshake has
+// room for a hundred thousand.
+const mostShown = 10
+
 // Object identifiers, in dotted form: asn1.ObjectIdentifier would be a variable.
 const (
 	oidAcmeIdentifier = "1.3.6.1.5.5.7.1.31"   // RFC 8737 section 6.1
@@ -70,7 +74,7 @@ func (c *Checker) handshake(
 	}
 	state := client.ConnectionState()
 	h.Version, h.Protocol = tls.VersionName(state.Version), state.NegotiatedProtocol
-	for _, cert := range state.PeerCertificates {
+	for _, cert := range state.PeerCertificates[:min(len(state.PeerCertificates), mostShown)] {
 		h.Certificates = append(h.Certificates, fingerprint(cert.Raw))
 	}
 	if problem := checkConnection(state); problem != nil {
@@ -80,7 +84,7 @@ func (c *Checker) handshake(
 	names, problem := checkCertificate(leaf, req)
 	h.Names = names
 	if problem != nil {
-		f.Observed = hex.EncodeToString(identifier(leaf))
+		f.Observed = cut(hex.EncodeToString(identifier(leaf)), maxObserved)
 		return Fail, problem
 	}
 	f.Observed = req.Expected()
@@ -99,14 +103,15 @@ func checkConnection(state tls.ConnectionState) *Problem {
 	return nil
 }
 
-// checkCertificate holds a certificate to RFC 8737 section 3. names are its subject alternative names. It is pure.
+// checkCertificate holds a certificate to RFC 8737 section 3. names are its subject alternative names, mostShown of them. It is pure.
 func checkCertificate(cert *x509.Certificate, req Request) (names []string, problem *Problem) {
 	names, err := AltNames(cert)
 	if err != nil {
 		return nil, refuse("tls.names", "the subject alternative names cannot be read: %v", err)
 	}
-	if len(names) != 1 || !sameName(names[0], "DNS:"+req.FQDN()) {
-		return names, refuse("tls.names", "the certificate is for %q; it must be for %s and nothing else", names, req.FQDN())
+	if n := len(names); n != 1 || !sameName(names[0], "DNS:"+req.FQDN()) {
+		names = names[:min(n, mostShown)]
+		return names, refuse("tls.names", "the certificate must be for %s and nothing else; it has %d names: %q", req.FQDN(), n, names)
 	}
 	if len(extensions(cert, oidObsolete)) > 0 {
 		return names, refuse("tls.obsolete", "the certificate has the obsolete extension %s", oidObsolete)

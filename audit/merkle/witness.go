@@ -197,6 +197,10 @@ func (w *Witness) post(ctx context.Context, body []byte) (answer []byte, conflic
 		return nil, 0, err
 	}
 	defer func() { _ = response.Body.Close() }() // what is of use was read
+	// Behind a switch of protocols stands what ends when the witness likes, and not with ctx.
+	if response.StatusCode < 200 {
+		return nil, 0, fmt.Errorf("%w: %s: status %d", ErrWitnessRefused, w.url, response.StatusCode)
+	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxWitnessBody+1))
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: reading the answer: %w", w.url, err)

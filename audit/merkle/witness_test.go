@@ -432,6 +432,7 @@ func TestWrongWitnessesAreNotBelieved(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		},
 			merkle.ErrWitnessRefused, "status 307"},
+		"a switch of protocols": {switched, merkle.ErrWitnessRefused, "status 101"},
 		"error":                 {answer(503, "", "busy"), merkle.ErrWitnessRefused, `status 503: "busy"`},
 		"conflict, no size":     {answer(409, "text/x.tlog.size", "many\n"), merkle.ErrWitnessRefused, "shortest decimal form"},
 		"conflict, no type":     {answer(409, "text/plain", "3\n"), merkle.ErrWitnessRefused, "status 409"},
@@ -475,6 +476,17 @@ func TestWrongWitnessesAreNotBelieved(t *testing.T) {
 		_, err = client.Cosign(context.Background(), signed, b.prove)
 		require.NoError(t, err)
 	})
+}
+
+// switched answers as if the protocol had been switched, and then says nothing more, nor ends.
+func switched(w http.ResponseWriter, _ *http.Request) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+	_, _ = io.Copy(io.Discard, c) // until the client goes
 }
 
 func TestAWitnessThatDoesNotAnswer(t *testing.T) {

@@ -336,6 +336,11 @@ func (s *Service) ask(ctx context.Context, attempt string, q question) (x mpic.E
 		return x, s.broken(ctx, attempt, err)
 	}
 	defer func() { _ = response.Body.Close() }() // what matters was read, or the exchange has failed already
+	// Behind a switch of protocols stands what ends when the service likes, and not with ctx.
+	if response.StatusCode < 200 {
+		x.Status, x.Finished = response.StatusCode, s.now()
+		return fail(mpic.Rejected, "status", "replied with status %d", response.StatusCode)
+	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
 	x.Status, x.Finished = response.StatusCode, s.now()
 	x.Received = front.Cut(string(text), maxReply)

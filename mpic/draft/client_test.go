@@ -251,6 +251,7 @@ func TestHostileServices(t *testing.T) {
 			_, _ = io.WriteString(w, good)
 		}, mpic.Rejected, "garbage", `""`},
 		"a status": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); _, _ = io.WriteString(w, good) }, mpic.Rejected, "status", "500"},
+		"a switch": {switched, mpic.Rejected, "status", "101"},
 		"created":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = io.WriteString(w, good) }, mpic.Rejected, "status", "201"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
@@ -311,6 +312,17 @@ func TestHostileServices(t *testing.T) {
 			}
 		})
 	}
+}
+
+// switched answers as if the protocol had been switched, and then says nothing more, nor ends.
+func switched(w http.ResponseWriter, _ *http.Request) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+	_, _ = io.Copy(io.Discard, c) // until the client goes
 }
 
 func manyPerspectives() string {

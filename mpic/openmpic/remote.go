@@ -315,6 +315,10 @@ func (l *line) post(ctx context.Context, at, text string) (received string, stat
 		return "", 0, l.broken(ctx, at, err)
 	}
 	defer func() { _ = response.Body.Close() }() // what matters was read, or the exchange has failed already
+	// Behind a switch of protocols stands what ends when the remote likes, and not with ctx.
+	if response.StatusCode < 200 {
+		return reject("status", "answered with status %d", response.StatusCode)
+	}
 	if response.StatusCode != http.StatusOK {
 		text, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
 		if err != nil {

@@ -135,6 +135,26 @@ func TestHostileCheckers(t *testing.T) {
 	require.Less(t, written.Load(), int64(32<<20), "what is too large is not read on")
 }
 
+// TestASwitchOfProtocolsIsNoAnswer: what is behind one ends when the remote likes, and not when the probe does.
+//
+// Holds: D11, MPIC-03
+func TestASwitchOfProtocolsIsNoAnswer(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // HTTP/2 knows none
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c) // until the client goes
+	}))
+	t.Cleanup(server.Close)
+	a := connect(t, server, io.Discard, nil)[0].Attest(t.Context(), probe(time.Minute))
+	require.Equal(t, mpic.Rejected, a.State)
+	require.Equal(t, "perspective.status", a.Problem.Code)
+	require.Contains(t, a.Problem.Detail, "101")
+}
+
 // TestSlowAndMuteRemotesAreTimedOut: by headers that do not come, by a body that drips, and when the gate no longer waits.
 //
 // Holds: D11, MPIC-03

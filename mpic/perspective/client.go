@@ -253,6 +253,10 @@ func (r *Remote) free(room *bytes.Buffer) {
 
 // refused reads an answer that is no report.
 func (r *Remote) refused(ctx context.Context, response *http.Response) (mpic.State, *mpic.Reply, string, *va.Problem) {
+	// Behind a switch of protocols stands what ends when the perspective likes, and not with ctx.
+	if response.StatusCode < 200 {
+		return mpic.Rejected, nil, "", r.problem("perspective.status", "replied with status %d and no report", response.StatusCode)
+	}
 	var room bytes.Buffer
 	err := readBody(ctx, &room, response, maxProblem)
 	body := room.Bytes()

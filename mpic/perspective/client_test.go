@@ -227,6 +227,7 @@ func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
 		{"nothing", respond(200, contentType, ""), "perspective.garbage", "no reply", ""},
 		{"a giant", respond(200, contentType, giant), "perspective.too-large", "more than 4194304 bytes", giant[:maxRejected]},
 		{"no content", respond(204, "", ""), "perspective.status", "status 204", ""},
+		{"a switch of protocols", switched, "perspective.status", "status 101", ""},
 		{"an error page", respond(502, "text/html", "<html>"), "perspective.status", "status 502", "<html>"},
 		{"a problem", respond(400, problemType, `{"code":"request.nonce","detail":"nonce: bad"}`), "perspective.refused",
 			"status 400, request.nonce: nonce: bad", `{"code":"request.nonce","detail":"nonce: bad"}`},
@@ -246,6 +247,17 @@ func TestRemoteRejectsWhatIsNoReport(t *testing.T) {
 			require.False(t, a.Closed.IsZero())
 		})
 	}
+}
+
+// switched answers as if the protocol had been switched, and then says nothing more, nor ends.
+func switched(w http.ResponseWriter, _ *http.Request) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+	_, _ = io.Copy(io.Discard, c) // until the client goes
 }
 
 // Holds: MPIC-09, REC-04

@@ -155,6 +155,9 @@ func TestAnswersDoNotStrayToOtherProbes(t *testing.T) {
 					if a.Problem != nil {
 						require.Equal(t, test.code, a.Problem.Code, a.Problem.Detail)
 					}
+				case i == 1 && a.State == mpic.Unreachable: // what was written ahead is no HTTP, and was there before the connection was given up
+					require.Equal(t, "more than the length that it tells", name)
+					require.Equal(t, "perspective.unreachable", a.Problem.Code, a.Problem.Detail)
 				case i == 1 && a.State != mpic.Answered: // what was written ahead is none of it
 					require.Equal(t, mpic.Rejected, a.State, "%v", a.Problem)
 					require.Equal(t, "perspective.replay", a.Problem.Code, a.Problem.Detail)
