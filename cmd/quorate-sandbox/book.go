@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/quorate/quorate/cmd/internal/gate"
-
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/db"
 )
 

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/quorate/quorate/cmd/internal/gate"
-	"github.com/quorate/quorate/cmd/quorate-sandbox/internal/doors"
-
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/cmd/internal/node"
+	"github.com/quorate/quorate/cmd/quorate-sandbox/internal/doors"
 )
 
 // serveCmd is that of cmd/quorate with the doors of a world in a box: what test/bench measures. It ends like that one, and says "ready" on

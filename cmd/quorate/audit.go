@@ -12,9 +12,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/quorate/quorate/cmd/internal/gate"
-
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"

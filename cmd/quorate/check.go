@@ -11,10 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quorate/quorate/cmd/internal/gate"
-
 	"github.com/quorate/quorate/audit/merkle"
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/cmd/internal/table"
 	"github.com/quorate/quorate/mpic"

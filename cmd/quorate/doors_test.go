@@ -66,7 +66,7 @@ func TestNoDoors(t *testing.T) {
 					require.Contains(t, name, "diagnose.go", "%s configures a resolver of its own", name)
 				}
 				if selects(n, "mpic", "New") || selects(n, "perspective", "NewServer") {
-					require.Fail(t, "wiring beside package node", name)
+					require.Fail(t, "wiring beside the packages node and gate", name)
 				}
 			}
 			return true

@@ -9,10 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/cmd/internal/gate"
 	"github.com/quorate/quorate/cmd/internal/node"
-
-	"github.com/quorate/quorate/cmd/internal/config"
 	"github.com/quorate/quorate/db"
 )
 

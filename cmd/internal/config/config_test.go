@@ -350,7 +350,8 @@ func TestAddressesOfDatabasesAreWhole(t *testing.T) {
 // Holds: REC-06
 func TestPasswordsStandInNoAddress(t *testing.T) {
 	for _, address := range []string{"postgres://gate:hunter2@db/quorate", "postgres://gate:hunter%32@db/quorate", "postgres://gate@db/quorate?password=hunter2",
-		"postgresql://gate:hunter2@db1:1,db2:2/quorate", "host=db user=gate dbname=quorate password=hunter2"} {
+		"postgresql://gate:hunter2@db1:1,db2:2/quorate", "host=db user=gate dbname=quorate password=hunter2",
+		"host=db user=gate dbname=quorate password = hunter2", "postgres://gate@db/quorate?%70assword=hunter2"} {
 		t.Run(address, func(t *testing.T) {
 			_, err := ParseGate("quorate.yaml", []byte(strings.Replace(goodGate, "sqlite: records.db", "postgres: \""+address+"\"", 1)))
 			require.ErrorContains(t, err, "the password does not stand here")

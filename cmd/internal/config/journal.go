@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,11 +20,11 @@ func (d *document) journal(j *Journal) {
 		d.refuse("journal", "REC-05", "the records are in one place: either sqlite, a file, or postgres, a server's address, is needed")
 	}
 	if d.has("journal.postgres") {
-		_, err := pgconn.ParseConfig(j.Postgres)
+		c, err := pgconn.ParseConfig(j.Postgres)
 		named := keywordsOf(j.Postgres)
 		if err != nil {
 			d.refuse("journal.postgres", "", "this is no address of a PostgreSQL database: postgres://USER@HOST:PORT/DATABASE")
-		} else if named.name("password") {
+		} else if named.name("password") || c.Password != "" && strings.Contains(j.Postgres, c.Password) {
 			d.refuse("journal.postgres", "", "the password does not stand here; postgres_password_file names a file with it")
 		} else if missing := named.lack(); missing != "" {
 			d.refuse("journal.postgres", "REC-05", "the address names no %s, and libpq would take one from the environment or by its own rules: "+
@@ -42,10 +43,13 @@ func (d *document) journal(j *Journal) {
 // keywords are the settings that an address of PostgreSQL names itself, as "name=value": the words of libpq's keywords, or the parts of a URL.
 type keywords []string
 
+// equals is how libpq's keywords may be written.
+var equals = regexp.MustCompile(`\s*=\s*`)
+
 func keywordsOf(address string) keywords {
 	scheme, rest, _ := strings.Cut(address, "://")
 	if scheme != "postgres" && scheme != "postgresql" {
-		return strings.Fields(address)
+		return strings.Fields(equals.ReplaceAllString(address, "="))
 	}
 	authority, behind := rest, ""
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
@@ -57,7 +61,11 @@ func keywordsOf(address string) keywords {
 		return nil
 	}
 	password, _ := u.User.Password()
-	return append(strings.Split(u.RawQuery, "&"), "user="+u.User.Username(), "password="+password, "host="+u.Host, "dbname="+strings.Trim(u.Path, "/"))
+	all := keywords{"user=" + u.User.Username(), "password=" + password, "host=" + u.Host, "dbname=" + strings.Trim(u.Path, "/")}
+	for name, values := range u.Query() { // decoded, as the driver reads them
+		all = append(all, name+"="+strings.Join(values, ""))
+	}
+	return all
 }
 
 // name tells whether one of these settings is there with a value.

@@ -3,9 +3,8 @@ package gate
 import (
 	"context"
 
-	"github.com/quorate/quorate/cmd/internal/node"
-
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"
 )

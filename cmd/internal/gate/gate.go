@@ -20,11 +20,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quorate/quorate/cmd/internal/node"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/db"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/auditlog"

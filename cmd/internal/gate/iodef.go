@@ -6,9 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/quorate/quorate/cmd/internal/node"
-
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic/iodef"
 	"github.com/quorate/quorate/va"
 )

@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/quorate/quorate/cmd/internal/node"
-
 	"github.com/quorate/quorate/cmd/internal/config"
+	"github.com/quorate/quorate/cmd/internal/node"
 	"github.com/quorate/quorate/mpic"
 	"github.com/quorate/quorate/mpic/boulder"
 	"github.com/quorate/quorate/mpic/openmpic"
