@@ -31,4 +31,6 @@ type engine interface {
 	afterCommit() error
 	// conflict tells whether a transaction failed only because of others beside it, and may be tried again.
 	conflict(err error) bool
+	// refused tells whether a constraint or a guard refused a row.
+	refused(err error) bool
 }

@@ -36,6 +36,8 @@ type lease struct {
 	quit     chan struct{}
 	over     chan struct{}
 	began    bool
+	// left are attempts of dead gates that cannot be closed, of which the log was told.
+	left map[int64]bool
 }
 
 func newLease(s *Store, c Config, unlock func() error) *lease {
@@ -168,11 +170,12 @@ func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) (all []T, e
 	return all, rows.Err()
 }
 
-// abandon closes what a dead gate left open.
+// abandon closes what a dead gate left open. An attempt that cannot be read or decided upon stays open, which grants nothing, and keeps no other from
+// being closed, nor a gate from beginning.
 func (l *lease) abandon(ctx context.Context, gate string) (closed int, err error) {
-	for {
+	for past := int64(0); ; {
 		rows, err := l.store.reads.QueryContext(ctx, `SELECT a.number FROM attempts AS a LEFT JOIN decisions AS d ON d.attempt = a.number
-			WHERE a.gate = $1 AND d.attempt IS NULL ORDER BY a.number LIMIT 100`, gate)
+			WHERE a.gate = $1 AND a.number > $2 AND d.attempt IS NULL ORDER BY a.number LIMIT 100`, gate, past)
 		if err != nil {
 			return closed, err
 		}
@@ -180,25 +183,46 @@ func (l *lease) abandon(ctx context.Context, gate string) (closed int, err error
 		if err != nil || len(numbers) == 0 {
 			return closed, err
 		}
-		for _, number := range numbers {
-			e, err := l.store.abandoned(ctx, number)
-			if err != nil {
-				return closed, err
+		for _, past = range numbers {
+			err := l.abandonOne(ctx, past)
+			switch {
+			case errors.Is(err, ErrDamaged), errors.Is(err, ErrMismatch), l.store.engine.refused(err):
+				l.leave(gate, past, err)
+			case err != nil && !errors.Is(err, ErrDecided): // another gate may be at it too
+				return closed, fmt.Errorf("record %d: %w", past, err)
+			default:
+				closed++
 			}
-			d := mpic.Judge(e)
-			c, err := prepareClose(e, d)
-			if err == nil {
-				err = l.store.write(ctx, c)
-			}
-			if err == nil && l.told != nil {
-				l.told(number, e, d)
-			}
-			if err != nil && !errors.Is(err, ErrDecided) { // another gate may be at it too
-				return closed, fmt.Errorf("record %d: %w", number, err)
-			}
-			closed++
 		}
 	}
+}
+
+func (l *lease) abandonOne(ctx context.Context, number int64) error {
+	e, err := l.store.abandoned(ctx, number)
+	if err != nil {
+		return err
+	}
+	d := mpic.Judge(e)
+	c, err := prepareClose(e, d)
+	if err == nil {
+		err = l.store.write(ctx, c)
+	}
+	if err == nil && l.told != nil {
+		l.told(number, e, d)
+	}
+	return err
+}
+
+// leave tells once of an attempt that stays open.
+func (l *lease) leave(gate string, number int64, why error) {
+	if l.left == nil {
+		l.left = map[int64]bool{}
+	}
+	if !l.left[number] {
+		l.store.log.Error("an attempt that a dead gate left open cannot be closed; it stays open, which grants nothing: quorate audit verify tells more",
+			"gate", gate, "record", number, "error", why)
+	}
+	l.left[number] = true
 }
 
 // abandoned gives the evidence of an attempt that its gate left open.
@@ -214,7 +238,7 @@ func (s *Store) abandoned(ctx context.Context, number int64) (mpic.Evidence, err
 		err = doc.decode(&o, "attempt")
 	}
 	if err != nil {
-		return mpic.Evidence{}, fmt.Errorf("record %d: %w", number, err)
+		return mpic.Evidence{}, err
 	}
 	return mpic.AbandonedEvidence(o.Attempt, o.Roster, s.now().UTC().Round(0)), nil
 }

@@ -67,6 +67,12 @@ func (e postgres) conflict(err error) bool {
 	return errors.As(err, &p) && (strings.HasPrefix(p.Code, "40") && p.Code != "40002" && p.Code != "40003" || p.Code == "55P03")
 }
 
+// refused: integrity constraint violation, which guards raise too.
+func (e postgres) refused(err error) bool {
+	var p *pgconn.PgError
+	return errors.As(err, &p) && strings.HasPrefix(p.Code, "23")
+}
+
 // openWrites: synchronous_commit is asked for whatever the server's default is (REC-05), so that a commit returns when it is on
 // the disk, and on the synchronous standby's where there is one. A server with "remote_apply" keeps that.
 func (e postgres) openWrites() (*sql.DB, error) {

@@ -12,7 +12,8 @@ import (
 	"syscall"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	driver "modernc.org/sqlite" // which registers itself as "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // readers bounds the connections that read side by side.
@@ -43,6 +44,11 @@ func (e sqlite) migrates() bool         { return true }
 
 // conflict: a transaction takes SQLite's one write lock at its beginning, for which busy_timeout has waited already.
 func (e sqlite) conflict(error) bool { return false }
+
+func (e sqlite) refused(err error) bool {
+	var s *driver.Error
+	return errors.As(err, &s) && s.Code()&0xff == sqlite3.SQLITE_CONSTRAINT // the lowest octet of an extended code is the primary one
+}
 
 func (e sqlite) link(conn *sql.Conn) link { return newSQLiteLink(conn, e.path+"-wal") }
 
