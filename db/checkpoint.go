@@ -37,8 +37,10 @@ type Publisher struct {
 	store  *Store
 	config PublisherConfig
 	once   sync.Once
-	quit   chan struct{}
-	over   chan struct{}
+	// running ends with the call of Close, and what is being published then with it: Close publishes once more.
+	running context.Context
+	stop    context.CancelFunc
+	over    chan struct{}
 }
 
 // NewPublisher publishes a first checkpoint, and with it finds out whether the log is the one that was signed last: merkle's
@@ -58,18 +60,19 @@ func (s *Store) NewPublisher(ctx context.Context, c PublisherConfig) (*Publisher
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Publisher{store: s, config: c, quit: make(chan struct{}), over: make(chan struct{})}
+	p := &Publisher{store: s, config: c, over: make(chan struct{})}
 	if err := p.Publish(ctx); err != nil {
 		return nil, fmt.Errorf("db: the log's checkpoint: %w", err)
 	}
+	p.running, p.stop = context.WithCancel(context.Background())
 	go p.run()
 	return p, nil
 }
 
-// Close publishes what the log has grown since the last checkpoint, and ends.
+// Close publishes what the log has grown since the last checkpoint, and ends; it takes no longer than its context lets it.
 func (p *Publisher) Close(ctx context.Context) (err error) {
 	p.once.Do(func() {
-		close(p.quit)
+		p.stop()
 		<-p.over
 		err = p.Publish(ctx)
 	})
@@ -82,18 +85,19 @@ func (p *Publisher) run() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-p.quit:
+		case <-p.running.Done():
 			return
 		case <-ticker.C:
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), max(p.config.Interval, transactionTime))
+		ctx, cancel := context.WithTimeout(p.running, max(p.config.Interval, transactionTime))
 		err := p.Publish(ctx)
 		cancel()
-		if err == nil {
+		another := errors.Is(err, merkle.ErrForked) || errors.Is(err, merkle.ErrRolledBack)
+		if err == nil || p.running.Err() != nil && !another { // Close publishes once more, and tells its error
 			continue
 		}
 		p.config.Logger.Error("no checkpoint was published", "error", err)
-		if errors.Is(err, merkle.ErrForked) || errors.Is(err, merkle.ErrRolledBack) {
+		if another {
 			p.store.halt(fmt.Errorf("%w: %w", ErrLog, err))
 		}
 	}

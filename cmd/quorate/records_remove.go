@@ -77,6 +77,14 @@ func (c removeCmd) Run(ctx context.Context, out console) (err error) {
 	if err != nil {
 		return err
 	}
+	return c.remove(ctx, out, records, db.VerifyConfig{Auditor: auditor, LogKey: key})
+}
+
+// remove does it by the records' clock, which is the system's unless it is set.
+func (c removeCmd) remove(ctx context.Context, out console, records db.Config, settings db.VerifyConfig) (err error) {
+	if records.Now == nil {
+		records.Now = time.Now
+	}
 	records.Retention, records.Software, records.Logger = true, software(), node.StartLog(out.stderr, config.Log{Level: "warn"})
 	store, err := db.Open(ctx, records)
 	if err != nil {
@@ -97,13 +105,17 @@ func (c removeCmd) Run(ctx context.Context, out console) (err error) {
 		return err
 	}
 	manifest, sum, err := c.export(ctx, store, due)
+	if errors.Is(err, bundle.ErrNothing) {
+		_, err = fmt.Fprintf(out.stdout, "nothing is removed: the lines %d to %d are due, and are all of refused permits, which stay\n", due.First, due.Past-1)
+		return err
+	}
 	if err != nil {
 		return status{exitFailure, err}
 	}
-	if err := c.prove(ctx, out, db.VerifyConfig{Auditor: auditor, LogKey: key}); err != nil {
+	if err := c.prove(ctx, out, settings); err != nil {
 		return err
 	}
-	removed, err := store.Remove(ctx, db.Removed{Due: due, Export: sum, Proven: time.Now().UTC().Round(0), By: software()})
+	removed, err := store.Remove(ctx, db.Removed{Due: due, Export: sum, Proven: records.Now().UTC().Round(0), By: software()})
 	if err != nil {
 		return status{exitFailure, err}
 	}
@@ -120,7 +132,7 @@ func (c removeCmd) export(ctx context.Context, store *db.Store, due db.Due) (m b
 	}
 	hash, buffer := sha256.New(), bufio.NewWriter(f)
 	m, err = bundle.Write(ctx, store, io.MultiWriter(buffer, hash), bundle.Config{Selection: bundle.Selection{Filter: db.Filter{BeforeLeaf: due.Past}},
-		Software: software(), Created: time.Now()})
+		Software: software(), Created: due.At})
 	if err == nil {
 		err = errors.Join(buffer.Flush(), f.Sync())
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -260,8 +261,8 @@ func (l *sumLines) find(name string) (sum string, skipped []string, ok bool) {
 	return "", nil, false
 }
 
-// checkSums holds each member against its line.
-func (x *index) checkSums(m Manifest, wrong func(format string, args ...any)) error {
+// checkSums holds each member against its line. It reads the whole file, and ends with its context.
+func (x *index) checkSums(ctx context.Context, m Manifest, wrong func(format string, args ...any)) error {
 	lines := x.sumLines()
 	missing := func(all []string) {
 		for _, line := range all {
@@ -279,6 +280,9 @@ func (x *index) checkSums(m Manifest, wrong func(format string, args ...any)) er
 		if !ok {
 			wrong("%.200q does not stand in %s: it was added, or moved", h.Name, sumsName)
 			return true
+		}
+		if failed = ctx.Err(); failed != nil {
+			return false
 		}
 		own := sha256.New()
 		if _, failed = io.Copy(own, io.NewSectionReader(x.file, data, h.Size)); failed != nil {

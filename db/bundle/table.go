@@ -91,7 +91,8 @@ type TableConfig struct {
 	Progress func(done, of int64)
 }
 
-// Table writes a line for each attempt that is selected, in the order of their numbers, as one view of the database has them.
+// Table writes a line for each attempt that is selected, in the order of their numbers, as one view of the database has them. A selection that picks
+// none is ErrNothing, so that a mistyped filter is not taken for an empty answer; of an empty database the table has no lines.
 func Table(ctx context.Context, s *db.Store, out io.Writer, c TableConfig) (err error) {
 	if c.Format != JSONL && c.Format != CSV {
 		return fmt.Errorf("bundle: %q is no form of table", c.Format)
@@ -102,7 +103,8 @@ func Table(ctx context.Context, s *db.Store, out io.Writer, c TableConfig) (err 
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
 	pick := &writer{config: Config{Selection: c.Selection}, view: view}
-	if err := pick.pick(ctx); err != nil && !errors.Is(err, ErrNothing) || err != nil && len(c.Certificates) > 0 {
+	everything := len(c.Certificates) == 0 && c.Filter == (db.Filter{})
+	if err := pick.pick(ctx); err != nil && !(errors.Is(err, ErrNothing) && everything) {
 		return fmt.Errorf("bundle: %w", err)
 	}
 	write, err := newTable(ctx, view, out, c.Format)

@@ -55,6 +55,13 @@ func TestTables(t *testing.T) {
 			require.Equal(t, "http.mismatch", rows[2][column("zurich codes")])
 			require.Equal(t, "pending", rows[4][column("tokyo state")])
 			require.Equal(t, first.Decision.SHA256, rows[1][column("decision_sha256")])
+
+			var none bytes.Buffer
+			mistyped := bundle.TableConfig{Format: bundle.CSV, Selection: bundle.Selection{Filter: db.Filter{Name: "exmaple.com"}}}
+			require.ErrorIs(t, bundle.Table(t.Context(), w.store, &none, mistyped), bundle.ErrNothing)
+			require.Empty(t, none.String())
+			require.NoError(t, bundle.Table(t.Context(), sqlite(t, nil), &none, bundle.TableConfig{Format: bundle.CSV}), "of an empty database")
+			require.Equal(t, 1, strings.Count(none.String(), "\n"))
 		})
 	}
 }

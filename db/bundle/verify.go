@@ -112,8 +112,8 @@ func (v *verification) readManifest(context.Context) error {
 	return nil
 }
 
-func (v *verification) sums(context.Context) error {
-	return v.index.checkSums(v.manifest, v.bounded())
+func (v *verification) sums(ctx context.Context) error {
+	return v.index.checkSums(ctx, v.manifest, v.bounded())
 }
 
 // head verifies the checkpoint, and holds it against those that the auditor has.
