@@ -25,6 +25,8 @@ type engine interface {
 	// claim makes sure that this gate may write here, and refuses one that could change records. alone tells that no other gate was
 	// running; release gives back what was taken.
 	claim(ctx context.Context, writes *sql.DB) (alone bool, release func() error, err error)
+	// unguarded finds guards of the records that are not as they have to be.
+	unguarded(ctx context.Context, pool *sql.DB) ([]flaw, error)
 	// link is how the writer uses its connection.
 	link(conn *sql.Conn) link
 	// afterCommit tells why a commit that returned does not count; nil where it does.

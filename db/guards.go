@@ -235,20 +235,33 @@ func placed(engine string) (order []place, conditions map[place][]guard) {
 	return order, conditions
 }
 
-// sqliteGuards renders the guards as triggers of SQLite, one for each place: to enter one costs as much as a condition in it.
+// sqliteGuards renders the guards as triggers of SQLite.
 func sqliteGuards() string {
 	var b strings.Builder
 	b.WriteString("-- +goose Up\n")
+	for _, t := range sqliteTriggers() {
+		fmt.Fprintf(&b, "\n-- +goose StatementBegin\n%s;\n-- +goose StatementEnd\n", t.text)
+	}
+	return b.String()
+}
+
+// sqliteTrigger is one as sqlite_schema has it.
+type sqliteTrigger struct{ name, text string }
+
+// sqliteTriggers gives one for each place: to enter one costs as much as a condition in it.
+func sqliteTriggers() (all []sqliteTrigger) {
 	order, conditions := placed("sqlite3")
 	for _, p := range order {
-		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE TRIGGER %s_before_%s BEFORE %s ON %s\nBEGIN\n    SELECT CASE\n",
-			p.table, strings.ToLower(p.on), p.on, p.table)
+		var b strings.Builder
+		name := p.table + "_before_" + strings.ToLower(p.on)
+		fmt.Fprintf(&b, "CREATE TRIGGER %s BEFORE %s ON %s\nBEGIN\n    SELECT CASE\n", name, p.on, p.table)
 		for _, g := range conditions[p] {
 			fmt.Fprintf(&b, "    WHEN %s\n        THEN RAISE(ABORT, '%s: %s')\n", g.refuse, g.table, quoted(g.why))
 		}
-		b.WriteString("    END;\nEND;\n-- +goose StatementEnd\n")
+		b.WriteString("    END;\nEND")
+		all = append(all, sqliteTrigger{name, b.String()})
 	}
-	return b.String()
+	return all
 }
 
 // together are the tables of which an attempt has a row for each perspective. On Postgres their new rows are looked at together, behind
@@ -257,18 +270,69 @@ func sqliteGuards() string {
 // read a whole table for EXISTS.
 var together = []string{"perspectives", "reports"}
 
-// postgresGuards renders the guards as functions and triggers of Postgres, where TRUNCATE is one more way to remove rows. Their
-// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
+// postgresGuards renders the guards as functions and triggers of Postgres.
 func postgresGuards() string {
 	var b strings.Builder
 	b.WriteString("-- +goose Up\n")
+	made := map[string]bool{}
+	for _, t := range postgresTriggers() {
+		if !made[t.function] {
+			fmt.Fprintf(&b, "\n-- +goose StatementBegin\n%s;\n-- +goose StatementEnd\n", t.makeFunction())
+		}
+		made[t.function] = true
+		b.WriteString(t.makeTrigger() + ";\n")
+	}
+	return b.String()
+}
+
+// postgresTrigger is a guard's trigger and its function.
+type postgresTrigger struct {
+	name, table, on string
+	// kind is pg_trigger.tgtype: what fires it, and when.
+	kind int
+	// referencing names the new rows, for a trigger that sees them together.
+	referencing string
+	// function is the function's name, path what is set for it, and body its text, as pg_proc.prosrc has it.
+	function, path, body string
+}
+
+func (t postgresTrigger) makeFunction() string {
+	return fmt.Sprintf("CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql%s AS $guard$%s$guard$", t.function, t.path, t.body)
+}
+
+func (t postgresTrigger) makeTrigger() string {
+	when, each := "AFTER", "STATEMENT"
+	if t.kind&before != 0 {
+		when = "BEFORE"
+	}
+	if t.kind&perRow != 0 {
+		each = "ROW"
+	}
+	return fmt.Sprintf("CREATE TRIGGER %s %s %s ON %s%s FOR EACH %s EXECUTE FUNCTION %s()", t.name, when, t.on, t.table, t.referencing, each, t.function)
+}
+
+// Bits of pg_trigger.tgtype.
+const (
+	perRow = 1
+	before = 2
+)
+
+var firedBy = map[string]int{"INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
+
+// postgresTriggers gives one for each place, and, since TRUNCATE is one more way to remove rows on Postgres, one for each table. The functions'
+// search_path is fixed: a session's own temporary tables would otherwise come before the records that a condition asks for.
+func postgresTriggers() (all []postgresTrigger) {
 	order, conditions := placed("postgres")
 	for _, p := range order {
-		name, set := p.table+"_before_"+strings.ToLower(p.on), p.on == "INSERT" && slices.Contains(together, p.table)
+		t := postgresTrigger{name: p.table + "_before_" + strings.ToLower(p.on), table: p.table, on: p.on, kind: perRow | before | firedBy[p.on],
+			path: " SET search_path = pg_catalog, public, pg_temp"}
+		set := p.on == "INSERT" && slices.Contains(together, p.table)
 		if set {
-			name = p.table + "_after_insert"
+			t.name, t.kind, t.referencing = p.table+"_after_insert", firedBy[p.on], " REFERENCING NEW TABLE AS added"
 		}
-		fmt.Fprintf(&b, "\n-- +goose StatementBegin\nCREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $guard$\nBEGIN\n", name)
+		t.function = t.name
+		var b strings.Builder
+		b.WriteString("\nBEGIN\n")
 		for _, g := range conditions[p] {
 			if set {
 				g.refuse = "EXISTS (SELECT 1 FROM added WHERE " + strings.ReplaceAll(g.refuse, "NEW.", "added.") + ")"
@@ -277,23 +341,22 @@ func postgresGuards() string {
 				g.refuse, g.table, quoted(g.why), g.table, g.name)
 		}
 		row := "NEW"
-		if p.on == "DELETE" {
+		switch {
+		case set:
+			row = "NULL"
+		case p.on == "DELETE":
 			row = "OLD"
 		}
-		when, each := "BEFORE", "ROW"
-		if set {
-			row, when, each, p.table = "NULL", "AFTER", "STATEMENT", p.table+" REFERENCING NEW TABLE AS added"
-		}
-		fmt.Fprintf(&b, "    RETURN %s;\nEND;\n$guard$;\n-- +goose StatementEnd\n", row)
-		fmt.Fprintf(&b, "CREATE TRIGGER %s %s %s ON %s FOR EACH %s EXECUTE FUNCTION %s();\n", name, when, p.on, p.table, each, name)
+		fmt.Fprintf(&b, "    RETURN %s;\nEND;\n", row)
+		t.body = b.String()
+		all = append(all, t)
 	}
-	b.WriteString("\n-- +goose StatementBegin\nCREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $guard$\nBEGIN\n" +
-		"    RAISE EXCEPTION '%: records are never removed (REC-06)', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';\nEND;\n" +
-		"$guard$;\n-- +goose StatementEnd\n")
+	const truncate = "\nBEGIN\n    RAISE EXCEPTION '%: records are never removed (REC-06)', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';\nEND;\n"
 	for _, table := range append(tableNames(), "log_head", "gates") {
-		fmt.Fprintf(&b, "CREATE TRIGGER %s_no_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();\n", table, table)
+		all = append(all, postgresTrigger{name: table + "_no_truncate", table: table, on: "TRUNCATE", kind: before | firedBy["TRUNCATE"],
+			function: "refuse_truncate", body: truncate})
 	}
-	return b.String()
+	return all
 }
 
 // quoted is a text between the quotes of SQL.

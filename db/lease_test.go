@@ -37,6 +37,8 @@ func TestF3_AnAttemptThatCannotBeClosedStopsNothing(t *testing.T) {
 			require.NoError(t, s.Close())
 			_, err = hand(t, path, "").Exec(change)
 			require.NoError(t, err)
+			_, err = db.RestoreGuards(t.Context(), db.Config{Path: path}) // as one would who hides it
+			require.NoError(t, err)
 
 			var log bytes.Buffer
 			s, err = db.Open(t.Context(), db.Config{Path: path, Logger: slog.New(slog.NewTextHandler(&log, nil))})

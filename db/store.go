@@ -91,7 +91,8 @@ type Store struct {
 // Open opens the database and, where it is the gate's to do so, brings its schema up to date. Then it claims the database and
 // closes, as refused, the open attempts of dead gates. It refuses, with the database in the error: a directory that does not exist,
 // a path that is no file, a file that must not be written to, a database that is somebody else's, a schema that is newer
-// than this program knows (or older, where the gate may not change it), and a user of Postgres who could change records.
+// than this program knows (or older, where the gate may not change it), guards that are not whole (ErrUnguarded), and a user of Postgres who could
+// change records.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s, err := newStore(&c)
 	if err != nil {
@@ -156,6 +157,10 @@ func (s *Store) openWriter(ctx context.Context, c Config) error {
 		if err := migrate(ctx, s.engine, writes, c.Logger); err != nil {
 			return errors.Join(err, release(), writes.Close())
 		}
+	}
+	wrong, err := s.engine.unguarded(ctx, writes)
+	if err = errors.Join(err, unguarded(wrong)); err != nil {
+		return errors.Join(err, release(), writes.Close())
 	}
 	s.writer = newWriter(writes, s.engine, c.Logger, c.Metrics, c.Now)
 	s.lease = newLease(s, c, release)

@@ -17,6 +17,7 @@ import (
 
 type recordsCmd struct {
 	Migrate migrateCmd `cmd:"" help:"Bring the schema on a PostgreSQL server up to date, and make the roles of gates, auditors and retention."`
+	Guards  guardsCmd  `cmd:"" help:"Tell which guards of the records are missing or switched off, and put them back."`
 	Due     dueCmd     `cmd:"" help:"Tell which records may be removed: two years after the last certificate that relies on them expired."`
 	Remove  removeCmd  `cmd:"" help:"Export the records that are due, verify the export, and remove them, with a record of the removal."`
 	Adopt   adoptCmd   `cmd:"" help:"Sign a log of which the signer has no memory, after you have made sure that it was not rolled back."`
@@ -47,6 +48,65 @@ func (c migrateCmd) Run(ctx context.Context, out console) error {
 	}
 	_, err := fmt.Fprintf(out.stdout, "the schema is up to date; grant a gate's user its role with: GRANT %s TO user\n", db.GateRole)
 	return err
+}
+
+type guardsCmd struct {
+	recordsFlags
+	Restore bool `help:"Put them back. On PostgreSQL the address is the tables' owner's then."`
+}
+
+// Help is shown below the flags' list.
+func (guardsCmd) Help() string {
+	return "Guards keep records from being changed by hand, and a gate does not begin without them. Whoever took them away may have changed records: audit verify tells. " +
+		"Exit status: 0 all are there, or were put back, 2 some are not, 3 the records cannot be read or written."
+}
+
+func (c guardsCmd) Run(ctx context.Context, out console) error {
+	wrong, err := c.guards(ctx)
+	if err != nil {
+		return status{exitFailure, err}
+	}
+	if c.JSON {
+		err = writeJSON(out.stdout, map[string]any{"wrong": append([]string{}, wrong...), "restored": c.Restore && len(wrong) > 0})
+	} else {
+		_, err = fmt.Fprint(out.stdout, c.text(wrong))
+	}
+	if err == nil && len(wrong) > 0 && !c.Restore {
+		return status{exitRefused, errors.New("the guards are not whole")}
+	}
+	return err
+}
+
+// guards gives those that are not, or were not, as they have to be.
+func (c guardsCmd) guards(ctx context.Context) (wrong []string, err error) {
+	if c.Restore {
+		records, err := c.config()
+		if err != nil {
+			return nil, err
+		}
+		return db.RestoreGuards(ctx, records)
+	}
+	store, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wrong, err = store.Unguarded(ctx)
+	return wrong, errors.Join(err, store.Close())
+}
+
+func (c guardsCmd) text(wrong []string) string {
+	if len(wrong) == 0 {
+		return "all guards are there\n"
+	}
+	done := ""
+	if c.Restore {
+		done = "put back: "
+	}
+	var b strings.Builder
+	for _, w := range wrong {
+		b.WriteString(done + w + "\n")
+	}
+	return b.String()
 }
 
 type adoptCmd struct {
