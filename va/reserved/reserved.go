@@ -1,4 +1,4 @@
-// Package reserved tells which IP addresses are reserved: those that are not globally reachable by the IANA registries,
+// Package reserved tells which IP addresses are reserved: those in any block of the IANA registries of special-purpose addresses,
 // and those that carry such an address inside. A perspective never sends to a reserved address (BR 4.2.2, "Reserved IP
 // Address"; failures D10).
 package reserved
@@ -10,10 +10,9 @@ type block struct {
 	reason string
 }
 
-// blocks are the entries of the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890) that are not globally
-// reachable, the multicast blocks (RFC 5771, RFC 4291 section 2.7) and the IPv6 space that is not allocated for unicast.
-// BR 1.6.1 counts every entry of the two registries; the few that the registries call reachable (192.88.99.0/24 was
-// deprecated by RFC 7526, 192.31.196.0/24 and 192.52.193.0/24 are AS112 and AMT anycast) host no applicant either.
+// blocks are the entries of the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), and the multicast blocks (RFC 5771, RFC 4291
+// section 2.7). BR 1.6.1 counts every entry of the two registries, also the few that these call globally reachable: anycast of AS112 and AMT,
+// 6to4 and what is translated (NAT64), behind which an address of any kind may be.
 var blocks = []block{
 	{netip.MustParsePrefix("0.0.0.0/8"), "this network (RFC 791)"},
 	{netip.MustParsePrefix("10.0.0.0/8"), "private use (RFC 1918)"},
@@ -36,11 +35,13 @@ var blocks = []block{
 
 	{netip.MustParsePrefix("::/128"), "unspecified (RFC 4291)"},
 	{netip.MustParsePrefix("::1/128"), "loopback (RFC 4291)"},
+	{netip.MustParsePrefix("64:ff9b::/96"), "NAT64 (RFC 6052)"},
 	{netip.MustParsePrefix("64:ff9b:1::/48"), "local-use NAT64 (RFC 8215)"},
 	{netip.MustParsePrefix("100::/64"), "discard only (RFC 6666)"},
 	{netip.MustParsePrefix("100:0:0:1::/64"), "dummy prefix (RFC 9780)"},
 	{netip.MustParsePrefix("2001::/23"), "IETF protocol assignments (RFC 2928)"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation (RFC 3849)"},
+	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},
 	{netip.MustParsePrefix("2620:4f:8000::/48"), "AS112 direct delegation (RFC 7534)"},
 	{netip.MustParsePrefix("3fff::/20"), "documentation (RFC 9637)"},
 	{netip.MustParsePrefix("5f00::/16"), "segment routing identifiers (RFC 9602)"},
@@ -51,16 +52,13 @@ var blocks = []block{
 }
 
 var (
-	nat64  = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052: the IPv4 address is the last 32 bits
-	sixTo4 = netip.MustParsePrefix("2002::/16")    // RFC 3056: bits 16 to 47
-	teredo = netip.MustParsePrefix("2001::/32")    // RFC 4380: server in bits 32 to 63, client in the last 32, inverted
-	compat = netip.MustParsePrefix("::/96")        // RFC 4291 section 2.5.5.1, deprecated
-	isatap = [4]byte{0x00, 0x00, 0x5e, 0xfe}       // RFC 5214: interface identifier 0000:5efe or 0200:5efe, then IPv4
-	global = netip.MustParsePrefix("2000::/3")     // the only IPv6 space that IANA allocates for global unicast
+	compat = netip.MustParsePrefix("::/96")    // RFC 4291 section 2.5.5.1, deprecated
+	isatap = [4]byte{0x00, 0x00, 0x5e, 0xfe}   // RFC 5214: interface identifier 0000:5efe or 0200:5efe, then IPv4
+	global = netip.MustParsePrefix("2000::/3") // the only IPv6 space that IANA allocates for global unicast
 )
 
-// Reserved tells whether addr must never be contacted, and why. An IPv4 address inside an IPv6 one (IPv4-mapped, NAT64,
-// 6to4, Teredo, ISATAP, IPv4-compatible) is judged as well. The zero Addr, an address with a zone, and IPv6 space that
+// Reserved tells whether addr must never be contacted, and why. An IPv4 address inside an IPv6 one is reserved, but
+// for that of ISATAP, which is judged. The zero Addr, an address with a zone, and IPv6 space that
 // nobody has been given are reserved. reason is a short phrase with its source, empty when the address is not reserved.
 func Reserved(addr netip.Addr) (reason string, reserved bool) {
 	if !addr.IsValid() {
@@ -85,37 +83,19 @@ func Reserved(addr netip.Addr) (reason string, reserved bool) {
 	if addr.Is4() {
 		return "", false
 	}
-	return embedded(addr)
+	return unicast(addr)
 }
 
-// embedded judges the IPv4 addresses that an IPv6 address leads to by a translation or tunnel.
-func embedded(addr netip.Addr) (string, bool) {
+// unicast judges an IPv6 address outside of all blocks.
+func unicast(addr netip.Addr) (string, bool) {
 	b := addr.As16()
-	v4 := func(i int) netip.Addr { return netip.AddrFrom4([4]byte(b[i : i+4])) }
 	switch {
-	case nat64.Contains(addr):
-		if why, bad := Reserved(v4(12)); bad {
-			return "NAT64 of a reserved address: " + why, true
-		}
-		return "", false
-	case sixTo4.Contains(addr):
-		if why, bad := Reserved(v4(2)); bad {
-			return "6to4 of a reserved address: " + why, true
-		}
-	case teredo.Contains(addr): // inside 2001::/23 and so reserved already; kept for the day the registry changes
-		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
-		for _, a := range []netip.Addr{v4(4), client} {
-			if why, bad := Reserved(a); bad {
-				return "Teredo of a reserved address: " + why, true
-			}
-		}
 	case compat.Contains(addr):
 		return "IPv4-compatible address, deprecated (RFC 4291)", true
 	case !global.Contains(addr):
 		return "not allocated for global unicast (RFC 4291)", true
-	}
-	if b[8]&^0x02 == isatap[0] && [3]byte(b[9:12]) == [3]byte(isatap[1:]) {
-		if why, bad := Reserved(v4(12)); bad {
+	case b[8]&^0x02 == isatap[0] && [3]byte(b[9:12]) == [3]byte(isatap[1:]):
+		if why, bad := Reserved(netip.AddrFrom4([4]byte(b[12:]))); bad {
 			return "ISATAP of a reserved address: " + why, true
 		}
 	}

@@ -56,6 +56,9 @@ func TestBR_4_2_2_ReservedAddresses(t *testing.T) {
 		{"NAT64 private", "64:ff9b::10.0.0.1", "NAT64"},
 		{"NAT64 metadata", "64:ff9b::a9fe:a9fe", "NAT64"},
 		{"NAT64 local use", "64:ff9b:1::808:808", "NAT64"},
+		{"NAT64 public", "64:ff9b::8.8.8.8", "NAT64"},
+		{"beside NAT64", "64:ff9b::1:0:0", "not allocated"},
+		{"6to4 public", "2002:808:808::1", "6to4"},
 		{"6to4 private", "2002:c0a8:0101::1", "6to4"},
 		{"6to4 loopback", "2002:7f00:0001::1", "6to4"},
 		{"ISATAP private", "2606:4700::5efe:10.0.0.1", "ISATAP"},
@@ -74,7 +77,7 @@ func TestBR_4_2_2_PublicAddresses(t *testing.T) {
 		"1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.1",
 		"169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.1", "192.167.255.255", "192.169.0.0",
 		"198.17.255.255", "198.20.0.0", "198.41.0.4", "223.255.255.255",
-		"2606:4700:4700::1111", "2a00:1450::1", "2001:503:ba3e::2:30", "2001:7fd::1", "64:ff9b::8.8.8.8", "2002:808:808::1",
+		"2606:4700:4700::1111", "2a00:1450::1", "2001:503:ba3e::2:30", "2001:7fd::1", "2003::1",
 		"2606:4700::5efe:8.8.8.8",
 	} {
 		reason, bad := reserved.Reserved(netip.MustParseAddr(s))
@@ -103,6 +106,8 @@ func FuzzMappedAgreesWithPlain(f *testing.F) {
 		require.True(t, mapped)
 		sixteen := [16]byte{0x00, 0x64, 0xff, 0x9b, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}
 		_, nat := reserved.Reserved(netip.AddrFrom16(sixteen))
-		require.Equal(t, bad, nat)
+		require.True(t, nat)
+		_, isatap := reserved.Reserved(netip.AddrFrom16([16]byte{0x26, 0x06, 0x47, 10: 0x5e, 11: 0xfe, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}))
+		require.Equal(t, bad, isatap)
 	})
 }

@@ -95,6 +95,7 @@ func internet() world.Config {
 
 // traps are zones whose only name server is at a reserved address, and would answer.
 var traps = map[string]netip.Addr{"ula": ula, "lo6": lo6, "nat10": nat10, "natmeta": natMeta, "nat64lo": nat64lo,
+	"natsite":    natSite, // the registry calls it globally reachable; BR 1.6.1 counts every entry
 	"sixto4":     sixTo4,
 	"linklocal4": meta}
 
@@ -223,8 +224,6 @@ func routedCases() []networkCase {
 			code:  "dns.reserved-server",
 			never: at(siteV6)},
 		{name: "mapped", ask: "www.mapped.com", status: f, code: "dns.reserved-server", never: at(meta)},
-		// IANA's registry calls 64:ff9b::/96 globally reachable: what is behind the translator is judged.
-		{name: "NAT64 of a public address", ask: "www.natsite.com", status: i, asked: at(natSite)},
 	}
 	for name, a := range map[string]netip.Addr{"closed6": closed6, "closed4": closed4, "far6": far6, "far4": far4} {
 		cases = append(cases, networkCase{name: name, ask: "www." + name + ".com", status: s, dead: a})
@@ -260,8 +259,6 @@ func TestInsideANamespace(t *testing.T) {
 	cfg, cases := internet(), unroutedCases()
 	if *inside == "routed" {
 		addrs, cases = append(addrs, rootV6), routedCases()
-		cfg.Zones = append(cfg.Zones, world.Zone{Name: "natsite.com", Records: "www A 192.0.2.2\n",
-			Servers: []world.Server{{Host: "ns.natsite.com", Addr: natSite}}})
 	} else {
 		cfg.Zones[0].Servers = cfg.Zones[0].Servers[1:]
 	}
