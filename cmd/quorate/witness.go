@@ -91,9 +91,9 @@ func serveWitness(ctx context.Context, settings config.WitnessServer, log *slog.
 		WriteTimeout: 2 * witnessRequestTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	if settings.TLS != nil {
-		certificate, err := tls.LoadX509KeyPair(settings.TLS.Certificate, settings.TLS.Key)
+		certificate, err := settings.TLS.Load("tls")
 		if err != nil {
-			return fmt.Errorf("tls.certificate %s with tls.key %s: %w", settings.TLS.Certificate, settings.TLS.Key, err)
+			return err
 		}
 		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}
 	}

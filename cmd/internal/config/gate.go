@@ -2,11 +2,13 @@ package config
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -64,6 +66,22 @@ type Gate struct {
 type Pair struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
+}
+
+// Load reads both. field is the pair's name in the configuration, for errors. A key that everybody may read is refused.
+func (p Pair) Load(field string) (tls.Certificate, error) {
+	info, err := os.Stat(p.Key)
+	if err == nil && info.Mode().Perm()&0o007 != 0 {
+		err = fmt.Errorf("the key may be read by everybody (mode %04o)", info.Mode().Perm())
+	}
+	var certificate tls.Certificate
+	if err == nil {
+		certificate, err = tls.LoadX509KeyPair(p.Certificate, p.Key)
+	}
+	if err != nil {
+		return certificate, fmt.Errorf("%[1]s.certificate %[2]s with %[1]s.key %[3]s: %[4]w", field, p.Certificate, p.Key, err)
+	}
+	return certificate, nil
 }
 
 // Journal is where the records are: a file, or a database on a server.

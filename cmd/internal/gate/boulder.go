@@ -74,9 +74,9 @@ func (g *Gate) newBoulder(c config.Gate, primary mpic.Member) (*boulder.Server, 
 
 // mutual reads a certificate of our own with its key, and the CAs of the others'.
 func mutual(own config.Pair, ca string) (tls.Certificate, *x509.CertPool, error) {
-	certificate, err := tls.LoadX509KeyPair(own.Certificate, own.Key)
+	certificate, err := own.Load("tls")
 	if err != nil {
-		return certificate, nil, fmt.Errorf("tls.certificate %s with tls.key %s: %w", own.Certificate, own.Key, err)
+		return certificate, nil, err
 	}
 	text, err := os.ReadFile(filepath.Clean(ca))
 	if err != nil {

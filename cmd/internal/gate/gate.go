@@ -4,7 +4,6 @@ package gate
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -270,9 +269,9 @@ func rosterError(breaks []*va.Problem) error {
 // Serve answers at the configured address until ctx ends. Then it takes no new requests, lets running attempts come to
 // their end, within the time that the configuration allows, and returns. ready is told the address when it listens.
 func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)) error {
-	certificate, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+	certificate, err := c.TLS.Load("tls")
 	if err != nil {
-		return fmt.Errorf("tls.certificate %s with tls.key %s: %w", c.TLS.Certificate, c.TLS.Key, err)
+		return err
 	}
 	monitor, err := node.StartMonitor(ctx, c.Metrics, g.registry, g.log)
 	if err != nil {

@@ -35,9 +35,9 @@ func newOpenChecker(ctx context.Context, c config.Perspective, base Identity, do
 	if o == nil {
 		return nil, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(o.TLS.Certificate, o.TLS.Key)
+	certificate, err := o.TLS.Load("open_mpic.tls")
 	if err != nil {
-		return nil, fmt.Errorf("open_mpic.tls.certificate %s with open_mpic.tls.key %s: %w", o.TLS.Certificate, o.TLS.Key, err)
+		return nil, err
 	}
 	var clients []openmpic.CheckerClient
 	for _, client := range OpenMPICClients(o.Clients) {
