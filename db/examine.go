@@ -3,8 +3,6 @@ package db
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,11 +70,7 @@ func (v *verification) examine(ctx context.Context, f *folder) examined {
 
 // notices holds reports of a refusal to what was decided upon.
 func (x *examination) notices(r Record) {
-	wrong, err := r.CheckNotices()
-	if err != nil {
-		x.found(audit.Record, "%v", err)
-	}
-	for _, w := range wrong {
+	for _, w := range r.CheckNotices() {
 		x.found(audit.Reliance, "%s", w)
 	}
 }
@@ -212,9 +206,7 @@ func (f Filed) Read() (Record, error) {
 	if err := r.decode(); err != nil {
 		return Record{}, err
 	}
-	if err := r.summarize(); err != nil {
-		return Record{}, err
-	}
+	r.summarize()
 	for _, s := range f.Late {
 		var late lateReply
 		if err := s.decode(&late, "late reply"); err != nil {
@@ -241,24 +233,20 @@ func (f Filed) Read() (Record, error) {
 }
 
 // summarize fills the summary from the documents.
-func (r *Record) summarize() error {
+func (r *Record) summarize() {
 	a := r.Evidence.Attempt
 	req := a.Probe.Request
 	s := &r.Summary
 	s.ID, s.Kind, s.Started, s.Caller, s.Software = a.ID(), a.Kind, a.Started, a.Caller, a.Software
 	s.Identifier, s.FQDN, s.Method, s.AccountURI = req.Identifier, req.FQDN(), req.Method, req.AccountURI
 	if len(r.Decision) == 0 {
-		return nil
+		return
 	}
-	var d mpic.RecordedDecision
-	if err := json.Unmarshal(r.Decision, &d); err != nil {
-		return fmt.Errorf("%w: the decision: %w", ErrDamaged, err)
-	}
+	d := r.said
 	s.Outcome, s.DCVQuorum, s.CAAQuorum, s.Policy = Outcome(d.Outcome), d.DCV.String(), d.CAA.String(), d.Policy
 	for _, p := range d.Reasons {
 		s.Reasons = append(s.Reasons, p.Code)
 	}
-	return nil
 }
 
 // supply gives the record the DNS records that its proofs rest on.
@@ -328,16 +316,15 @@ func (x *examination) rows(r Record) {
 	x.sameRows("notices", "leaf", notices, f.notices)
 	var reports, authorizations, reliances []row
 	if r.Outcome != StillOpen {
-		var d mpic.RecordedDecision
-		err := json.Unmarshal(r.Decision, &d)
-		closed, err2 := closedReports(r.Evidence, d)
-		if err = errors.Join(err, err2); err != nil {
+		d := r.said
+		closed, err := closedReports(r.Evidence, d)
+		if err != nil {
 			x.found(audit.Rows, "the decision's document makes no rows: %v", err)
 			return
 		}
 		c := closing{Number: f.number, Gate: r.closedBy, Decided: r.decided}
 		reports, authorizations = reportRows(f.number, closed, r.decided), authorizationRows(c, r.Evidence.Attempt, d)
-		again := r.judged(d)
+		again := r.judged()
 		if reliances, err = relianceRows(r.Evidence, again, f.number, r.Closing.SHA256); err != nil {
 			x.found(audit.Rows, "the decision's document makes no rows: %v", err)
 		}

@@ -82,16 +82,9 @@ func (r Record) notes() []mpic.Notice {
 }
 
 // CheckNotices tells what of a record's notices does not follow from what was decided upon.
-func (r Record) CheckNotices() ([]string, error) {
+func (r Record) CheckNotices() []string {
 	if len(r.Notices) == 0 {
-		return nil, nil
+		return nil
 	}
-	var d mpic.RecordedDecision
-	if len(r.Decision) > 0 {
-		var err error
-		if d, err = r.recorded(); err != nil {
-			return nil, err
-		}
-	}
-	return mpic.CheckNotices(r.Evidence, d, r.Number, r.notes()), nil
+	return mpic.CheckNotices(r.Evidence, r.said, r.Number, r.notes())
 }

@@ -178,11 +178,7 @@ func (r *report) prevented(ctx context.Context, each func(audit.Prevented) error
 		if err != nil {
 			return err
 		}
-		d, err := record.recorded()
-		if err != nil {
-			return err
-		}
-		p, ok := audit.PreventedByCAA(number, record.Evidence, d)
+		p, ok := audit.PreventedByCAA(number, record.Evidence, record.said)
 		if !ok {
 			continue
 		}

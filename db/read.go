@@ -32,6 +32,8 @@ type Record struct {
 	// gate is the lease that opened the attempt, closedBy the one that closed it, decided when.
 	gate, closedBy string
 	decided        time.Time
+	// said is Decision, decoded; zero while the attempt is open.
+	said mpic.RecordedDecision
 	// noticed are the times of the notices' lines in the log, where these were read.
 	noticed []time.Time
 }
@@ -220,5 +222,8 @@ func (r *Record) decode() error {
 	}
 	r.Decision, r.Evidence.Primary, r.Evidence.Remotes = c.Decision, c.Primary, c.Remotes
 	r.closedBy, r.decided = c.Gate, c.Decided
+	if err := json.Unmarshal(c.Decision, &r.said); err != nil {
+		return fmt.Errorf("%w: the decision: %w", ErrDamaged, err)
+	}
 	return nil
 }

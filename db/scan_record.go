@@ -2,10 +2,7 @@ package db
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-
-	"github.com/quorate/quorate/mpic"
 )
 
 // record reads one attempt in the view, without the DNS records that its proofs rest on.
@@ -31,12 +28,4 @@ func (f *folder) read() (Record, error) {
 		return Record{}, fmt.Errorf("record %d: %w", f.number, err)
 	}
 	return r, nil
-}
-
-// recorded decodes the decision.
-func (r Record) recorded() (d mpic.RecordedDecision, err error) {
-	if err := json.Unmarshal(r.Decision, &d); err != nil {
-		return d, fmt.Errorf("record %d: %w: the decision: %w", r.Number, ErrDamaged, err)
-	}
-	return d, nil
 }

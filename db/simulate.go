@@ -152,9 +152,7 @@ func (s *simulation) again(f *folder) (j judged) {
 	if j.open = len(j.record.Decision) == 0; j.open {
 		return j
 	}
-	if j.was, j.err = j.record.recorded(); j.err != nil {
-		return j
-	}
+	j.was = j.record.said
 	then, err := json.Marshal(mpic.Judge(j.record.Evidence))
 	if j.unjudged = err != nil || !bytes.Equal(then, j.record.Decision); !j.unjudged {
 		j.now = mpic.JudgeOn(j.record.Evidence, s.on)

@@ -185,17 +185,24 @@ func (v *verification) head(ctx context.Context) error {
 	return nil
 }
 
-// records works all attempts out, in pages, several at a time.
+// page is how many attempts are read at a time.
+const page = 100
+
+// records works all attempts out, in pages, several at a time. The next page is read meanwhile.
 func (v *verification) records(ctx context.Context) error {
-	const page = 100
-	for first := int64(1); first <= v.numbers; first += page {
-		if err := ctx.Err(); err != nil {
-			return err
+	ctx, cancel := context.WithCancel(ctx)
+	pages := v.ahead(ctx)
+	defer func() {
+		cancel()
+		for range pages { // until nothing reads any more
 		}
-		all, err := v.scan.folders(ctx, first, min(first+page, v.numbers+1))
-		if err != nil {
-			return err
+	}()
+	done := int64(0)
+	for p := range pages {
+		if p.err != nil {
+			return p.err
 		}
+		all := p.folders
 		results := make([]examined, len(all))
 		var group sync.WaitGroup
 		next := make(chan int)
@@ -219,11 +226,37 @@ func (v *verification) records(ctx context.Context) error {
 			}
 			v.take(r)
 		}
-		if v.config.Progress != nil {
-			v.config.Progress(min(first+page-1, v.numbers), v.numbers)
+		if done += int64(len(all)); v.config.Progress != nil {
+			v.config.Progress(done, v.numbers)
 		}
 	}
-	return nil
+	return ctx.Err()
+}
+
+// ahead reads all attempts, one page ahead of who takes them; after an error or the end of ctx there are no more.
+func (v *verification) ahead(ctx context.Context) <-chan pageRead {
+	out := make(chan pageRead)
+	go func() {
+		defer close(out)
+		for first := int64(1); first <= v.numbers; first += page {
+			var p pageRead
+			p.folders, p.err = v.scan.folders(ctx, first, min(first+page, v.numbers+1))
+			select {
+			case out <- p:
+			case <-ctx.Done():
+				return
+			}
+			if p.err != nil {
+				return
+			}
+		}
+	}()
+	return out
+}
+
+type pageRead struct {
+	folders []*folder
+	err     error
 }
 
 // examined is what came of one attempt.

@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -274,4 +275,27 @@ func TestConditionsThatNoRecordFulfilsAreKnown(t *testing.T) {
 			require.Equal(t, c.want, got, name)
 		}
 	})
+}
+
+// Whoever gives up a verification has it end, though the next page is being read.
+func TestVerifyEndsWithItsContext(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "records.db"))
+	for i := range 250 {
+		_, err := s.Journal().Open(t.Context(), dbtest.Attempt(fmt.Sprintf("A%d", i), "example.com", mpic.Issuance), dbtest.Roster())
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var told []int64
+	_, err := s.Verify(ctx, db.VerifyConfig{Progress: func(done, of int64) {
+		require.EqualValues(t, 250, of)
+		told = append(told, done)
+		cancel()
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.LessOrEqual(t, len(told), 2)
+	told = nil
+	_, err = s.Verify(t.Context(), db.VerifyConfig{Progress: func(done, _ int64) { told = append(told, done) }})
+	require.NoError(t, err)
+	require.Equal(t, []int64{100, 200, 250}, told)
 }

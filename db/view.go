@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -335,21 +334,17 @@ func (r *Record) Reliable() (mpic.Relied, error) {
 	if r.Outcome != Granted {
 		return mpic.Relied{}, fmt.Errorf("%w: record %d is %s", ErrMismatch, r.Number, r.Outcome)
 	}
-	var d mpic.RecordedDecision
-	if err := json.Unmarshal(r.Decision, &d); err != nil {
-		return mpic.Relied{}, fmt.Errorf("%w: the decision: %w", ErrDamaged, err)
-	}
-	relied, ok := mpic.Reliable(r.Evidence, r.judged(d), r.Number, r.Closing.SHA256)
+	relied, ok := mpic.Reliable(r.Evidence, r.judged(), r.Number, r.Closing.SHA256)
 	if !ok {
 		return relied, fmt.Errorf("%w: nothing may rest on record %d", ErrMismatch, r.Number)
 	}
 	return relied, nil
 }
 
-// judged is what Judge makes of the evidence now, and said, the decision that the record has, where the token was left out.
-func (r *Record) judged(said mpic.RecordedDecision) mpic.RecordedDecision {
+// judged is what Judge makes of the evidence now, and the decision that the record has where the token was left out.
+func (r *Record) judged() mpic.RecordedDecision {
 	if r.Withheld() {
-		return said
+		return r.said
 	}
 	return mpic.Judge(r.Evidence).Recorded()
 }
@@ -428,12 +423,8 @@ func (r *Record) Closings() ([]Perspective, error) {
 	out := make([]Perspective, len(members))
 	var closed []closedReport
 	if r.Outcome != StillOpen {
-		var d mpic.RecordedDecision
-		err := json.Unmarshal(r.Decision, &d)
-		if err == nil {
-			closed, err = closedReports(r.Evidence, d)
-		}
-		if err != nil {
+		var err error
+		if closed, err = closedReports(r.Evidence, r.said); err != nil {
 			return nil, err
 		}
 	}
@@ -452,14 +443,7 @@ func (r *Record) Closings() ([]Perspective, error) {
 }
 
 // Validated gives what the decision says was validated; zero while the attempt is open.
-func (r *Record) Validated() (s mpic.Subject, err error) {
-	if len(r.Decision) == 0 {
-		return s, nil
-	}
-	var d mpic.RecordedDecision
-	err = json.Unmarshal(r.Decision, &d)
-	return d.Validated, err
-}
+func (r *Record) Validated() mpic.Subject { return r.said.Validated }
 
 // DecidedAt gives when the decision was made, by the gate's clock; zero while the attempt is open.
 func (r *Record) DecidedAt() time.Time { return r.decided }

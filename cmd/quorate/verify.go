@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -201,8 +202,9 @@ func (v *verifying) some(ctx context.Context, store *db.Store, auditor audit.Aud
 	return v.end()
 }
 
-// everything verifies a database or a bundle.
+// everything verifies a database or a bundle. What is alive meanwhile is little, so that garbage may wait until it is four times as much.
 func (v *verifying) everything(settings db.VerifyConfig, verify func(db.VerifyConfig) (db.Verified, error)) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	progress := newProgress(v.out.stderr, "records")
 	settings.Progress = progress.show
 	settings.Finding = func(f db.Finding) {

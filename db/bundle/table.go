@@ -163,10 +163,7 @@ func line(f db.Filed, relying []db.Relying) (l Line, err error) {
 	if err != nil {
 		return l, err
 	}
-	subject, err := r.Validated()
-	if err != nil {
-		return l, err
-	}
+	subject := r.Validated()
 	l = Line{Number: r.Number, Attempt: r.ID, Kind: r.Kind.String(), Started: stamp(r.Started), Decided: stamp(r.DecidedAt()), Caller: r.Caller,
 		Software: r.Software, Identifier: r.Identifier, AuthorizationDomainName: subject.AuthorizationDomainName, Derivation: subject.Derivation,
 		Queried: subject.Queried, Method: r.Method.String(), Section: r.Method.Section(), Requirements: subject.Requirements,

@@ -359,11 +359,7 @@ func (v *verification) examine(r record) (x examined) {
 	}
 	x.verdict = v.config.Auditor.Verify(record.Evidence, record.Decision, record.LateAttestations())
 	x.verdict.Wrong = append(x.verdict.Wrong, filed.Times(record)...)
-	wrong, err := record.CheckNotices()
-	if err != nil {
-		found(audit.Record, "%v", err)
-	}
-	for _, w := range wrong {
+	for _, w := range record.CheckNotices() {
 		found(audit.Reliance, "%s", w)
 	}
 	if relied, err := record.Reliable(); err == nil {
