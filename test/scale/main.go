@@ -2,9 +2,10 @@
 // their DNS messages, and records it n times over, each time as an attempt of its own, signed anew by each remote; then it verifies
 // them as an auditor does, at each depth.
 //
-//	go run ./test/scale -n 10000 [-dir D] [-postgres URL] [-fill]
+//	go run ./test/scale -n 10000 [-dir D] [-postgres URL] [-fill] [-depths log,decisions]
 //
-// -dir keeps the SQLite database; to one that is there already, only what is missing up to n is added. With -fill nothing is verified.
+// -dir keeps the SQLite database; to one that is there already, only what is missing up to n is added, and what another run made can be verified
+// but for its DNSSEC, whose keys are gone. With -fill nothing is verified.
 package main
 
 import (
@@ -22,7 +23,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,15 +60,16 @@ func main() {
 	dsn := flag.String("postgres", "", "a migrated Postgres database, as a gate's user, instead of SQLite")
 	inFlight := flag.Int("inflight", 64, "how many attempts are recorded at a time")
 	only := flag.Bool("fill", false, "make records, and verify nothing")
+	depths := flag.String("depths", "log,decisions,dnssec", "how deep it is verified")
 	profiles := flag.String("profiles", "", "a directory for CPU profiles of filling and of each depth of verification")
 	flag.Parse()
-	if err := run(context.Background(), *n, *dir, *dsn, *inFlight, *only, *profiles); err != nil {
+	if err := run(context.Background(), *n, *dir, *dsn, *inFlight, *only, *depths, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n int64, dir, dsn string, inFlight int, only bool, profiles string) (err error) {
+func run(ctx context.Context, n int64, dir, dsn string, inFlight int, only bool, depths, profiles string) (err error) {
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "quorate-scale-"); err != nil {
 			return err
@@ -103,10 +107,14 @@ func run(ctx context.Context, n int64, dir, dsn string, inFlight int, only bool,
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	debug.SetGCPercent(400) // as quorate audit verify does
 	for _, depth := range []struct {
 		name  string
 		depth db.Depth
 	}{{"log", db.DepthLog}, {"decisions", db.DepthDecisions}, {"dnssec", db.DepthProofs}} {
+		if !slices.Contains(strings.Split(depths, ","), depth.name) {
+			continue
+		}
 		stop, err := profile(profiles, depth.name)
 		if err != nil {
 			return err
