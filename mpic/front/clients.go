@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -25,6 +27,8 @@ type Client struct {
 	// InFlight is how many of the client's requests are worked on at a time, at most 4096; 0 means 64. What is more gets status 429. As many
 	// more may read records at a time.
 	InFlight int
+	// AccountURIPrefixes, if there are any, are the beginnings of the URIs of all accounts that the client may speak for.
+	AccountURIPrefixes []string
 }
 
 const (
@@ -41,6 +45,12 @@ type Member struct {
 	slots, reads     chan struct{}
 	// requests counts those that are not answered in full, connections those that are the client's.
 	requests, connections atomic.Int64
+	accounts              []string
+}
+
+// SpeaksFor tells whether the client may speak for the account with a URI.
+func (m *Member) SpeaksFor(account string) bool {
+	return len(m.accounts) == 0 || slices.ContainsFunc(m.accounts, func(prefix string) bool { return strings.HasPrefix(account, prefix) })
 }
 
 // Clients are all that may ask at one front, and the places that they share. It is safe for concurrent use.
@@ -65,7 +75,7 @@ func NewClients(list []Client, places int) (*Clients, error) {
 			return nil, fmt.Errorf("client %q: its name is no name, or another's", one.Name)
 		}
 		names[one.Name] = true
-		m := &Member{Name: one.Name}
+		m := &Member{Name: one.Name, accounts: one.AccountURIPrefixes}
 		for _, d := range []struct {
 			what, text string
 			to         *[]byte

@@ -92,7 +92,7 @@ func BenchmarkFront(b *testing.B) {
 	require.NoError(b, err)
 	body := good(map[string]any{"method": "dns-01", "token": strings.Repeat("t", 43), "key_authorization": strings.Repeat("t", 43) + "." + strings.Repeat("k", 43),
 		"token_created": time.Now().UTC().Format(time.RFC3339)})
-	req, problem := decodeForm([]byte(body), (*form).request)
+	req, problem := decodeForm([]byte(body), (&front.Member{}).SpeaksFor, (*form).request)
 	require.Nil(b, problem)
 	result = grantedResult(b, "rest:ra-9", req)
 	b.ReportAllocs()

@@ -188,7 +188,7 @@ func refusedCertificate(c mpic.CertificateRecord) *Problem {
 
 func (f *form) permit(top map[string]any) permitRequest {
 	f.only(top, "", "names", "account_uri")
-	req := permitRequest{account: f.text(top, "", "account_uri")}
+	req := permitRequest{account: f.account(top)}
 	list, ok := top["names"].([]any)
 	switch {
 	case top["names"] == nil:

@@ -283,3 +283,31 @@ func TestPermitsTakeAPlaceAndAreThereOnlyWhenConfigured(t *testing.T) {
 	require.Equal(t, 201, f.send(permits, askFor("a.com")).StatusCode)
 	require.Contains(t, f.send("/v2", "").body["detail"], permits)
 }
+
+// A client that is configured with its accounts speaks for no others: neither a validation nor a permit begins.
+//
+// Holds: CAA-04, F7
+func TestAClientSpeaksForItsAccounts(t *testing.T) {
+	o, g := &office{permit: granted()}, &gate{}
+	prefixes := []string{"https://ca.example/acct/", "https://ca.example/old/"}
+	f := newFixture(t, g, func(c *Config) { c.Permits, c.Clients[1].AccountURIPrefixes = o, prefixes })
+	for account, may := range map[string]bool{"https://ca.example/acct/1": true, "https://ca.example/old/9": true, "https://ca.example/other/1": false,
+		"https://CA.example/acct/1": false, "acct:1": false} {
+		r := f.send(permits, object{"names": []string{"example.com"}, "account_uri": account})
+		v := f.send("/v1/validations", object{"identifier": object{"type": "dns", "value": "example.com"}, "method": "http-01", "token": "t",
+			"key_authorization": "t.k", "token_created": "2026-11-21T05:30:00Z", "account_uri": account})
+		if may {
+			require.Equal(t, 201, r.StatusCode, r.text)
+			require.NotEqual(t, 400, v.StatusCode, v.text)
+			continue
+		}
+		for _, r := range []reply{r, v} {
+			require.Equal(t, 400, r.StatusCode, r.text)
+			require.Equal(t, "/account_uri", r.body["errors"].([]any)[0].(object)["pointer"], r.text)
+			require.Equal(t, "request.account", r.body["errors"].([]any)[0].(object)["code"])
+		}
+	}
+	require.Len(t, o.asked, 2)
+	other := f.do(f.client(f.cert), "POST", permits, `{"names":["example.com"],"account_uri":"acct:1"}`, map[string]string{"Authorization": "Bearer " + keyOne, "Content-Type": "application/json"})
+	require.Equal(t, 201, other.StatusCode, "a client without prefixes speaks for every account: %s", other.text)
+}

@@ -26,14 +26,14 @@ var settled = []string{"issuers", "issuer", "caa_domains", "quorum", "quorum_cou
 	"scope", "subtree", "lifetime", "issued", "expires", "validated", "reusable_until", "fresh_until"}
 
 // decodeForm reads a request of any form. It gives everything that is wrong with it, not the first thing alone. What a name or a
-// token must be like is the coordinator's to judge, so that such a refusal is on record.
-func decodeForm[T any](body []byte, take func(*form, map[string]any) T) (out T, problem *Problem) {
+// token must be like is the coordinator's to judge, so that such a refusal is on record. speaksFor tells whether whoever asks may speak for an account.
+func decodeForm[T any](body []byte, speaksFor func(account string) bool, take func(*form, map[string]any) T) (out T, problem *Problem) {
 	var none T
 	top, twice, err := front.Object[map[string]any](body, maxDepth)
 	if err != nil {
 		return none, refusal(http.StatusBadRequest, "request.json", "the body is not one JSON object: "+err.Error())
 	}
-	f := &form{}
+	f := &form{speaksFor: speaksFor}
 	for _, pointer := range twice {
 		f.wrong(pointer, "request.duplicate", "the member stands twice")
 	}
@@ -48,7 +48,10 @@ func decodeForm[T any](body []byte, take func(*form, map[string]any) T) (out T, 
 }
 
 // form collects what is wrong.
-type form struct{ errs []FieldError }
+type form struct {
+	errs      []FieldError
+	speaksFor func(account string) bool
+}
 
 func (f *form) wrong(pointer, code, format string, args ...any) {
 	f.errs = append(f.errs, FieldError{Pointer: pointer, Code: code, Detail: fmt.Sprintf(format, args...)})
@@ -59,7 +62,7 @@ func (f *form) request(top map[string]any) va.Request {
 	req := va.Request{
 		Token:            f.text(top, "", "token"),
 		KeyAuthorization: f.text(top, "", "key_authorization"),
-		AccountURI:       f.text(top, "", "account_uri"),
+		AccountURI:       f.account(top),
 	}
 	identifier, ok := top["identifier"].(map[string]any)
 	switch {
@@ -88,6 +91,15 @@ func (f *form) request(top map[string]any) va.Request {
 		req.TokenCreated = at.UTC()
 	}
 	return req
+}
+
+// account takes the account's URI. Of an account that is another client's, no authorization is made or relied upon.
+func (f *form) account(top map[string]any) string {
+	uri := f.text(top, "", "account_uri")
+	if uri != "" && !f.speaksFor(uri) {
+		f.wrong("/account_uri", "request.account", "%q begins with none of the account_uri_prefixes that this client is configured with", uri)
+	}
+	return uri
 }
 
 // only refuses members that are not among the known ones.

@@ -533,7 +533,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"identifier":{"type":"dns","value":"a"},"method":"dns-01","method":"http-01"}`))
 	f.Add([]byte(`{"a":[[[{}]]]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, problem := decodeForm(body, (*form).request)
+		req, problem := decodeForm(body, (&front.Member{}).SpeaksFor, (*form).request)
 		if problem != nil {
 			require.Equal(t, http.StatusBadRequest, problem.Status)
 			require.Equal(t, va.Request{}, req)

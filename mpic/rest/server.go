@@ -249,7 +249,7 @@ func accept[T any](
 	}()
 	body, problem := readBody(w, r, most)
 	if problem == nil {
-		req, problem = decodeForm(body, take)
+		req, problem = decodeForm(body, client.SpeaksFor, take)
 	}
 	if problem != nil {
 		s.refuse(w, r, client.Name, problem)

@@ -136,6 +136,7 @@ func TestMistakes(t *testing.T) {
 		"no client":             {"clients:\n  - name: ra-1\n    api_key_sha256: \"" + digest + "\"", "clients: []", `3:10: clients: one client at least`},
 		"client without key":    {"    api_key_sha256: \"" + digest + "\"\n", "", `4:5: clients[0]: certificate_key or api_key_sha256 is needed`},
 		"client with plain key": {"api_key_sha256: \"" + digest, "api_key_sha256: \"hunter2", `5:21: clients[0].api_key_sha256: a SHA-256 digest`},
+		"client's accounts":     {"name: ra-1", "name: ra-1\n    account_uri_prefixes: ['https://ca.example/acct/1']", `5:27: clients[0].account_uri_prefixes: "https://ca.example/acct/1" ends in a digit`},
 		"client name":           {"name: ra-1", "name: 'ra 1'", `4:11: clients[0].name: "ra 1": a name is`},
 		"listen":                {"127.0.0.1:8443", "localhost:8443", `1:9: listen: "localhost:8443": ADDRESS:PORT`},
 		"listen, service":       {"127.0.0.1:8443", "127.0.0.1:https", `1:9: listen: `},

@@ -141,6 +141,8 @@ type Client struct {
 	APIKeySHA256 string `yaml:"api_key_sha256"`
 	// InFlight is how many of the client's validations may run at a time; 0 means 64.
 	InFlight int `yaml:"in_flight"`
+	// AccountURIPrefixes are the beginnings of the URIs of all accounts that the client may speak for; without any, it may for all.
+	AccountURIPrefixes []string `yaml:"account_uri_prefixes"`
 }
 
 // Standpoint is a perspective's name and place, and its resolver's place.
@@ -411,6 +413,7 @@ func (d *document) clientsAt(list string, clients []Client) {
 		if d.has(field+".in_flight") && (c.InFlight < 1 || c.InFlight > 4096) {
 			d.refuse(field+".in_flight", "", "%d is not between 1 and 4096", c.InFlight)
 		}
+		d.accounts(field+".account_uri_prefixes", c.AccountURIPrefixes)
 	}
 }
 

@@ -252,7 +252,7 @@ func restClients(c config.Gate) []front.Client {
 	var list []front.Client
 	for _, client := range c.Clients {
 		list = append(list, front.Client{Name: client.Name, CertificateKey: client.CertificateKey, APIKeySHA256: client.APIKeySHA256,
-			InFlight: client.InFlight})
+			InFlight: client.InFlight, AccountURIPrefixes: client.AccountURIPrefixes})
 	}
 	return list
 }
