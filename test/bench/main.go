@@ -123,7 +123,7 @@ func outside(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.Revision, err = command(ctx, root, "git", "describe", "--always", "--dirty"); err != nil {
+	if s.Revision, err = revision(ctx, root); err != nil {
 		return err
 	}
 	for _, b := range []struct{ dir, out, of string }{
@@ -176,6 +176,19 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, errs.String())
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// revision is the commit that is measured, with "-dirty" where anything but a document differs from it: what a run before this one wrote does not.
+func revision(ctx context.Context, root string) (string, error) {
+	commit, err := command(ctx, root, "git", "describe", "--always")
+	if err != nil {
+		return "", err
+	}
+	changed, err := command(ctx, root, "git", "status", "--porcelain", "--", ".", ":!*.md")
+	if err == nil && changed != "" {
+		commit += "-dirty"
+	}
+	return commit, err
 }
 
 // progress tells whoever waits how far the run is.
