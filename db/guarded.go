@@ -130,7 +130,7 @@ func (e postgres) unguarded(ctx context.Context, pool *sql.DB) (wrong []flaw, er
 	if role != "origin" {
 		wrong = append(wrong, flaw{text: "session_replication_role is " + role + ", which silences all triggers"})
 	}
-	rows, err := pool.QueryContext(ctx, `SELECT c.relname, t.tgname, t.tgtype, t.tgenabled IN ('O', 'A'), t.tgisinternal, t.tgqual IS NOT NULL, p.proname, p.prosrc,
+	rows, err := pool.QueryContext(ctx, `SELECT c.relname, t.tgname, t.tgtype, t.tgenabled IN ('O', 'A'), t.tgisinternal, t.tgqual IS NOT NULL OR t.tgattr::text <> '', p.proname, p.prosrc,
 			coalesce(array_to_string(p.proconfig, '; '), '')
 		FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_proc AS p ON p.oid = t.tgfoid
 		WHERE n.nspname = 'public'`)
@@ -139,7 +139,8 @@ func (e postgres) unguarded(ctx context.Context, pool *sql.DB) (wrong []flaw, er
 	}
 	type key struct{ table, name string }
 	type found struct {
-		kind                   int
+		kind int
+		// narrowed: it has a condition (WHEN), or is for some columns alone.
 		on, internal, narrowed bool
 		function, body, config string
 	}

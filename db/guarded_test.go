@@ -73,6 +73,7 @@ func TestREC_06_GuardsAreWhole(t *testing.T) {
 			"dropped":        {`DROP TRIGGER decisions_before_update ON decisions`, "the trigger decisions_before_update is missing", 0},
 			"switched off":   {`ALTER TABLE decisions DISABLE TRIGGER decisions_before_update`, "the trigger decisions_before_update is switched off", 0},
 			"for some rows":  {`DROP TRIGGER log_before_delete ON log; CREATE TRIGGER log_before_delete BEFORE DELETE ON log FOR EACH ROW WHEN (OLD.leaf > 9) EXECUTE FUNCTION log_before_delete()`, "log_before_delete is another one", 0},
+			"some columns":   {`DROP TRIGGER log_before_update ON log; CREATE TRIGGER log_before_update BEFORE UPDATE OF kind ON log FOR EACH ROW EXECUTE FUNCTION log_before_update()`, "log_before_update is another one", 0},
 			"afterwards":     {`DROP TRIGGER log_before_delete ON log; CREATE TRIGGER log_before_delete AFTER DELETE ON log FOR EACH ROW EXECUTE FUNCTION log_before_delete()`, "log_before_delete is another one", 0},
 			"its function":   {`CREATE OR REPLACE FUNCTION permits_before_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`, "permits_before_insert is another one", 0},
 			"its search":     {`ALTER FUNCTION permits_before_insert() RESET search_path`, "permits_before_insert is another one", 0},
