@@ -216,15 +216,17 @@ func canonicalRdata(rr dns.RR) ([]byte, bool) {
 		c := *x
 		c.SignerName, rr = lower(c.SignerName), &c
 	}
-	wire := make([]byte, dns.Len(rr)+1)
-	end, err := dns.PackRR(rr, wire, 0, nil, false)
+	// dns.PackRR would write the length into the record's header, and others read the record at the same time; packing a message leaves it.
+	wire, err := (&dns.Msg{Answer: []dns.RR{rr}}).Pack()
 	if err != nil {
 		return nil, false
 	}
+	const header, fixed = 12, 10 // of a message (RFC 1035 section 4.1.1); type, class, TTL and length of a record (section 4.1.3)
 	var owner [256]byte
-	start, err := dns.PackDomainName(rr.Header().Name, owner[:], 0, nil, false)
-	if err != nil || start+10 > end {
+	name, err := dns.PackDomainName(rr.Header().Name, owner[:], 0, nil, false)
+	start := header + name + fixed
+	if err != nil || start > len(wire) {
 		return nil, false
 	}
-	return wire[start+10 : end], true
+	return wire[start:], true
 }

@@ -355,3 +355,25 @@ func TestWorseHasNoWayUp(t *testing.T) {
 		}
 	}
 }
+
+// A set is shared: one lookup packs its records for a proof while another reads them. So nothing that reads a record may write to it, as
+// dns.PackRR does with the length in its header.
+func TestARecordThatIsReadIsNotWrittenTo(t *testing.T) {
+	a, b := p256(t, "example.com."), p256(t, "example.com.")
+	section := []dns.RR{a.key, b.key}
+	section = append(section, a.sign(section, nil))
+	const unread = 0xbeef
+	for _, rr := range section {
+		rr.Header().Rdlength = unread
+	}
+	set, by := dnssec.Group(section)[0], delegation(t, a.key.ToDS(dns.SHA256))
+	k, v := verifier(t).Keys(set, by)
+	require.Equal(t, dnssec.Secure, v.Status, v.Reason.Text)
+	sets := dnssec.Sets{}
+	require.NotEmpty(t, k.Proof.Stages(now, sets))
+	require.Len(t, sets, 1)
+	require.Equal(t, []*dns.DNSKEY{b.key}, by.Strangers(set))
+	for _, rr := range section {
+		require.EqualValues(t, unread, rr.Header().Rdlength, rr)
+	}
+}
