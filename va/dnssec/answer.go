@@ -119,12 +119,12 @@ func tooLong(name string) Verdict {
 func (a Answer) follow(set *RRset, name string, qtype uint16) Answer {
 	a.Rcode = dns.RcodeSuccess
 	records := slices.Clone(set.RRs)
-	if len(records) > 1 {
-		records = dns.Dedup(records, nil)
-	}
 	for i, rr := range records { // servers repeat the owner in the case of the question, which is random
 		records[i] = dns.Copy(rr)
 		records[i].Header().Name = set.Name
+	}
+	if len(records) > 1 {
+		records = dns.Dedup(records, nil) // which writes the TTL of a double into the first
 	}
 	if set.Type == qtype && set.Name == name { // a DNAME above the name is no answer to a question about DNAME
 		a.Records = records

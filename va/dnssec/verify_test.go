@@ -376,4 +376,12 @@ func TestARecordThatIsReadIsNotWrittenTo(t *testing.T) {
 	for _, rr := range section {
 		require.EqualValues(t, unread, rr.Header().Rdlength, rr)
 	}
+
+	twice := a.signed("example.com. TXT same", "example.com. TXT same")
+	twice[0].Header().Ttl, twice[1].Header().Ttl = 300, 200
+	answer := verifier(t).Answer(message(dns.RcodeSuccess, twice, nil), keys(t, a), "example.com.", dns.TypeTXT)
+	require.Equal(t, dnssec.Secure, answer.Verdict.Status, answer.Verdict.Reason.Text)
+	require.Len(t, answer.Records, 1)
+	require.EqualValues(t, 200, answer.Records[0].Header().Ttl)
+	require.EqualValues(t, 300, twice[0].Header().Ttl)
 }
