@@ -40,7 +40,7 @@ func (b *bench) heading() {
 		"keys and delegations; Unbound has all answers in its memory, also the challenge, which in practice is another one each time. New: the same, but challenges, addresses and CAA " +
 		"records have a TTL of 0, so that nobody can remember them: keys and delegations are known, and all else is asked for. Cold: Quorate's processes are started anew, Unbound's " +
 		"memories are emptied, and then each name is validated once. Before each turn, twice as many validations as are in flight are made that do not count " +
-		"(where it is cold, in other zones): connections are open by then. To open one costs gate and remote a millisecond together, and at 128 in flight there are 640.\n")
+		"(where it is cold, in other zones): connections are open by then. To open one costs gate and remote about a millisecond together, and at 128 in flight there are 640.\n")
 	b.printf("- CPU is that of all processes of a system (/proc/PID/stat), in seconds for a thousand validations: in all, and of gate or VA, remotes, " +
 		"Unbounds, and PostgreSQL. What asks, serves DNS and web, or delays is not in it.\n" +
 		"- Memory is the most that was resident, in MiB, of gate or VA, of the largest remote, and of the largest Unbound.\n" +
