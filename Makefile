@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: help build demo up test race lint fuzz bench benchmarks benchstat compliance differential speed badnetwork crash population scale clean
+.PHONY: help build demo up test race proofs lint fuzz bench benchmarks benchstat compliance differential speed badnetwork crash population scale clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
