@@ -50,9 +50,12 @@ type keptFailure struct {
 // an outcome or status that is missing, and anything behind the report. Given the text itself and not through encoding/json, it reads
 // it once.
 func (r *Report) UnmarshalJSON(text []byte) error {
-	var k keptReport
-	if err := jsonv2.Unmarshal(text, &k, jsonv2.RejectUnknownMembers(true)); err != nil {
-		return err
+	k, plain := readPlain(text)
+	if !plain {
+		*k = keptReport{}
+		if err := jsonv2.Unmarshal(text, k, jsonv2.RejectUnknownMembers(true)); err != nil {
+			return err
+		}
 	}
 	out, err := k.restore()
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
 	"github.com/quorate/quorate/va/dnssec"
@@ -230,9 +231,14 @@ func readPlainly(text []byte) (Report, error) {
 }
 
 // readsTheSame holds what is read to what encoding/json reads: it may refuse more, and takes nothing that encoding/json refuses or
-// reads otherwise.
+// reads otherwise. What the reader for plain texts takes, the strict library must take as well.
 func readsTheSame(t testing.TB, text []byte) (taken bool) {
 	t.Helper()
+	if quick, plain := readPlain(text); plain {
+		var strict keptReport
+		require.NoError(t, jsonv2.Unmarshal(text, &strict, jsonv2.RejectUnknownMembers(true)), "%s", text)
+		require.Equal(t, strict, *quick)
+	}
 	var got Report
 	if err := got.UnmarshalJSON(text); err != nil {
 		require.Zero(t, got)
@@ -264,6 +270,50 @@ func oddReports(t testing.TB) (all [][]byte) {
 		}
 	}
 	return all
+}
+
+// A report as perspectives write them is read without a library, whatever members it has; one changed in any octet is read otherwise, or as
+// the library reads it.
+//
+// Holds: MPIC-08, REC-04
+func TestAReportAsItIsWrittenIsReadByTheQuickReader(t *testing.T) {
+	r := whole()
+	for _, l := range r.Lookups() {
+		l.Started = r.Started // nothing is sent before
+	}
+	text, err := r.MarshalJSON()
+	require.NoError(t, err)
+	_, plain := readPlain(text)
+	require.True(t, plain)
+	require.True(t, readsTheSame(t, text))
+	for _, odd := range []string{"é", "\x7f", "\b", "<"} {
+		r.DCV.Observed = odd
+		text, err := r.MarshalJSON()
+		require.NoError(t, err)
+		_, plain := readPlain(text)
+		require.False(t, plain, "%q", odd)
+		require.True(t, readsTheSame(t, text))
+	}
+
+	r = Report{}
+	r.DCV.Outcome, r.CAA.Outcome = Pass, Fail
+	r.CAA.Records = []string{`example.com.	3600	IN	CAA	0 issue "ca.example"`}
+	r.DCV.Lookups = []resolver.Lookup{{Name: "example.com.", Type: "A", Status: dnssec.Secure, Chain: []resolver.Link{{Zone: ".", DS: []uint16{1},
+		Result: dnssec.Secure}}, Proof: []dnssec.Stage{{Kind: dnssec.StageKeys, Zone: "."}}, Queries: []resolver.Query{{Server: "192.0.2.1:53",
+		Transport: "udp", Response: []byte{1, 2, 3}}}}}
+	text, err = r.MarshalJSON()
+	require.NoError(t, err)
+	_, plain = readPlain(text)
+	require.True(t, plain)
+	for at := range text {
+		for _, c := range []byte(`"\,:{}[]0-. nA`) {
+			changed := bytes.Clone(text)
+			changed[at] = c
+			readsTheSame(t, changed)
+		}
+		readsTheSame(t, text[:at])
+		readsTheSame(t, append(bytes.Clone(text[:at]), text[at+1:]...))
+	}
 }
 
 // Holds: MPIC-08, REC-04

@@ -1,4 +1,4 @@
-package va_test
+package va
 
 import (
 	"encoding/json"
@@ -9,13 +9,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/quorate/quorate/va"
 	"github.com/quorate/quorate/va/dnssec"
 	"github.com/quorate/quorate/va/resolver"
 )
 
 // whole is a report in which each member has a value.
-func whole() va.Report {
+func whole() Report {
 	n := 0
 	var fill func(v reflect.Value)
 	fill = func(v reflect.Value) {
@@ -24,8 +23,8 @@ func whole() va.Report {
 		case time.Time:
 			v.Set(reflect.ValueOf(time.Date(2026, 1, 1, 0, 0, n, n, time.UTC)))
 			return
-		case va.Outcome:
-			v.Set(reflect.ValueOf(va.Fail))
+		case Outcome:
+			v.Set(reflect.ValueOf(Fail))
 			return
 		case dnssec.Status:
 			v.Set(reflect.ValueOf(dnssec.Bogus))
@@ -63,7 +62,7 @@ func whole() va.Report {
 			v.SetInt(int64(n))
 		}
 	}
-	var r va.Report
+	var r Report
 	fill(reflect.ValueOf(&r).Elem())
 	return r
 }
@@ -76,14 +75,14 @@ func TestTheKeptReportIsTheReport(t *testing.T) {
 	require.NotEmpty(t, r.CAA.Failures[1].Control.Proof[1].Records)
 	text, err := json.Marshal(r)
 	require.NoError(t, err)
-	var again va.Report
+	var again Report
 	require.NoError(t, json.Unmarshal(text, &again))
 	require.Equal(t, r, again)
 	direct, err := r.MarshalJSON()
 	require.NoError(t, err)
 	require.Equal(t, string(text), string(direct), "it is compact, and has no octet that JSON would write otherwise")
-	var bare va.Report
-	bare.DCV.Outcome, bare.CAA.Outcome = va.Error, va.Error
+	var bare Report
+	bare.DCV.Outcome, bare.CAA.Outcome = Error, Error
 	text, err = json.Marshal(bare)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &again))
@@ -116,7 +115,7 @@ func TestNoReportLeavesAnOutcomeOrStatusUnset(t *testing.T) {
 	var find func(v reflect.Value)
 	find = func(v reflect.Value) {
 		switch v.Interface().(type) {
-		case va.Outcome, dnssec.Status:
+		case Outcome, dnssec.Status:
 			places = append(places, v)
 			return
 		case time.Time:
@@ -168,7 +167,7 @@ func TestNoReportLeavesAnOutcomeOrStatusUnset(t *testing.T) {
 				delete(v, key)
 				without, err := json.Marshal(tree)
 				require.NoError(t, err)
-				require.Error(t, new(va.Report).UnmarshalJSON(without), key)
+				require.Error(t, new(Report).UnmarshalJSON(without), key)
 				v[key] = child
 				read++
 			}

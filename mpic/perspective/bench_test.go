@@ -72,8 +72,8 @@ func BenchmarkReading(b *testing.B) {
 	b.ReportAllocs()
 	b.ReportMetric(float64(len(body)), "octets")
 	for b.Loop() {
-		var answer reply
-		if err := decodeStrict(body, &answer); err != nil {
+		answer, err := readReply(body)
+		if err != nil {
 			b.Fatal(err)
 		}
 		read, refused := verifier.Verify(answer.Report, member, nil, probe)

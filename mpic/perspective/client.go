@@ -218,8 +218,8 @@ func (r *Remote) ask(ctx context.Context, probe va.Probe) (mpic.State, *mpic.Rep
 	if got := response.Header.Get("Content-Type"); !isMedia(got, contentType) {
 		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with %q instead of %s", cut(got, 80), contentType)
 	}
-	var answer reply
-	if err := decodeStrict(body, &answer); err != nil {
+	answer, err := readReply(body)
+	if err != nil {
 		return mpic.Rejected, nil, kept(body), r.problem("perspective.garbage", "replied with what is no reply: %v", err)
 	}
 	read, refused := r.verifier.Verify(answer.Report, r.member, r.others, probe)

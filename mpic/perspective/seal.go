@@ -1,6 +1,7 @@
 package perspective
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -105,3 +106,51 @@ func (s *sealer) reply(report *va.Report) ([]byte, error) {
 	}
 	return append(b, "]}"...), nil
 }
+
+// readReply reads the body of an answer. One that is written as above is taken apart without going over it as JSON.
+func readReply(body []byte) (reply, error) {
+	if r, ok := cutReply(body); ok {
+		return r, nil
+	}
+	var r reply
+	err := decodeStrict(body, &r)
+	return r, err
+}
+
+func cutReply(body []byte) (r reply, ok bool) {
+	body, opened := bytes.CutPrefix(body, []byte(`{"report":"`))
+	report, sets, found := bytes.Cut(body, []byte(`","sets":[`))
+	sets, closed := bytes.CutSuffix(sets, []byte("]}"))
+	if !opened || !found || !closed {
+		return reply{}, false
+	}
+	for _, c := range report {
+		if !inCompact[c] {
+			return reply{}, false
+		}
+	}
+	r = reply{Report: string(report), Sets: [][]byte{}}
+	for more := len(sets) > 0; more; {
+		var set []byte
+		set, sets, more = bytes.Cut(sets, []byte(","))
+		if len(set) < 2 || set[0] != '"' || set[len(set)-1] != '"' {
+			return reply{}, false
+		}
+		set = set[1 : len(set)-1]
+		octets := make([]byte, base64.StdEncoding.DecodedLen(len(set)))
+		n, err := base64.StdEncoding.Strict().Decode(octets, set)
+		if err != nil || base64.StdEncoding.EncodedLen(n) != len(set) { // line feeds in between
+			return reply{}, false
+		}
+		r.Sets = append(r.Sets, octets[:n])
+	}
+	return r, true
+}
+
+// inCompact are the characters of a compact JWS.
+var inCompact = func() (t [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_." {
+		t[c] = true
+	}
+	return t
+}()

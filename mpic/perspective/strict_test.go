@@ -89,8 +89,19 @@ func namesNoMore(t testing.TB, text []byte) (taken bool) {
 	return true
 }
 
+// cutsTheSame holds the quick reading of a reply to the strict one: what the quick one takes, the strict one takes and reads the same.
+func cutsTheSame(t testing.TB, text []byte) {
+	t.Helper()
+	if quick, taken := cutReply(text); taken {
+		var strict reply
+		require.NoError(t, decodeStrict(text, &strict), "%q", text)
+		require.Equal(t, strict, quick, "%q", text)
+	}
+}
+
 func allReadings(t testing.TB, text []byte) (taken int) {
 	t.Helper()
+	cutsTheSame(t, text)
 	for _, took := range []bool{takesNoMore[va.Probe](t, text), takesNoMore[reply](t, text), takesNoMore[replyHeader](t, text), namesNoMore(t, text)} {
 		if took {
 			taken++
@@ -122,6 +133,36 @@ func FuzzStrictReading(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) { allReadings(t, text) })
+}
+
+// A reply as it is written is taken apart without a library; changed in any octet, it is read otherwise, or as the library reads it.
+//
+// Holds: MPIC-08
+func TestAReplyAsItIsWrittenIsTakenApart(t *testing.T) {
+	for _, text := range []string{`{"report":"a.b-_.c","sets":["AA==","AAAA",""]}`, `{"report":"","sets":[]}`} {
+		_, taken := cutReply([]byte(text))
+		require.True(t, taken, "%s", text)
+		for at := range text {
+			for _, c := range []byte("\"\\,:{}[]0-. nA=\n\xff") {
+				changed := []byte(text)
+				changed[at] = c
+				cutsTheSame(t, changed)
+				cutsTheSame(t, slices.Insert([]byte(text), at, c))
+			}
+			cutsTheSame(t, []byte(text[:at]))
+			cutsTheSame(t, []byte(text[:at]+text[at+1:]))
+		}
+	}
+	id := newIdentity(t, "fra")
+	sealer, err := newSealer(id)
+	require.NoError(t, err)
+	_, report := observed(t)
+	body, err := sealer.reply(&report)
+	require.NoError(t, err)
+	read, taken := cutReply(body)
+	require.True(t, taken)
+	require.Len(t, read.Sets, len(report.Needs()))
+	cutsTheSame(t, body)
 }
 
 // Nothing is taken that two readers could understand differently, in whatever way a text is altered.
