@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	jsonv2 "github.com/go-json-experiment/json"
 
@@ -21,14 +22,14 @@ import (
 // whether it holds, is perspective.Verify's to say.
 type Reply struct {
 	signed  string
-	payload []byte
+	payload string
 	report  va.Report
 }
 
 // Compact is a compact JWS (RFC 7515 section 7.1) taken apart, once for all who read of it. Only CutCompact and a Reply make one.
 type Compact struct {
-	signed, header     string
-	payload, signature []byte
+	signed, header, payload string
+	signature               []byte
 }
 
 // CutCompact takes a compact JWS apart. It takes only base64url that would be written again in the same way, so that what was signed
@@ -41,7 +42,7 @@ func CutCompact(signed string) (Compact, error) {
 	}
 	c.header = header
 	if err = onlyBase64URL("header", header); err == nil {
-		c.payload, err = fromBase64URL("payload", payload)
+		c.payload, err = readPayload(payload)
 	}
 	if err == nil {
 		c.signature, err = fromBase64URL("signature", signature)
@@ -72,6 +73,31 @@ func fromBase64URL(what, text string) ([]byte, error) {
 	return octets, nil
 }
 
+// payloads are buffers for readPayload.
+var payloads = sync.Pool{New: func() any { return new([]byte) }}
+
+// readPayload decodes a payload. What is kept of it is one string, which those in the report are parts of.
+func readPayload(encoded string) (string, error) {
+	if strings.ContainsAny(encoded, "\r\n") {
+		return "", errPayload
+	}
+	room := payloads.Get().(*[]byte)
+	defer payloads.Put(room)
+	octets, err := strictURL.AppendDecode((*room)[:0], []byte(encoded))
+	if err != nil {
+		return "", errPayload
+	}
+	if cap(octets) <= largestRoom {
+		*room = octets
+	}
+	return string(octets), nil
+}
+
+var errPayload = errors.New("its payload is not base64url")
+
+// largestRoom is how large a buffer may be that is kept for others, in octets.
+const largestRoom = 64 << 10
+
 func onlyBase64URL(what, text string) error {
 	_, err := fromBase64URL(what, text)
 	return err
@@ -80,8 +106,8 @@ func onlyBase64URL(what, text string) error {
 // Header gives the protected header in base64url.
 func (c Compact) Header() string { return c.header }
 
-// Payload gives what was signed, to be read.
-func (c Compact) Payload() []byte { return c.payload }
+// Payload gives what was signed.
+func (c Compact) Payload() string { return c.payload }
 
 // Signature gives the signature's octets, to be read.
 func (c Compact) Signature() []byte { return c.signature }
@@ -89,7 +115,7 @@ func (c Compact) Signature() []byte { return c.signature }
 // Input gives the signing input (RFC 7515 section 5.1).
 func (c Compact) Input() string { return c.signed[:strings.LastIndexByte(c.signed, '.')] }
 
-// Read reads the report in the payload, as va.Report.UnmarshalJSON does.
+// Read reads the report in the payload, as va.Report.ReadText does.
 func (c Compact) Read() (*Reply, error) { return newReply(c.signed, c.payload) }
 
 // ReadReply reads the report in a compact JWS.
@@ -101,9 +127,9 @@ func ReadReply(signed string) (*Reply, error) {
 	return c.Read()
 }
 
-func newReply(signed string, payload []byte) (*Reply, error) {
+func newReply(signed, payload string) (*Reply, error) {
 	r := &Reply{signed: signed, payload: payload}
-	if err := r.report.UnmarshalJSON(payload); err != nil {
+	if err := r.report.ReadText(payload); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -170,10 +196,10 @@ func (a Attestation) Answers() bool {
 }
 
 // parts takes a compact JWS apart. Of its payload it takes only base64url that would be written again in the same way.
-func parts(signed string) (protected string, payload []byte, signature string, err error) {
+func parts(signed string) (protected, payload, signature string, err error) {
 	protected, encoded, signature, err := cutCompact(signed)
 	if err == nil {
-		payload, err = fromBase64URL("payload", encoded)
+		payload, err = readPayload(encoded)
 	}
 	return protected, payload, signature, err
 }
@@ -222,7 +248,9 @@ func plain(s string) bool {
 
 // compact gives the JWS as it was received.
 func (f flattened) compact() string {
-	return f.Protected + "." + base64.RawURLEncoding.EncodeToString(f.Payload) + "." + f.Signature
+	b := make([]byte, 0, len(f.Protected)+base64.RawURLEncoding.EncodedLen(len(f.Payload))+len(f.Signature)+2)
+	b = append(base64.RawURLEncoding.AppendEncode(append(append(b, f.Protected...), '.'), f.Payload), '.')
+	return string(append(b, f.Signature...))
 }
 
 // attestation is the JSON form of an Attestation, but for Signed.
@@ -258,10 +286,10 @@ func (a Attestation) marshal() ([]byte, error) {
 		return json.Marshal(k)
 	}
 	k.Report = nil
-	if protected, payload, signature, err := parts(a.Signed); err == nil && bytes.HasPrefix(payload, []byte("{")) {
-		k.Signed = flattened{protected, payload, signature}
+	if protected, payload, signature, err := parts(a.Signed); err == nil && strings.HasPrefix(payload, "{") {
+		k.Signed = flattened{protected, json.RawMessage(payload), signature}
 		// Written again, a text is shorter or longer than before, or the same.
-		if b, err := json.Marshal(k); err == nil && bytes.Contains(b, payload) {
+		if b, err := json.Marshal(k); err == nil && bytes.Contains(b, []byte(payload)) {
 			return b, nil
 		}
 	}
@@ -276,7 +304,7 @@ func (a Attestation) appendAnswer(b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	protected, _, signature, err := cutCompact(a.Signed)
-	if payload := a.Reply.payload; err != nil || !plain(protected) || !plain(signature) || !bytes.HasPrefix(payload, []byte("{")) || !settled(payload) {
+	if payload := a.Reply.payload; err != nil || !plain(protected) || !plain(signature) || !strings.HasPrefix(payload, "{") || !settled(payload) {
 		return nil, false
 	}
 	head := attestation(a)
@@ -294,23 +322,23 @@ func (a Attestation) appendAnswer(b []byte) ([]byte, bool) {
 
 // settled tells that encoding/json writes a JSON text again as it is: nothing in it has to be escaped, and no white space stands between
 // its tokens. It may say no to a text where a blank in a string looks as if it stood between tokens.
-func settled(text []byte) bool {
+func settled(text string) bool {
 	for _, c := range []byte("<>&\t\n\r") {
-		if bytes.IndexByte(text, c) >= 0 {
+		if strings.IndexByte(text, c) >= 0 {
 			return false
 		}
 	}
-	if bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029")) {
+	if strings.Contains(text, "\u2028") || strings.Contains(text, "\u2029") {
 		return false
 	}
 	for at := 0; ; at++ {
-		next := bytes.IndexByte(text[at:], ' ')
+		next := strings.IndexByte(text[at:], ' ')
 		if next < 0 {
 			return true
 		}
 		at += next
 		// In a string the last quotation mark begins it or is escaped. One that ends a string has a sign of punctuation behind it.
-		quote := bytes.LastIndexByte(text[:at], '"')
+		quote := strings.LastIndexByte(text[:at], '"')
 		if quote < 1 {
 			return false
 		}
@@ -339,7 +367,7 @@ func (a *Attestation) readAnswer(b []byte) bool {
 		return false
 	}
 	signed := f.compact()
-	reply, err := newReply(signed, bytes.Clone(f.Payload)) // b is the caller's
+	reply, err := newReply(signed, string(f.Payload))
 	if err != nil {
 		return false
 	}
@@ -363,14 +391,14 @@ func (a *Attestation) readAny(b []byte) error {
 	}
 	*a = Attestation(k.attestation)
 	a.Report = k.Report
-	var payload []byte
+	var payload string
 	switch {
 	case bytes.HasPrefix(k.Signed, []byte("{")):
 		f, err := readFlattened(k.Signed)
 		if err != nil {
 			return err
 		}
-		a.Signed, payload = f.compact(), bytes.Clone(f.Payload)
+		a.Signed, payload = f.compact(), string(f.Payload)
 	case len(k.Signed) > 0:
 		if err := json.Unmarshal(k.Signed, &a.Signed); err != nil {
 			return err
@@ -383,7 +411,7 @@ func (a *Attestation) readAny(b []byte) error {
 		return fmt.Errorf("mpic: the answer of %s has a report beside the one that was signed", a.Perspective)
 	}
 	var err error
-	if payload != nil {
+	if payload != "" {
 		a.Reply, err = newReply(a.Signed, payload)
 	} else {
 		a.Reply, err = ReadReply(a.Signed)

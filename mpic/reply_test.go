@@ -179,7 +179,7 @@ func FuzzSettled(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if !json.Valid(text) || !settled(text) {
+		if !json.Valid(text) || !settled(string(text)) {
 			return
 		}
 		again, err := json.Marshal(json.RawMessage(text))

@@ -49,11 +49,14 @@ type keptFailure struct {
 // UnmarshalJSON takes that form and no other: it refuses unknown members, members named twice or in other case, places that are none,
 // an outcome or status that is missing, and anything behind the report. Given the text itself and not through encoding/json, it reads
 // it once.
-func (r *Report) UnmarshalJSON(text []byte) error {
+func (r *Report) UnmarshalJSON(text []byte) error { return r.ReadText(string(text)) }
+
+// ReadText does what UnmarshalJSON does. The report's strings may be parts of the text.
+func (r *Report) ReadText(text string) error {
 	k, plain := readPlain(text)
 	if !plain {
 		*k = keptReport{}
-		if err := jsonv2.Unmarshal(text, k, jsonv2.RejectUnknownMembers(true)); err != nil {
+		if err := jsonv2.Unmarshal([]byte(text), k, jsonv2.RejectUnknownMembers(true)); err != nil {
 			return err
 		}
 	}

@@ -234,7 +234,7 @@ func readPlainly(text []byte) (Report, error) {
 // reads otherwise. What the reader for plain texts takes, the strict library must take as well.
 func readsTheSame(t testing.TB, text []byte) (taken bool) {
 	t.Helper()
-	if quick, plain := readPlain(text); plain {
+	if quick, plain := readPlain(string(text)); plain {
 		var strict keptReport
 		require.NoError(t, jsonv2.Unmarshal(text, &strict, jsonv2.RejectUnknownMembers(true)), "%s", text)
 		require.Equal(t, strict, *quick)
@@ -283,14 +283,14 @@ func TestAReportAsItIsWrittenIsReadByTheQuickReader(t *testing.T) {
 	}
 	text, err := r.MarshalJSON()
 	require.NoError(t, err)
-	_, plain := readPlain(text)
+	_, plain := readPlain(string(text))
 	require.True(t, plain)
 	require.True(t, readsTheSame(t, text))
 	for _, odd := range []string{"é", "\x7f", "\b", "<"} {
 		r.DCV.Observed = odd
 		text, err := r.MarshalJSON()
 		require.NoError(t, err)
-		_, plain := readPlain(text)
+		_, plain := readPlain(string(text))
 		require.False(t, plain, "%q", odd)
 		require.True(t, readsTheSame(t, text))
 	}
@@ -303,7 +303,7 @@ func TestAReportAsItIsWrittenIsReadByTheQuickReader(t *testing.T) {
 		Transport: "udp", Response: []byte{1, 2, 3}}}}}
 	text, err = r.MarshalJSON()
 	require.NoError(t, err)
-	_, plain = readPlain(text)
+	_, plain = readPlain(string(text))
 	require.True(t, plain)
 	for at := range text {
 		for _, c := range []byte(`"\,:{}[]0-. nA`) {

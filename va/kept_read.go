@@ -8,10 +8,11 @@ import (
 )
 
 // readPlain reads a report whose text is the one that MarshalJSON writes, member for member, and in which nothing has to be escaped but
-// quotation marks: false is for all others, which may be reports all the same. The strings of what it gives are part of one copy of the text.
-func readPlain(text []byte) (*keptReport, bool) {
+// quotation marks, backslashes, tabs and the ends of lines: false is for all others, which may be reports all the same. The strings of what it gives
+// are parts of the text.
+func readPlain(text string) (*keptReport, bool) {
 	k := new(keptReport)
-	r := jsonread.NewReader(string(text))
+	r := jsonread.NewReader(text)
 	r.Object(func() { k.read(r) })
 	return k, r.Plain()
 }

@@ -232,9 +232,19 @@ func readHeader(encoded string) (key signingKey, code string, err error) {
 	return key, "", nil
 }
 
+// inputs are buffers for signing inputs, of which those of usual length are kept.
+var inputs = sync.Pool{New: func() any { return new([]byte) }}
+
+const largestInput = 64 << 10
+
 // signed verifies by RFC 8037 section 3.1 and RFC 7518 section 3.4. The header's algorithm belongs to the key's kind by now.
 func (s signingKey) signed(c mpic.Compact) bool {
-	input, signature := []byte(c.Input()), c.Signature()
+	room := inputs.Get().(*[]byte)
+	defer inputs.Put(room)
+	input, signature := append((*room)[:0], c.Input()...), c.Signature()
+	if cap(input) <= largestInput {
+		*room = input
+	}
 	switch k := s.key.(type) {
 	case ed25519.PublicKey:
 		return len(k) == ed25519.PublicKeySize && ed25519.Verify(k, input, signature)

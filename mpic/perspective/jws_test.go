@@ -326,7 +326,7 @@ func opensTheSame(t testing.TB, v *Verifier, signed string) (held bool) {
 		require.Equal(t, err == nil, code == "")
 		require.Equal(t, thumbprint, signer.thumbprint)
 		if err == nil {
-			require.Equal(t, string(payload), string(compact.Payload()))
+			require.Equal(t, string(payload), compact.Payload())
 		}
 		held = err == nil
 	}

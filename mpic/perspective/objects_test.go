@@ -56,6 +56,6 @@ func TestOnlyObjectsAreCounted(t *testing.T) {
 		"a quotation mark at the end":  {many[1:] + `"`, false},
 		"in two strings":               {`["` + many + `","` + many + `"]`, false},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, c.crowded, crowded([]byte(c.text))) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.crowded, crowded(c.text)) })
 	}
 }

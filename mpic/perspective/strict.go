@@ -1,7 +1,6 @@
 package perspective
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,7 @@ func decodeStrict(text []byte, v any) error {
 	if err := jsonv2.Unmarshal(text, v, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return inWords(err)
 	}
-	return plainNames(text)
+	return plainNames(string(text))
 }
 
 // inWords says what is wrong with a JSON text.
@@ -59,9 +58,9 @@ func meant(e *jsonv2.SemanticError) error {
 
 // plainNames takes a text that is known to be JSON, and refuses members that are named with other characters than those of this
 // protocol's names. It looks at the octets alone: reports are long, and mostly strings. A string with a colon behind it is a name.
-func plainNames(text []byte) error {
+func plainNames(text string) error {
 	for i := 0; ; {
-		start := bytes.IndexByte(text[i:], '"')
+		start := strings.IndexByte(text[i:], '"')
 		if start < 0 {
 			return nil
 		}
@@ -77,9 +76,9 @@ func plainNames(text []byte) error {
 }
 
 // endOfString gives the place of the quotation mark that ends a string of JSON, whose contents begin at i.
-func endOfString(text []byte, i int) int {
+func endOfString(text string, i int) int {
 	for {
-		i += bytes.IndexByte(text[i:], '"')
+		i += strings.IndexByte(text[i:], '"')
 		escapes := 0
 		for text[i-1-escapes] == '\\' {
 			escapes++
@@ -93,8 +92,8 @@ func endOfString(text []byte, i int) int {
 
 // plainName tells whether a member's name consists of lower case letters, digits and underscores, as all names in a probe,
 // a report and a JWS header do.
-func plainName(s []byte) bool {
-	for _, c := range s {
+func plainName(s string) bool {
+	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
 			return false
 		}
@@ -108,18 +107,18 @@ const mostObjects = 1 << 14
 
 // crowded tells whether a text, if it is JSON, has more objects than that. Braces in strings are those of pages and records, which others choose:
 // they do not count.
-func crowded(text []byte) bool {
-	brace := []byte{'{'}
-	if bytes.Count(text, brace) <= mostObjects {
+func crowded(text string) bool {
+	const brace = "{"
+	if strings.Count(text, brace) <= mostObjects {
 		return false
 	}
 	for objects := 0; ; {
-		before, rest, more := bytes.Cut(text, []byte{'"'})
-		if objects += bytes.Count(before, brace); objects > mostObjects || !more {
+		before, rest, more := strings.Cut(text, `"`)
+		if objects += strings.Count(before, brace); objects > mostObjects || !more {
 			return objects > mostObjects
 		}
 		for { // to the end of the string
-			i := bytes.IndexAny(rest, `"\`)
+			i := strings.IndexAny(rest, `"\`)
 			if i < 0 || i+1 == len(rest) {
 				return false // nothing follows: there are no more objects, or its reader will say that it is no JSON
 			}

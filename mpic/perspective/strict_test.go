@@ -49,10 +49,10 @@ func checkMembers(text []byte) error {
 			top := &open[len(open)-1]
 			top.key = top.object
 		case '"':
-			end := endOfString(text, i+1)
+			end := endOfString(string(text), i+1)
 			if len(open) > 0 && open[len(open)-1].key {
 				top, name := &open[len(open)-1], string(text[i+1:end])
-				if !plainName([]byte(name)) {
+				if !plainName(name) {
 					return fmt.Errorf("unknown field %q", name)
 				}
 				if slices.Contains(top.seen, name) {
@@ -81,7 +81,7 @@ func takesNoMore[T any](t testing.TB, text []byte) (taken bool) {
 // namesNoMore does so for the names in any JSON, such as that of a report.
 func namesNoMore(t testing.TB, text []byte) (taken bool) {
 	t.Helper()
-	if !jsontext.Value(text).IsValid() || plainNames(text) != nil {
+	if !jsontext.Value(text).IsValid() || plainNames(string(text)) != nil {
 		return false
 	}
 	require.True(t, json.Valid(text), "%s", text)

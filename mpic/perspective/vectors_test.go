@@ -283,7 +283,7 @@ func TestClientTakesTheRepliesOfTheVectors(t *testing.T) {
 			require.Equal(t, mpic.Answered, a.State, "%v", a.Problem)
 			compact, err := a.Reply.Compact()
 			require.NoError(t, err)
-			require.Equal(t, r.Payload, string(compact.Payload()))
+			require.Equal(t, r.Payload, compact.Payload())
 			dcv, caa := counted(t, p, a.Reply.Report())
 			require.Equal(t, r.DCV, dcv)
 			require.Equal(t, r.CAA, caa)
