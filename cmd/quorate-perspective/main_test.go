@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ func TestAPerspectiveOfItsOwn(t *testing.T) {
 	go func() { served <- run(ctx, []string{"--config", file}, &log) }()
 	address := regexp.MustCompile(`msg="the perspective is ready" name=ashburn address=(\S+) software="quorate-perspective unknown" gates=1`)
 	require.Eventually(t, func() bool { return address.MatchString(log.String()) }, time.Minute, time.Millisecond, "%s", &log)
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP)) // ends nothing
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "SIGHUP: nothing is read anew") }, time.Minute, time.Millisecond)
 	certificate, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.pem"), filepath.Join(dir, "tls-key.pem"))
 	require.NoError(t, err)
 	// The gate's key is the perspective's own here; what is shown is that it answers, and the certificate is another test's.

@@ -50,7 +50,9 @@ func (c witnessCmd) Run(ctx context.Context, out console) error {
 	case c.Begin != "":
 		return c.begin(settings, out)
 	}
-	return serveWitness(ctx, settings, node.StartLog(out.stderr, settings.Log))
+	log := node.StartLog(out.stderr, settings.Log)
+	defer node.OutliveHangups(log)()
+	return serveWitness(ctx, settings, log)
 }
 
 func (c witnessCmd) makeKey(settings config.WitnessServer, out console) error {
@@ -91,11 +93,11 @@ func serveWitness(ctx context.Context, settings config.WitnessServer, log *slog.
 		WriteTimeout: 2 * witnessRequestTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	if settings.TLS != nil {
-		certificate, err := settings.TLS.Load("tls")
+		certificate, err := settings.TLS.Show("tls", log)
 		if err != nil {
 			return err
 		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.ForServer}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Listen)
 	if err != nil {

@@ -65,11 +65,11 @@ func (c channel) Clone() credentials.TransportCredentials {
 }
 
 // clientTLS verifies the remoteva by chain and name, and by its key where one is pinned (MPIC-08, F9). TLS 1.3 is what Boulder's servers require.
-func clientTLS(host, pin string, roots *x509.CertPool, own tls.Certificate) *tls.Config {
+func clientTLS(host, pin string, roots *x509.CertPool, own func() *tls.Certificate) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: host, RootCAs: roots,
 		// Sent whatever authorities the server names.
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil },
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own(), nil },
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) == 0 {
 				return &identityError{errors.New("the server showed no certificate")}
@@ -90,9 +90,10 @@ func keyDigest(c *x509.Certificate) string {
 
 // serverTLS asks for a certificate by one of the clients' CAs, with one of the names that may call anything here: others do not come as
 // far as a call, as with Boulder's own servers.
-func serverTLS(own tls.Certificate, clientCAs *x509.CertPool, names []string) *tls.Config {
+func serverTLS(own func() *tls.Certificate, clientCAs *x509.CertPool, names []string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clientCAs,
+		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clientCAs,
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own(), nil },
 		SessionTicketsDisabled: true, NextProtos: []string{"h2"},
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if clientName(state, names) == "" {

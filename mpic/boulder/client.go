@@ -45,8 +45,8 @@ type ClientConfig struct {
 	// Member is the roster's entry. Its URL is https://HOST:PORT, and means gRPC over TLS: the certificate there is for HOST. Its code is the
 	// remoteva's `perspective`, its place's region the remoteva's `rir`. Where it has a TLS key, the certificate must have it too.
 	Member mpic.Member
-	// Certificate is shown to the remoteva, whose clientNames have its name. Roots are the CAs of the remoteva's own.
-	Certificate tls.Certificate
+	// Certificate gives what is shown to the remoteva, whose clientNames have its name. Roots are the CAs of the remoteva's own.
+	Certificate func() *tls.Certificate
 	Roots       *x509.CertPool
 	// Accounts are those of the CA.
 	Accounts account.Prefixes
@@ -90,7 +90,7 @@ func NewRemote(c ClientConfig) (*Remote, error) {
 		return refuse("the TLS key %q is not the SHA-256 of a key in lower-case hexadecimal", m.TLSKey)
 	}
 	switch {
-	case c.Roots == nil || len(c.Certificate.Certificate) == 0:
+	case c.Roots == nil || c.Certificate == nil:
 		return refuse("there are no CAs of its certificate, or the gate has none of its own")
 	case c.Logger == nil || c.Now == nil:
 		return refuse("there is no logger or no clock")

@@ -24,7 +24,7 @@ import (
 // connect makes the Remote of a member.
 func connect(t testing.TB, p *pki, m mpic.Member, log *slog.Logger) *Remote {
 	t.Helper()
-	r, err := NewRemote(ClientConfig{Member: m, Certificate: p.issue("va.boulder"), Roots: p.roots, Accounts: accounts,
+	r, err := NewRemote(ClientConfig{Member: m, Certificate: p.show("va.boulder"), Roots: p.roots, Accounts: accounts,
 		Issuers: []string{"ca.example"}, Logger: log, Now: time.Now})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
@@ -168,7 +168,7 @@ func TestF9_RemoteVAsThatAreSomebodyElse(t *testing.T) {
 	t.Run("a remoteva that does not take the gate for one of its clients", func(t *testing.T) {
 		m := ashburn()
 		m.URL = "https://" + (&remoteVA{}).start(t, p, own)
-		r, err := NewRemote(ClientConfig{Member: m, Certificate: stranger.issue("va.boulder"), Roots: p.roots, Accounts: accounts,
+		r, err := NewRemote(ClientConfig{Member: m, Certificate: stranger.show("va.boulder"), Roots: p.roots, Accounts: accounts,
 			Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 		require.NoError(t, err)
 		a := r.Attest(t.Context(), probe(va.HTTP01, mpic.DCVAlone))
@@ -244,14 +244,14 @@ func TestMPIC08_NoRemoteVAWithoutAnAuthenticatedChannel(t *testing.T) {
 		"another's":      func(c *ClientConfig) { c.Member.Protocol = mpic.Native },
 		"no key":         func(c *ClientConfig) { c.Member.TLSKey = "abc" },
 		"no roots":       func(c *ClientConfig) { c.Roots = nil },
-		"no certificate": func(c *ClientConfig) { c.Certificate = tls.Certificate{} },
+		"no certificate": func(c *ClientConfig) { c.Certificate = nil },
 		"no logger":      func(c *ClientConfig) { c.Logger = nil },
 		"no clock":       func(c *ClientConfig) { c.Now = nil },
 		"no accounts":    func(c *ClientConfig) { c.Accounts = nil },
 		"no issuers":     func(c *ClientConfig) { c.Issuers = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := ClientConfig{Member: ashburn(), Certificate: p.issue("va.boulder"), Roots: p.roots, Accounts: accounts,
+			c := ClientConfig{Member: ashburn(), Certificate: p.show("va.boulder"), Roots: p.roots, Accounts: accounts,
 				Issuers: []string{"ca.example"}, Logger: slog.New(slog.DiscardHandler), Now: time.Now}
 			change(&c)
 			_, err := NewRemote(c)

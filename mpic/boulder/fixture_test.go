@@ -118,6 +118,12 @@ func (p *pki) issue(names ...string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
+// show gives one as configurations take it.
+func (p *pki) show(names ...string) func() *tls.Certificate {
+	c := p.issue(names...)
+	return func() *tls.Certificate { return &c }
+}
+
 // remoteVA is a server in the place of a remoteva, honest or not.
 type remoteVA struct {
 	vapb.UnimplementedVAServer

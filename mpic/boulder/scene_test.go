@@ -145,7 +145,7 @@ func newSceneOf(t *testing.T, gate func(*mpic.Config), change func(*Config)) *sc
 	g, err := mpic.New(c)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.Close(context.Background())) })
-	s.config = Config{Coordinator: g, Primary: c.Roster.Primary, Certificate: s.pki.issue("va.boulder", "127.0.0.1"), ClientCAs: s.pki.roots,
+	s.config = Config{Coordinator: g, Primary: c.Roster.Primary, Certificate: s.pki.show("va.boulder", "127.0.0.1"), ClientCAs: s.pki.roots,
 		Clients:  Clients{VA: []string{"ra.boulder", "ra2.boulder"}, CAA: []string{"ra.boulder"}, Health: []string{"health-checker.boulder"}},
 		Accounts: accounts, Ready: func(context.Context) error { return nil }, Logger: slog.New(slog.NewTextHandler(s.log, nil))}
 	if change != nil {

@@ -63,8 +63,8 @@ type Config struct {
 	Incumbent *Incumbent
 	// Primary is the roster's: its name and region stand in answers.
 	Primary mpic.Member
-	// Certificate is the server's own; ClientCAs issue those of the clients.
-	Certificate tls.Certificate
+	// Certificate gives the server's own; ClientCAs issue those of the clients.
+	Certificate func() *tls.Certificate
 	ClientCAs   *x509.CertPool
 	Clients     Clients
 	Accounts    account.Prefixes
@@ -99,7 +99,7 @@ func NewServer(c Config) (*Server, error) {
 		return nil, errors.New("boulder: there is no logger, or nothing that tells whether the records can be reached")
 	case c.Primary.Name == "":
 		return nil, errors.New("boulder: the primary has no name")
-	case len(c.Certificate.Certificate) == 0 || c.ClientCAs == nil:
+	case c.Certificate == nil || c.ClientCAs == nil:
 		return nil, errors.New("boulder: there is no certificate, or no CA of the clients")
 	case len(c.Clients.VA) == 0 || len(c.Clients.CAA) == 0:
 		return nil, errors.New("boulder: va.VA or va.CAA has no client that may call it")

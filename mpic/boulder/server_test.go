@@ -479,12 +479,12 @@ func TestTheServerRefusesAConfigurationThatLacksSomething(t *testing.T) {
 	p := newPKI(t)
 	for name, change := range map[string]func(*Config){
 		"coordinator": func(c *Config) { c.Coordinator = nil }, "ready": func(c *Config) { c.Ready = nil }, "logger": func(c *Config) { c.Logger = nil },
-		"primary": func(c *Config) { c.Primary.Name = "" }, "certificate": func(c *Config) { c.Certificate = tls.Certificate{} },
+		"primary": func(c *Config) { c.Primary.Name = "" }, "certificate": func(c *Config) { c.Certificate = nil },
 		"CA": func(c *Config) { c.ClientCAs = nil }, "VA": func(c *Config) { c.Clients.VA = nil }, "CAA": func(c *Config) { c.Clients.CAA = nil },
 		"accounts": func(c *Config) { c.Accounts = nil }, "in flight": func(c *Config) { c.MaxInFlight = -1 },
 		"connections": func(c *Config) { c.MaxConnections = -1 },
 	} {
-		c := Config{Coordinator: blocked{}, Primary: mpic.Member{Name: "zurich"}, Certificate: p.issue("va.boulder"), ClientCAs: p.roots,
+		c := Config{Coordinator: blocked{}, Primary: mpic.Member{Name: "zurich"}, Certificate: p.show("va.boulder"), ClientCAs: p.roots,
 			Clients: Clients{VA: []string{"ra.boulder"}, CAA: []string{"ra.boulder"}}, Accounts: accounts,
 			Ready: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler)}
 		_, err := NewServer(c)

@@ -26,8 +26,8 @@ import (
 type IncumbentConfig struct {
 	// Address is HOST:PORT. Name is the name in its certificate, as Boulder's hostOverride; empty for HOST.
 	Address, Name string
-	// Certificate is shown to it: its clientNames have its name. Roots are the CAs of its own.
-	Certificate tls.Certificate
+	// Certificate gives what is shown to it: its clientNames have its name. Roots are the CAs of its own.
+	Certificate func() *tls.Certificate
 	Roots       *x509.CertPool
 	// Shadow carries out our own attempts.
 	Shadow *mpic.Shadow
@@ -56,7 +56,7 @@ func NewIncumbent(c IncumbentConfig) (*Incumbent, error) {
 	switch {
 	case err != nil || host == "" || port == "":
 		return nil, fmt.Errorf("boulder: the incumbent's address %q is not HOST:PORT", c.Address)
-	case c.Roots == nil || len(c.Certificate.Certificate) == 0:
+	case c.Roots == nil || c.Certificate == nil:
 		return nil, errors.New("boulder: there are no CAs of the incumbent's certificate, or the gate has none of its own to show")
 	case c.Shadow == nil:
 		return nil, errors.New("boulder: there is nothing that decides in the incumbent's shadow")

@@ -65,7 +65,7 @@ func newShady(t *testing.T, o shadyOptions) *shady {
 		x.shadow, err = mpic.NewShadow(sc)
 		require.NoError(t, err)
 		ic := IncumbentConfig{Address: x.incumbent.start(t, theirs, theirs.issue("va.boulder")), Name: "va.boulder",
-			Certificate: theirs.issue("gate.boulder"), Roots: theirs.roots, Shadow: x.shadow}
+			Certificate: theirs.show("gate.boulder"), Roots: theirs.roots, Shadow: x.shadow}
 		if o.incumbent != nil {
 			o.incumbent(&ic)
 		}
@@ -416,11 +416,11 @@ func TestOnlyOurClientsReachTheVA(t *testing.T) {
 // Holds: MPIC-08
 func TestAnIncumbentHasAllThatItNeeds(t *testing.T) {
 	x := newShady(t, shadyOptions{})
-	good := IncumbentConfig{Address: "127.0.0.1:1", Certificate: x.pki.issue("gate.boulder"), Roots: x.pki.roots, Shadow: x.shadow}
+	good := IncumbentConfig{Address: "127.0.0.1:1", Certificate: x.pki.show("gate.boulder"), Roots: x.pki.roots, Shadow: x.shadow}
 	for name, change := range map[string]func(*IncumbentConfig){
 		"no address":     func(c *IncumbentConfig) { c.Address = "" },
 		"no port":        func(c *IncumbentConfig) { c.Address = "va.boulder" },
-		"no certificate": func(c *IncumbentConfig) { c.Certificate = tls.Certificate{} },
+		"no certificate": func(c *IncumbentConfig) { c.Certificate = nil },
 		"no CA":          func(c *IncumbentConfig) { c.Roots = nil },
 		"no shadow":      func(c *IncumbentConfig) { c.Shadow = nil },
 	} {

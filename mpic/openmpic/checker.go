@@ -108,12 +108,13 @@ const (
 )
 
 // Serve answers over TLS until ctx ends, and lets what is being checked come to its end.
-func (s *CheckerServer) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
+func (s *CheckerServer) Serve(ctx context.Context, listener net.Listener, certificate func() *tls.Certificate) error {
 	strangers := front.NewStrangers()
 	server := &http.Server{
-		Handler:           s,
-		ConnContext:       strangers.ConnContext,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
+		Handler:     s,
+		ConnContext: strangers.ConnContext,
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate(), nil }},
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       readTime,
 		WriteTimeout:      front.BodyTime + s.limit + writeTime,

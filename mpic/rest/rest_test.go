@@ -118,7 +118,8 @@ func newFixture(t *testing.T, g *gate, change func(*Config)) *fixture {
 	s, err := New(c)
 	require.NoError(t, err)
 	f.server = httptest.NewUnstartedServer(s)
-	f.server.TLS = TLSConfig(tls.Certificate{})
+	f.server.TLS = TLSConfig(nil)
+	f.server.TLS.GetCertificate = nil // httptest has one of its own
 	f.server.TLS.Certificates = nil
 	f.server.StartTLS()
 	t.Cleanup(f.server.Close)

@@ -102,9 +102,9 @@ func New(c Config) (*Server, error) {
 
 // TLSConfig shows a certificate, and asks clients for theirs without requiring one: some have an API key. A certificate
 // that is shown is proven by the handshake; whose it is, authenticate finds by its key.
-func TLSConfig(certificate tls.Certificate) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequestClientCert,
-		SessionTicketsDisabled: true}
+func TLSConfig(certificate func() *tls.Certificate) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate(), nil }}
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

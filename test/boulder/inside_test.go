@@ -252,7 +252,7 @@ func (s *stage) calls(t *testing.T, members []mpic.Member) {
 	const at = "127.0.0.1:9092"
 	var log bytes.Buffer
 	server, err := boulder.NewServer(boulder.Config{Coordinator: s.coordinator(members, nil), Primary: s.member(0),
-		Certificate: s.pki.issue("va.boulder").pair, ClientCAs: s.pki.roots, Accounts: account.Prefixes{acct, reg},
+		Certificate: s.pki.issue("va.boulder").show, ClientCAs: s.pki.roots, Accounts: account.Prefixes{acct, reg},
 		Clients: boulder.Clients{VA: []string{"ra.boulder"}, CAA: []string{"ra.boulder"}, Health: []string{"health-checker.boulder"}},
 		Ready:   s.store.Ping, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)

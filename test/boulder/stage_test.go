@@ -236,7 +236,7 @@ func (s *stage) coordinator(members []mpic.Member, now func() time.Time) *mpic.C
 		var err error
 		if m.Protocol == mpic.Boulder {
 			var r *boulder.Remote
-			r, err = boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: s.pki.issue("va.boulder").pair, Roots: s.pki.roots,
+			r, err = boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: s.pki.issue("va.boulder").show, Roots: s.pki.roots,
 				Accounts: account.Prefixes{acct, reg}, Issuers: []string{issuer}, Logger: log, Now: time.Now})
 			if err == nil {
 				s.t.Cleanup(func() { require.NoError(s.t, r.Close()) })
@@ -323,6 +323,8 @@ type issued struct {
 	pair      tls.Certificate
 	file, key string
 }
+
+func (i issued) show() *tls.Certificate { return &i.pair }
 
 func newAuthority(t *testing.T, dir string) *authority {
 	t.Helper()

@@ -35,9 +35,9 @@ func (g *Gate) boulderRemotes(c config.Gate, roster mpic.Roster, doors node.Door
 		if b == nil {
 			return nil, fmt.Errorf("boulder_remotes: %s speaks Boulder's protocol, and nothing says what it is shown", m.Name)
 		}
-		certificate, roots, err := mutual(b.TLS, b.CA)
+		certificate, roots, err := g.mutual("boulder_remotes", b.TLS, b.CA)
 		if err != nil {
-			return nil, fmt.Errorf("boulder_remotes: %w", err)
+			return nil, err
 		}
 		remote, err := boulder.NewRemote(boulder.ClientConfig{Member: m, Certificate: certificate, Roots: roots, Accounts: b.AccountURIPrefixes,
 			Issuers: c.Issuers, Logger: g.log, Now: doors.Clock()})
@@ -55,9 +55,9 @@ func (g *Gate) newBoulder(c config.Gate, primary mpic.Member) (*boulder.Server, 
 	if b == nil {
 		return nil, nil
 	}
-	certificate, roots, err := mutual(b.TLS, b.ClientCA)
+	certificate, roots, err := g.mutual("boulder", b.TLS, b.ClientCA)
 	if err != nil {
-		return nil, fmt.Errorf("boulder: %w", err)
+		return nil, err
 	}
 	incumbent, err := g.boulderIncumbent(b.Shadow)
 	if err != nil {
@@ -72,21 +72,22 @@ func (g *Gate) newBoulder(c config.Gate, primary mpic.Member) (*boulder.Server, 
 	return boulder.NewServer(front)
 }
 
-// mutual reads a certificate of our own with its key, and the CAs of the others'.
-func mutual(own config.Pair, ca string) (tls.Certificate, *x509.CertPool, error) {
-	certificate, err := own.Load("tls")
+// mutual reads a certificate of our own with its key, which is read anew when it changes, and the CAs of the others'. field is the section's
+// name in the configuration.
+func (g *Gate) mutual(field string, own config.Pair, ca string) (func() *tls.Certificate, *x509.CertPool, error) {
+	certificate, err := own.Show(field+".tls", g.log)
 	if err != nil {
-		return certificate, nil, err
+		return nil, nil, err
 	}
 	text, err := os.ReadFile(filepath.Clean(ca))
 	if err != nil {
-		return certificate, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", field, err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(text) {
-		return certificate, nil, fmt.Errorf("%s has no certificate of a CA", ca)
+		return nil, nil, fmt.Errorf("%s: %s has no certificate of a CA", field, ca)
 	}
-	return certificate, roots, nil
+	return certificate.Certificate, roots, nil
 }
 
 // beside is a server beside the REST front's.

@@ -269,7 +269,7 @@ func rosterError(breaks []*va.Problem) error {
 // Serve answers at the configured address until ctx ends. Then it takes no new requests, lets running attempts come to
 // their end, within the time that the configuration allows, and returns. ready is told the address when it listens.
 func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)) error {
-	certificate, err := c.TLS.Load("tls")
+	certificate, err := c.TLS.Show("tls", g.log)
 	if err != nil {
 		return err
 	}
@@ -286,7 +286,7 @@ func (g *Gate) Serve(ctx context.Context, c config.Gate, ready func(addr string)
 	server := &http.Server{
 		Handler:           g.Fronts(),
 		ConnContext:       strangers.ConnContext,
-		TLSConfig:         rest.TLSConfig(certificate),
+		TLSConfig:         rest.TLSConfig(certificate.Certificate),
 		ReadHeaderTimeout: 10 * time.Second,
 		// For what is refused unread, whose body net/http reads; that of a request that is read has its own time (front.Body).
 		ReadTimeout: 30 * time.Second,

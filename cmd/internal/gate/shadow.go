@@ -58,9 +58,9 @@ func (g *Gate) boulderIncumbent(c *config.BoulderShadow) (*boulder.Incumbent, er
 	if c == nil {
 		return nil, nil
 	}
-	certificate, roots, err := mutual(c.TLS, c.CA)
+	certificate, roots, err := g.mutual("boulder.shadow", c.TLS, c.CA)
 	if err != nil {
-		return nil, fmt.Errorf("boulder.shadow: %w", err)
+		return nil, err
 	}
 	i, err := boulder.NewIncumbent(boulder.IncumbentConfig{Address: c.Address, Name: c.ServerName, Certificate: certificate, Roots: roots,
 		Shadow: g.shadow})

@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -180,6 +183,7 @@ func RunPerspective(ctx context.Context, file, software string, doors Doors, w i
 		return err
 	}
 	log := StartLog(w, c.Log)
+	defer OutliveHangups(log)()
 	defer KeepHeap(PerspectiveHeap)()
 	p, err := NewPerspective(ctx, c, software, doors, log)
 	if err != nil {
@@ -190,6 +194,26 @@ func RunPerspective(ctx context.Context, file, software string, doors Doors, w i
 		ready()
 	}
 	return p.Serve(ctx)
+}
+
+// OutliveHangups keeps SIGHUP, which a rotation or a reload sends, from ending a program that has nothing to read anew, until stop is called.
+func OutliveHangups(log *slog.Logger) (stop func()) {
+	hup, quit := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hup:
+				log.Info("SIGHUP: nothing is read anew; a changed configuration holds after a restart")
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hup)
+		close(quit)
+	}
 }
 
 // StartLog gives the logger of a program, which writes what operators want to know. Package log writes by it from now on: to that net/http says

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +25,7 @@ func OpenMPICClients(clients []config.OpenMPICClient) []front.Client {
 type openChecker struct {
 	server      *openmpic.CheckerServer
 	listener    net.Listener
-	certificate tls.Certificate
+	certificate *config.Shown
 }
 
 // newOpenChecker begins to listen, where the configuration says so.
@@ -35,7 +34,7 @@ func newOpenChecker(ctx context.Context, c config.Perspective, base Identity, do
 	if o == nil {
 		return nil, nil
 	}
-	certificate, err := o.TLS.Load("open_mpic.tls")
+	certificate, err := o.TLS.Show("open_mpic.tls", log)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func (o *openChecker) beside(ctx context.Context, main func(context.Context) err
 	served := make(chan error, 1)
 	go func() {
 		defer stop()
-		served <- o.server.Serve(ctx, o.listener, o.certificate)
+		served <- o.server.Serve(ctx, o.listener, o.certificate.Certificate)
 	}()
 	err := main(ctx)
 	stop()
