@@ -24,8 +24,8 @@ func NewReader(text string) *Reader { return &Reader{text: text} }
 // Plain tells that the text was read to its end, and that nothing in it was odd.
 func (r *Reader) Plain() bool { return !r.odd && r.at == len(r.text) }
 
-// Refuse says that what was read is not for this reader.
-func (r *Reader) Refuse() { r.odd, r.at = true, len(r.text) }
+// refuse says that what was read is not for this reader.
+func (r *Reader) refuse() { r.odd, r.at = true, len(r.text) }
 
 // separated gives the place behind the comma that is due here, if one is.
 func (r *Reader) separated() (int, bool) {
@@ -42,7 +42,7 @@ func (r *Reader) separated() (int, bool) {
 // take reads a token.
 func (r *Reader) take(token string) {
 	if !r.next(token) {
-		r.Refuse()
+		r.refuse()
 	}
 }
 
@@ -70,7 +70,7 @@ func (r *Reader) Has(name string) bool {
 // Name begins a member, which must stand here.
 func (r *Reader) Name(name string) {
 	if !r.Has(name) {
-		r.Refuse()
+		r.refuse()
 	}
 }
 
@@ -99,7 +99,7 @@ func Elements[T any](r *Reader, read func(*T, *Reader)) []T {
 // end reads what stands behind a value.
 func (r *Reader) end(sign byte) {
 	if r.odd || r.at >= len(r.text) || r.text[r.at] != sign {
-		r.Refuse()
+		r.refuse()
 		return
 	}
 	r.at++
@@ -131,11 +131,11 @@ func (r *Reader) String() string {
 			i++
 			escapes++
 		default:
-			r.Refuse()
+			r.refuse()
 			return ""
 		}
 	}
-	r.Refuse()
+	r.refuse()
 	return ""
 }
 
@@ -161,7 +161,7 @@ func (r *Reader) word() string {
 	r.take(`"`)
 	end := strings.IndexByte(r.text[r.at:], '"')
 	if end < 0 {
-		r.Refuse()
+		r.refuse()
 		return ""
 	}
 	s := r.text[r.at : r.at+end]
@@ -175,7 +175,7 @@ func (r *Reader) Bytes() []byte {
 	octets := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
 	n, err := strict.Decode(octets, []byte(s))
 	if err != nil || base64.StdEncoding.EncodedLen(n) != len(s) { // line feeds in between
-		r.Refuse()
+		r.refuse()
 		return nil
 	}
 	return octets[:n:n]
@@ -187,7 +187,7 @@ var strict = base64.StdEncoding.Strict()
 func (r *Reader) number() string {
 	at, ok := r.separated()
 	if !ok || r.odd {
-		r.Refuse()
+		r.refuse()
 		return ""
 	}
 	end := at
@@ -196,7 +196,7 @@ func (r *Reader) number() string {
 	}
 	s := r.text[at:end]
 	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || s[0] == '0' && len(s) > 1 && s[1] != '.' {
-		r.Refuse()
+		r.refuse()
 		return ""
 	}
 	r.at = end
@@ -207,7 +207,7 @@ func (r *Reader) number() string {
 func (r *Reader) Int(largest int64) int64 {
 	n, err := strconv.ParseInt(r.number(), 10, 64)
 	if err != nil || n > largest {
-		r.Refuse()
+		r.refuse()
 		return 0
 	}
 	return n
@@ -217,7 +217,7 @@ func (r *Reader) Int(largest int64) int64 {
 func (r *Reader) Float() float64 {
 	f, err := strconv.ParseFloat(r.number(), 64)
 	if err != nil {
-		r.Refuse()
+		r.refuse()
 		return 0
 	}
 	return f
@@ -241,7 +241,7 @@ func (r *Reader) Time() (t time.Time) {
 		usual = (s[i] >= '0' && s[i] <= '9') == (form[i] >= '0' && form[i] <= '9')
 	}
 	if !usual || t.UnmarshalText([]byte(s)) != nil {
-		r.Refuse()
+		r.refuse()
 		return time.Time{}
 	}
 	return t
@@ -250,7 +250,7 @@ func (r *Reader) Time() (t time.Time) {
 // Term reads a value that has a text of its own.
 func (r *Reader) Term(v encoding.TextUnmarshaler) {
 	if v.UnmarshalText([]byte(r.word())) != nil {
-		r.Refuse()
+		r.refuse()
 	}
 }
 
@@ -287,7 +287,7 @@ func (r *Reader) Counts() map[string]int {
 		for !r.odd && r.at < len(r.text) && r.text[r.at] != '}' {
 			name := r.String()
 			if _, twice := all[name]; twice || r.odd {
-				r.Refuse()
+				r.refuse()
 				return
 			}
 			r.end(':')
