@@ -20,15 +20,14 @@ up: build ## the demo's world, kept running for certbot, lego and curl
 	./bin/quorate-sandbox up
 
 # The packages whose tests take longest begin first, so that none of them is still running when all others have ended.
-LONGEST := ./va/resolver ./db ./test/crash ./cmd/quorate ./db/bundle
+LONGEST := ./va/resolver ./db ./test/crash ./test/reviewer ./cmd/quorate ./db/bundle
 test: ## all tests; those that need an absent program say so and skip
 	$(GO) test $(TESTFLAGS) $(LONGEST) ./...
 
 # SQLite in Go is C, translated, and synchronises as C does: looking at each of its memory accesses takes most of the time and can find nothing of ours.
 UNWATCHED := -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false
-# What these test are programs that are started, most of them built without the detector, or killed at any moment; and the whole, whose parts are
-# tested beside each other elsewhere.
-UNRACED := cmd/quorate test test/boulder test/compose test/crash test/postgres test/reviewer test/second
+# What these test are programs that are started, most of them built without the detector, or killed at any moment.
+UNRACED := cmd/quorate test test/boulder test/compose test/crash test/postgres test/second
 race: ## the tests under the race detector, but those of whole programs; vet is lint's
 	@$(GO) list ./... | grep -vE '/quorate/($(subst $() ,|,$(UNRACED)))$$' | xargs $(GO) test -race $(UNWATCHED) -short -vet=off -ldflags=-w $(filter-out $(addprefix ./,$(UNRACED)),$(LONGEST))
 

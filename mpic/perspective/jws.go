@@ -235,6 +235,7 @@ func readHeader(encoded string) (key signingKey, code string, err error) {
 // inputs are buffers for signing inputs, of which those of usual length are kept.
 var inputs = sync.Pool{New: func() any { return new([]byte) }}
 
+// largestInput is the length of those, in octets.
 const largestInput = 64 << 10
 
 // signed verifies by RFC 8037 section 3.1 and RFC 7518 section 3.4. The header's algorithm belongs to the key's kind by now.

@@ -106,7 +106,8 @@ func (l *Link) read(r *jsonread.Reader) {
 	})
 }
 
-// readSettings are some that were read lately, with their texts: those of a perspective hardly change, and perspectives have the same.
+// readSettings are some that were read lately, with their texts: those of a perspective hardly change, and perspectives have the same. A text alone
+// decides what is read, so that nothing of one report reaches another through it.
 var readSettings atomic.Pointer[[]settingsText]
 
 type settingsText struct {
